@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The scheduling core's own value types: plain integers, nothing of messages, actors or clocks.
+/// `runtime/plan` serves the live planner and the simulator alike; both translate into these.
+namespace troupe::plan {
+
+using job_id = std::uint64_t;
+using node_id = std::uint32_t;
+
+/// A started unit (a job, or one element of an array): unique while it runs, never 0.
+using slot_id = std::uint64_t;
+
+/// A point in time and a length of time, in one unit of the caller's choice (seconds in the
+/// simulator, nanoseconds in the live planner). The core only adds and compares them.
+using instant = std::int64_t;
+using duration = std::int64_t;
+
+/// The end of what has no known end.
+inline constexpr instant never = std::numeric_limits<instant>::max();
+
+inline constexpr std::uint32_t cores_per_node_max = 1024;
+inline constexpr std::uint32_t nodes_max = 65536;
+inline constexpr std::uint32_t tasks_max = 1u << 24;
+
+enum class node_state : std::uint8_t {
+  up,      ///< takes starts
+  drained, ///< what runs goes on, no starts
+  down,    ///< no starts; the caller reports the ends of what ran there when it knows them
+};
+
+struct node_config {
+  node_id id = 0;
+  std::uint32_t cores = 0;        ///< 1 … cores_per_node_max
+  std::uint64_t memory_bytes = 0; ///< what jobs may ask for
+  /// Group (socket or L3) of each core, values < cores; empty: one group. Placement prefers one.
+  std::vector<std::uint32_t> core_groups;
+  node_state state = node_state::up;
+};
+
+/// What one unit needs. Jobs of equal shape and limit form a class: when one cannot start in a
+/// pass, none of the others is looked at.
+struct job_shape {
+  /// Exactly this many nodes, tasks spread as evenly as possible (the first nodes take one more);
+  /// 0: as few nodes as possible, filled in node order.
+  std::uint32_t nodes = 0;
+  std::uint32_t tasks = 1;
+  std::uint32_t cores_per_task = 1;
+  std::uint64_t memory_bytes = 0;      ///< on each node of the unit; 0 takes none
+  bool exclusive = false;              ///< nodes are taken whole, and only when idle
+  std::vector<node_id> required_nodes; ///< each is part of the placement (others may be too)
+  std::vector<node_id> excluded_nodes; ///< none is
+
+  bool operator==(const job_shape&) const = default;
+};
+
+struct job_request {
+  job_id id = 0;
+  std::uint64_t seq = 0;     ///< submission order
+  std::int64_t priority = 0; ///< higher goes first; equal: the lower seq
+  job_shape shape;
+  duration time_limit = 0; ///< 0: none; the planner's `unknown_limit` is assumed
+  bool held = false;
+  instant begin_time = 0; ///< not before; 0: any time
+  bool is_array = false;
+  std::uint32_t pending = 1;     ///< units not started yet (1, or the elements of an array)
+  std::uint32_t max_running = 0; ///< at most so many units at once (`-a 1-1000%50`); 0: no limit
+};
+
+/// The part of a unit on one node.
+struct node_share {
+  node_id node = 0;
+  std::uint32_t tasks = 0;
+  std::uint64_t memory_bytes = 0;
+  /// tasks × cores_per_task core numbers; task k owns [k·cores_per_task, (k+1)·cores_per_task).
+  std::vector<std::uint16_t> cores;
+
+  bool operator==(const node_share&) const = default;
+};
+
+/// In node order; ranks are counted through the shares in this order.
+using placement = std::vector<node_share>;
+
+struct started_unit {
+  slot_id slot = 0;
+  instant predicted_end = never;
+  placement where;
+
+  bool operator==(const started_unit&) const = default;
+};
+
+/// `units.size()` units of `job` start now. The resources are already taken when it is returned.
+struct decision {
+  job_id job = 0;
+  bool backfilled = false;
+  std::vector<started_unit> units;
+
+  bool operator==(const decision&) const = default;
+};
+
+/// From now on `job` may (or may no longer) start its next element in a slot it holds, unasked.
+struct lease_change {
+  job_id job = 0;
+  bool allowed = false;
+
+  bool operator==(const lease_change&) const = default;
+};
+
+/// What the first blocked job will get, and when: from it follows who may start before it.
+struct reservation {
+  struct share {
+    node_id node = 0;
+    std::uint32_t cores = 0;
+    std::uint64_t memory_bytes = 0;
+    bool operator==(const share&) const = default;
+  };
+  job_id job = 0;
+  instant at = never; ///< shadow time; `never`: it waits for units without a known end
+  std::vector<share> shares;
+
+  bool operator==(const reservation&) const = default;
+};
+
+struct pass_result {
+  std::vector<decision> decisions;
+  std::vector<lease_change> lease_changes;
+  /// Set when a job waits for resources and something could still be backfilled around it.
+  std::optional<reservation> head;
+  /// `starts_per_pass_max` or `backfill_depth` cut the pass short: call again.
+  bool more = false;
+};
+
+struct planner_config {
+  bool backfill = true; ///< EASY; false: plain first come first served
+  /// Assumed for units without a time limit; 0: they run forever.
+  duration unknown_limit = 0;
+  /// Classes of jobs tried behind the reservation in one pass; 0: all.
+  std::uint32_t backfill_depth = 0;
+  std::uint32_t starts_per_pass_max = 65536;
+  /// Units simulated for the expected start of one job (see `why`).
+  std::uint32_t estimate_units_max = 1000;
+};
+
+struct node_view {
+  node_id id = 0;
+  node_state state = node_state::up;
+  std::uint32_t cores = 0, cores_free = 0, units = 0;
+  std::uint64_t memory_bytes = 0, memory_free_bytes = 0;
+};
+
+struct totals {
+  std::uint64_t nodes = 0, nodes_up = 0, cores_up = 0, cores_free = 0; ///< free: of nodes up
+  std::uint64_t jobs_waiting = 0;                                      ///< with pending units
+  std::uint64_t units_pending = 0, units_running = 0;
+};
+
+/// Why a job has pending units; the first that applies, in this order.
+enum class wait_reason : std::uint8_t {
+  not_waiting, ///< unknown here, or all its units have started
+  held,
+  begin_time,
+  array_limit,    ///< `max_running` units run
+  impossible,     ///< no state of this cluster can ever give it what it needs
+  impossible_now, ///< only with nodes that are drained or down
+  resources,      ///< what it needs is not free
+  queue_order,    ///< would fit, but jobs ahead of it are to be looked at first (next pass)
+  reservation,    ///< would fit, but would delay the job ahead that has the reservation
+};
+
+const char* to_string(wait_reason reason);
+
+/// A running job that has to end (or reach its limit) before the asking one can start.
+struct awaited_job {
+  job_id job = 0;
+  instant until = never;
+  bool operator==(const awaited_job&) const = default;
+};
+
+struct explanation {
+  job_id job = 0;
+  wait_reason reason = wait_reason::not_waiting;
+  std::uint64_t position = 0; ///< 1 = first of those that may start; 0 = not in the queue
+  job_shape needs;
+  std::uint32_t units_pending = 0, units_running = 0, max_running = 0;
+  std::uint64_t cores_free = 0;        ///< on nodes that are up
+  std::uint32_t nodes_fitting_now = 0; ///< nodes that now have room for one node's part of it
+  instant begin_time = 0;
+  std::vector<awaited_job> waits_for; ///< by their ends, at most `awaited_max`
+  std::uint32_t waits_for_more = 0;   ///< how many further ones
+  std::optional<job_id> behind;       ///< the job with the reservation, or first in the queue
+  /// When its first unit starts if every running and earlier unit uses its whole limit; nothing if
+  /// unknown (units without limit, too far behind).
+  std::optional<instant> expected_start;
+  std::string impossible; ///< a sentence, with reason `impossible` or `impossible_now`
+};
+
+inline constexpr std::size_t awaited_max = 8;
+
+} // namespace troupe::plan
