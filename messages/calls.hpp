@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/types.hpp"
+
+#include <string_view>
+#include <vector>
+
+// The Varlink methods: what the command line and every other program outside asks. One struct per
+// method with its parameters, `reply` beside it; messages/varlink/*.varlink are written from them and
+// a test compares the two.
+
+namespace troupe::calls {
+
+// == org.troupe.session ==========================================================================
+
+/// Opens a session: the peer names the key that will hold its capability and the mechanisms it knows.
+/// The server reads who the peer is from the kernel and answers a capability for that key.
+struct hello {
+  static constexpr std::string_view method = "org.troupe.session.Hello";
+  fixed_bytes<32> holder{};
+  fixed_bytes<32> nonce{};
+  std::vector<std::string> mechanisms; ///< most preferred first; empty: "native"
+  std::string role;                    ///< "" is the highest the peer may have
+  static constexpr auto fields() {
+    using s = hello;
+    return field_list(field<1>("holder", &s::holder), field<2>("nonce", &s::nonce),
+                      field<3>("mechanisms", &s::mechanisms, at_most(16)),
+                      field<4>("role", &s::role, at_most(32)));
+  }
+  struct reply {
+    std::string cluster;
+    fixed_bytes<16> cluster_id{};
+    std::string version;
+    std::string mechanism;
+    std::string role;
+    fixed_bytes<32> nonce{};
+    fixed_bytes<16> audience{};
+    std::vector<std::uint8_t> capability;
+    static constexpr auto fields() {
+      using s = reply;
+      return field_list(field<1>("cluster", &s::cluster), field<2>("cluster_id", &s::cluster_id),
+                        field<3>("version", &s::version), field<4>("mechanism", &s::mechanism),
+                        field<5>("role", &s::role), field<6>("nonce", &s::nonce),
+                        field<7>("audience", &s::audience),
+                        field<8>("capability", &s::capability));
+    }
+  };
+};
+
+/// Presents a capability (and a delegation of it) with the proof that the peer holds its key. Every
+/// later call of the connection is made under it.
+struct present {
+  static constexpr std::string_view method = "org.troupe.session.Present";
+  std::vector<std::vector<std::uint8_t>> chain;
+  std::vector<std::uint8_t> proof;
+  static constexpr auto fields() {
+    return field_list(field<1>("chain", &present::chain, at_most(2)),
+                      field<2>("proof", &present::proof, at_most(64)));
+  }
+  struct reply {
+    std::uint32_t uid = 0;
+    std::string role;
+    utc_ns expires_utc_ns = 0;
+    static constexpr auto fields() {
+      return field_list(field<1>("uid", &reply::uid), field<2>("role", &reply::role),
+                        field<3>("expires_utc_ns", &reply::expires_utc_ns));
+    }
+  };
+};
+
+/// The keys that sign capabilities, warrants and orders.
+struct keys {
+  static constexpr std::string_view method = "org.troupe.session.Keys";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    std::uint32_t version = 0;
+    std::vector<key_row> keys;
+    static constexpr auto fields() {
+      return field_list(field<1>("version", &reply::version), field<2>("keys", &reply::keys));
+    }
+  };
+};
+
+/// Ends capabilities before their time.
+struct revoke {
+  static constexpr std::string_view method = "org.troupe.session.Revoke";
+  std::string serial;
+  std::optional<std::uint32_t> uid;
+  std::optional<job_id> job;
+  static constexpr auto fields() {
+    return field_list(field<1>("serial", &revoke::serial, at_most(32)),
+                      field<2>("uid", &revoke::uid), field<3>("job", &revoke::job));
+  }
+  struct reply {
+    std::uint64_t epoch = 0;
+    static constexpr auto fields() { return field_list(field<1>("epoch", &reply::epoch)); }
+  };
+};
+
+// == org.troupe.jobs =============================================================================
+
+/// What went wrong with one of several things.
+struct failure {
+  std::string code;
+  std::string message;
+  static constexpr auto fields() {
+    return field_list(field<1>("code", &failure::code), field<2>("message", &failure::message));
+  }
+};
+
+/// Submits jobs. Each needs a request that the holder signed; without `requests` the connection
+/// itself is the holder. The answer comes when all are durable.
+struct submit {
+  static constexpr std::string_view method = "org.troupe.jobs.Submit";
+  std::vector<job_spec> jobs;
+  std::vector<signed_request> requests;
+  bool check_only = false; ///< say whether it would be taken; change nothing
+  static constexpr auto fields() {
+    return field_list(field<1>("jobs", &submit::jobs, at_most(submissions_per_call_max)),
+                      field<2>("requests", &submit::requests, at_most(submissions_per_call_max)),
+                      field<3>("check_only", &submit::check_only));
+  }
+  struct result {
+    job_id job = 0; ///< 0: refused, see `error`
+    std::optional<failure> error;
+    static constexpr auto fields() {
+      return field_list(field<1>("job", &result::job), field<2>("error", &result::error));
+    }
+  };
+  struct reply {
+    std::vector<result> jobs;
+    static constexpr auto fields() { return field_list(field<1>("jobs", &reply::jobs)); }
+  };
+};
+
+/// What a change of several jobs did.
+struct change_reply {
+  std::uint64_t jobs = 0;
+  std::uint64_t elements = 0;
+  std::vector<failure> refused;
+  static constexpr auto fields() {
+    using s = change_reply;
+    return field_list(field<1>("jobs", &s::jobs), field<2>("elements", &s::elements),
+                      field<3>("refused", &s::refused));
+  }
+};
+
+/// Ends jobs or elements; answers when that is durable.
+struct cancel {
+  static constexpr std::string_view method = "org.troupe.jobs.Cancel";
+  job_selector selector;
+  std::string reason;
+  static constexpr auto fields() {
+    return field_list(field<1>("selector", &cancel::selector),
+                      field<2>("reason", &cancel::reason, at_most(1024)));
+  }
+  using reply = change_reply;
+};
+
+/// Keeps pending jobs from starting.
+struct hold {
+  static constexpr std::string_view method = "org.troupe.jobs.Hold";
+  job_selector selector;
+  static constexpr auto fields() { return field_list(field<1>("selector", &hold::selector)); }
+  using reply = change_reply;
+};
+
+/// Lets held jobs start.
+struct release {
+  static constexpr std::string_view method = "org.troupe.jobs.Release";
+  job_selector selector;
+  static constexpr auto fields() { return field_list(field<1>("selector", &release::selector)); }
+  using reply = change_reply;
+};
+
+/// Sends a signal to all ranks of running jobs.
+struct signal {
+  static constexpr std::string_view method = "org.troupe.jobs.Signal";
+  job_selector selector;
+  std::int32_t number = 0;
+  static constexpr auto fields() {
+    return field_list(field<1>("selector", &signal::selector),
+                      field<2>("number", &signal::number));
+  }
+  using reply = change_reply;
+};
+
+struct rows_reply {
+  std::vector<job_row> rows;
+  static constexpr auto fields() { return field_list(field<1>("rows", &rows_reply::rows)); }
+};
+
+/// Unfinished jobs in queue order. With `more`: in pieces.
+struct queue {
+  static constexpr std::string_view method = "org.troupe.jobs.Queue";
+  job_selector selector;
+  static constexpr auto fields() { return field_list(field<1>("selector", &queue::selector)); }
+  using reply = rows_reply;
+};
+
+/// Ended jobs, newest first.
+struct history {
+  static constexpr std::string_view method = "org.troupe.jobs.History";
+  job_selector selector;
+  utc_ns since_utc_ns = 0;
+  utc_ns until_utc_ns = 0;
+  std::uint32_t rows_max = 1000;
+  static constexpr auto fields() {
+    using s = history;
+    return field_list(field<1>("selector", &s::selector),
+                      field<2>("since_utc_ns", &s::since_utc_ns),
+                      field<3>("until_utc_ns", &s::until_utc_ns),
+                      field<4>("rows_max", &s::rows_max, at_most(100'000)));
+  }
+  using reply = rows_reply;
+};
+
+/// All of one job.
+struct show {
+  static constexpr std::string_view method = "org.troupe.jobs.Show";
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  static constexpr auto fields() {
+    return field_list(field<1>("job", &show::job), field<2>("element", &show::element));
+  }
+  struct reply {
+    job_view job;
+    static constexpr auto fields() { return field_list(field<1>("job", &reply::job)); }
+  };
+};
+
+/// Why a job waits.
+struct why {
+  static constexpr std::string_view method = "org.troupe.jobs.Why";
+  job_id job = 0;
+  static constexpr auto fields() { return field_list(field<1>("job", &why::job)); }
+  struct reply {
+    why_view why;
+    static constexpr auto fields() { return field_list(field<1>("why", &reply::why)); }
+  };
+};
+
+struct end_row {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  exit_report exit;
+  static constexpr auto fields() {
+    return field_list(field<1>("job", &end_row::job), field<2>("element", &end_row::element),
+                      field<3>("exit", &end_row::exit));
+  }
+};
+
+/// Answers when all of these have ended.
+struct wait {
+  static constexpr std::string_view method = "org.troupe.jobs.Wait";
+  std::vector<job_selector::target> targets;
+  static constexpr auto fields() {
+    return field_list(field<1>("targets", &wait::targets, at_most(1024)));
+  }
+  struct reply {
+    std::vector<end_row> ends;
+    static constexpr auto fields() { return field_list(field<1>("ends", &reply::ends)); }
+  };
+};
+
+/// Where a follower stands in one rank's stream.
+struct stream_position {
+  std::uint32_t rank = 0;
+  bool error_stream = false;
+  std::uint64_t offset = 0;
+  static constexpr auto fields() {
+    using s = stream_position;
+    return field_list(field<1>("rank", &s::rank), field<2>("error_stream", &s::error_stream),
+                      field<3>("offset", &s::offset));
+  }
+};
+
+/// Follows one element: its state, its streamed output from the given positions on, its end. With
+/// `more` only. A job submitted as `attached` ends when nobody has followed it for a minute.
+struct follow {
+  static constexpr std::string_view method = "org.troupe.jobs.Follow";
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  std::vector<stream_position> from;
+  bool output = true;
+  bool until_end = true; ///< false: what is there now
+  static constexpr auto fields() {
+    using s = follow;
+    return field_list(field<1>("job", &s::job), field<2>("element", &s::element),
+                      field<3>("from", &s::from, at_most(8192)), field<4>("output", &s::output),
+                      field<5>("until_end", &s::until_end));
+  }
+  struct piece {
+    std::uint32_t rank = 0;
+    bool error_stream = false;
+    std::uint64_t offset = 0;
+    std::vector<std::uint8_t> data;
+    static constexpr auto fields() {
+      using s = piece;
+      return field_list(field<1>("rank", &s::rank), field<2>("error_stream", &s::error_stream),
+                        field<3>("offset", &s::offset), field<4>("data", &s::data));
+    }
+  };
+  /// One of the three is there.
+  struct reply {
+    std::optional<element_view> state;
+    std::optional<piece> output;
+    std::optional<exit_report> end;
+    static constexpr auto fields() {
+      return field_list(field<1>("state", &reply::state), field<2>("output", &reply::output),
+                        field<3>("end", &reply::end));
+    }
+  };
+};
+
+// == org.troupe.nodes ============================================================================
+
+struct node_rows_reply {
+  std::vector<node_row> nodes;
+  static constexpr auto fields() { return field_list(field<1>("nodes", &node_rows_reply::nodes)); }
+};
+
+/// The nodes and what of them is in use.
+struct nodes {
+  static constexpr std::string_view method = "org.troupe.nodes.List";
+  static constexpr auto fields() { return field_list(); }
+  using reply = node_rows_reply;
+};
+
+/// Lets nothing more start on nodes.
+struct drain {
+  static constexpr std::string_view method = "org.troupe.nodes.Drain";
+  std::vector<std::string> nodes;
+  std::string reason;
+  static constexpr auto fields() {
+    return field_list(field<1>("nodes", &drain::nodes, at_most(1024)),
+                      field<2>("reason", &drain::reason, at_most(1024)));
+  }
+  using reply = node_rows_reply;
+};
+
+/// Takes drained nodes into use again.
+struct resume {
+  static constexpr std::string_view method = "org.troupe.nodes.Resume";
+  std::vector<std::string> nodes;
+  static constexpr auto fields() {
+    return field_list(field<1>("nodes", &resume::nodes, at_most(1024)));
+  }
+  using reply = node_rows_reply;
+};
+
+// == org.troupe.cluster ==========================================================================
+
+/// The cluster in a few numbers. Needs no session.
+struct summary {
+  static constexpr std::string_view method = "org.troupe.cluster.Summary";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    std::string name;
+    std::string version;
+    std::string state; ///< "starting", "ready", "stopping"
+    std::uint32_t pid = 0;
+    std::uint32_t nodes = 0;
+    std::uint32_t cores = 0;
+    std::uint64_t pending = 0;
+    std::uint64_t running = 0;
+    bool oversubscribed = false;
+    static constexpr auto fields() {
+      using s = reply;
+      return field_list(field<1>("name", &s::name), field<2>("version", &s::version),
+                        field<3>("state", &s::state), field<4>("pid", &s::pid),
+                        field<5>("nodes", &s::nodes), field<6>("cores", &s::cores),
+                        field<7>("pending", &s::pending), field<8>("running", &s::running),
+                        field<9>("oversubscribed", &s::oversubscribed));
+    }
+  };
+};
+
+/// Stops the cluster. What runs is ended first, or goes on under the launcher and is found again.
+struct stop {
+  static constexpr std::string_view method = "org.troupe.cluster.Stop";
+  bool keep_running = false;
+  static constexpr auto fields() {
+    return field_list(field<1>("keep_running", &stop::keep_running));
+  }
+  struct reply {
+    std::vector<job_row> running;
+    std::uint64_t pending = 0;
+    static constexpr auto fields() {
+      return field_list(field<1>("running", &reply::running), field<2>("pending", &reply::pending));
+    }
+  };
+};
+
+// == org.troupe.console ==========================================================================
+
+/// Every actor with its counters.
+struct actors {
+  static constexpr std::string_view method = "org.troupe.console.Actors";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    std::vector<actor_row> actors;
+    static constexpr auto fields() { return field_list(field<1>("actors", &reply::actors)); }
+  };
+};
+
+/// One actor's own words; by number or name.
+struct actor_status {
+  static constexpr std::string_view method = "org.troupe.console.Status";
+  std::string actor;
+  status_verbosity verbosity = status_verbosity::detailed;
+  static constexpr auto fields() {
+    return field_list(field<1>("actor", &actor_status::actor, at_most(name_bytes_max)),
+                      field<2>("verbosity", &actor_status::verbosity));
+  }
+  struct reply {
+    status_report status;
+    static constexpr auto fields() { return field_list(field<1>("status", &reply::status)); }
+  };
+};
+
+// == org.troupe.audit ============================================================================
+
+/// The last lines of the audit chain.
+struct audit_tail {
+  static constexpr std::string_view method = "org.troupe.audit.Tail";
+  std::uint32_t lines = 20;
+  static constexpr auto fields() {
+    return field_list(field<1>("lines", &audit_tail::lines, at_most(10'000)));
+  }
+  struct reply {
+    std::vector<std::string> lines;
+    static constexpr auto fields() { return field_list(field<1>("lines", &reply::lines)); }
+  };
+};
+
+/// Is the audit chain whole?
+struct audit_verify {
+  static constexpr std::string_view method = "org.troupe.audit.Verify";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    bool whole = false;
+    std::uint64_t records = 0;
+    std::uint64_t broken_record = 0;
+    std::string sentence;
+    static constexpr auto fields() {
+      using s = reply;
+      return field_list(field<1>("whole", &s::whole), field<2>("records", &s::records),
+                        field<3>("broken_record", &s::broken_record),
+                        field<4>("sentence", &s::sentence));
+    }
+  };
+};
+
+} // namespace troupe::calls

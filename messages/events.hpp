@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/types.hpp"
+
+// What the ledger's events carry, by kind. A job's whole story is `submitted` and what follows it.
+
+namespace troupe {
+
+/// Who a job runs as; resolved once, by the authority's side, when the warrant is made.
+struct job_identity {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::vector<std::uint32_t> groups;
+  std::string user;
+  std::string home;
+  std::string shell;
+
+  bool operator==(const job_identity&) const = default;
+  static constexpr auto fields() {
+    using s = job_identity;
+    return field_list(field<1>("uid", &s::uid), field<2>("gid", &s::gid),
+                      field<3>("groups", &s::groups, at_most(1024)), field<4>("user", &s::user),
+                      field<5>("home", &s::home), field<6>("shell", &s::shell));
+  }
+};
+
+/// kind submitted: what was asked, by whom, and the authority's word that it was.
+struct submitted_event {
+  job_spec spec;
+  job_identity identity;
+  std::vector<std::uint8_t> warrant;
+  std::vector<std::uint8_t> warrant_seal;
+
+  static constexpr auto fields() {
+    using s = submitted_event;
+    return field_list(field<1>("spec", &s::spec), field<2>("identity", &s::identity),
+                      field<3>("warrant", &s::warrant),
+                      field<4>("warrant_seal", &s::warrant_seal));
+  }
+};
+
+/// kind starting: elements [first, last] of this incarnation may start from now on, at these places.
+struct starting_event {
+  std::uint32_t element_first = no_element;
+  std::uint32_t element_last = no_element;
+  std::uint32_t window = 1;           ///< how many of them run at once; 1 unless they share one node
+  std::uint32_t slot = 0;             ///< of a lone element
+  std::vector<placement_part> parts;  ///< where one element runs; for a window: one part per slot
+  std::vector<std::vector<std::uint8_t>> instances; ///< the launcher's instance, per part
+
+  static constexpr auto fields() {
+    using s = starting_event;
+    return field_list(field<1>("element_first", &s::element_first),
+                      field<2>("element_last", &s::element_last), field<3>("window", &s::window),
+                      field<4>("slot", &s::slot),
+                      field<5>("parts", &s::parts, at_most(nodes_max)),
+                      field<6>("instances", &s::instances, at_most(nodes_max)));
+  }
+};
+
+/// kind ended: one element's end (or the job's, for cancelled and rejected ones that never ran).
+struct ended_event {
+  exit_report exit;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+  std::string nodelist;
+  std::uint64_t user_us = 0;
+  std::uint64_t system_us = 0;
+  std::uint64_t max_rss_bytes = 0;
+
+  static constexpr auto fields() {
+    using s = ended_event;
+    return field_list(
+      field<1>("exit", &s::exit), field<2>("started_utc_ns", &s::started_utc_ns),
+      field<3>("ended_utc_ns", &s::ended_utc_ns), field<4>("nodelist", &s::nodelist),
+      field<5>("user_us", &s::user_us), field<6>("system_us", &s::system_us),
+      field<7>("max_rss_bytes", &s::max_rss_bytes));
+  }
+};
+
+/// kind cancelled: elements that will not start; without ranges the whole job.
+struct cancelled_event {
+  std::uint32_t by_uid = 0;
+  std::vector<number_range> elements;
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = cancelled_event;
+    return field_list(field<1>("by_uid", &s::by_uid),
+                      field<2>("elements", &s::elements, at_most(4096)),
+                      field<3>("reason", &s::reason));
+  }
+};
+
+/// kind requeued: elements [first, last] are pending again, in the next incarnation.
+struct requeued_event {
+  std::uint32_t element_first = no_element;
+  std::uint32_t element_last = no_element;
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = requeued_event;
+    return field_list(field<1>("element_first", &s::element_first),
+                      field<2>("element_last", &s::element_last), field<3>("reason", &s::reason));
+  }
+};
+
+/// A node drained or resumed by an administrator; stored under job 0.
+struct node_event {
+  std::string node;
+  node_state state = node_state::up;
+  std::string reason;
+  std::uint32_t by_uid = 0;
+
+  static constexpr auto fields() {
+    using s = node_event;
+    return field_list(field<1>("node", &s::node), field<2>("state", &s::state),
+                      field<3>("reason", &s::reason), field<4>("by_uid", &s::by_uid));
+  }
+};
+
+} // namespace troupe

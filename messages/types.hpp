@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/ids.hpp"
+
+#include "base/bytes.hpp"
+#include "base/clock.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+// The values that messages carry. Every struct lists its fields once: name, permanent number,
+// visibility, bound. CBOR (ledger, links), JSON (Varlink, --json) and every view come from that list.
+
+namespace troupe {
+
+// -- bounds -------------------------------------------------------------------
+
+inline constexpr std::size_t name_bytes_max = 256;
+inline constexpr std::size_t path_bytes_max = 4096;
+inline constexpr std::size_t arguments_max = 4096;
+inline constexpr std::size_t string_bytes_max = 128 * 1024;
+inline constexpr std::size_t script_bytes_max = 1024 * 1024;
+inline constexpr std::size_t submissions_per_call_max = 1024;
+inline constexpr std::uint32_t nodes_max = 65'536;
+inline constexpr std::uint32_t tasks_max = 1'048'576;
+
+// -- jobs ---------------------------------------------------------------------
+
+enum class bind_mode : std::uint8_t { none, core, socket };
+
+const char* to_string(bind_mode mode);
+bool from_string(std::string_view text, bind_mode& mode);
+
+/// What was asked for: one job, or one array of equal elements.
+struct job_spec {
+  std::string name;
+  std::string account;
+  std::string queue;
+  std::vector<std::string> argv;
+  std::vector<std::string> env; ///< "K=V", sorted by key, no key twice
+  std::string cwd;
+  std::string stdin_path;  ///< "" is /dev/null
+  std::string stdout_path; ///< "" is /dev/null, "|" a stream, else a pattern (%j %a %t %N %%)
+  std::string stderr_path; ///< as stdout_path; merged into it when `merge_stderr`
+  std::string script;      ///< the script's bytes; argv then holds its arguments after argv[0]
+  bool merge_stderr = false;
+  std::uint32_t nodes = 0; ///< 0: as many as are needed
+  std::uint32_t tasks = 1;
+  std::uint32_t cores_per_task = 1;
+  std::uint64_t memory_bytes = 0;  ///< per node; 0 is no request
+  std::uint32_t time_limit_s = 0;  ///< 0 is none
+  std::uint32_t grace_s = 10;      ///< between SIGTERM and SIGKILL
+  std::optional<array_spec> array;
+  bool held = false;
+  bool exclusive = false;
+  bool requeue = false;  ///< run again when a node or its launcher is lost
+  bool attached = false; ///< ends when its client is gone for a minute
+  bind_mode bind = bind_mode::core;
+  std::vector<std::string> nodes_required;
+  std::vector<std::string> nodes_excluded;
+  utc_ns begin_utc_ns = 0; ///< not before; 0 is now
+
+  bool operator==(const job_spec&) const = default;
+  static constexpr auto fields() {
+    using s = job_spec;
+    constexpr auto owner = visibility::owner;
+    return field_list(
+      field<1>("name", &s::name, at_most(name_bytes_max)),
+      field<2>("account", &s::account, at_most(name_bytes_max)),
+      field<3>("queue", &s::queue, at_most(name_bytes_max)),
+      field<4>("argv", &s::argv, owner, at_most(arguments_max)),
+      field<5>("env", &s::env, owner, at_most(arguments_max)),
+      field<6>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
+      field<7>("stdin_path", &s::stdin_path, owner, at_most(path_bytes_max)),
+      field<8>("stdout_path", &s::stdout_path, owner, at_most(path_bytes_max)),
+      field<9>("stderr_path", &s::stderr_path, owner, at_most(path_bytes_max)),
+      field<10>("script", &s::script, owner, at_most(script_bytes_max)),
+      field<11>("merge_stderr", &s::merge_stderr), field<12>("nodes", &s::nodes),
+      field<13>("tasks", &s::tasks), field<14>("cores_per_task", &s::cores_per_task),
+      field<15>("memory_bytes", &s::memory_bytes), field<16>("time_limit_s", &s::time_limit_s),
+      field<17>("grace_s", &s::grace_s), field<18>("array", &s::array),
+      field<19>("held", &s::held), field<20>("exclusive", &s::exclusive),
+      field<21>("requeue", &s::requeue), field<22>("attached", &s::attached),
+      field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
+      field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
+      field<26>("begin_utc_ns", &s::begin_utc_ns));
+  }
+};
+
+/// The states of a job or an element. `auth` and `plan` know nothing of them.
+enum class job_state : std::uint8_t {
+  pending,
+  starting,
+  running,
+  completing,
+  completed,
+  failed,
+  cancelled,
+  timed_out,
+  lost,
+};
+
+const char* to_string(job_state state);
+bool from_string(std::string_view text, job_state& state);
+bool is_final(job_state state);
+
+/// How an element or a job ended.
+struct exit_report {
+  job_state state = job_state::completed;
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0; ///< 0: it exited by itself
+  std::string reason;      ///< a sentence where there is more to say
+
+  bool operator==(const exit_report&) const = default;
+  static constexpr auto fields() {
+    using s = exit_report;
+    return field_list(field<1>("state", &s::state), field<2>("exit_code", &s::exit_code),
+                      field<3>("signal", &s::signal), field<4>("reason", &s::reason));
+  }
+};
+
+/// One row of `troupe queue` and `troupe history`.
+struct job_row {
+  job_id job = 0;
+  std::string name;
+  std::string user;
+  std::string queue;
+  job_state state = job_state::pending;
+  bool held = false;
+  std::uint32_t nodes = 0;
+  std::uint32_t tasks = 1;
+  std::uint32_t cores_per_task = 1;
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t time_limit_s = 0;
+  utc_ns submitted_utc_ns = 0;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+  std::uint32_t elements_total = 0; ///< 0: no array
+  std::uint32_t elements_pending = 0;
+  std::uint32_t elements_running = 0;
+  std::uint32_t elements_failed = 0;
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  std::string nodelist;
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = job_row;
+    return field_list(
+      field<1>("job", &s::job), field<2>("name", &s::name), field<3>("user", &s::user),
+      field<4>("queue", &s::queue), field<5>("state", &s::state), field<6>("held", &s::held),
+      field<7>("nodes", &s::nodes), field<8>("tasks", &s::tasks),
+      field<9>("cores_per_task", &s::cores_per_task), field<10>("memory_bytes", &s::memory_bytes),
+      field<11>("time_limit_s", &s::time_limit_s),
+      field<12>("submitted_utc_ns", &s::submitted_utc_ns),
+      field<13>("started_utc_ns", &s::started_utc_ns), field<14>("ended_utc_ns", &s::ended_utc_ns),
+      field<15>("elements_total", &s::elements_total),
+      field<16>("elements_pending", &s::elements_pending),
+      field<17>("elements_running", &s::elements_running),
+      field<18>("elements_failed", &s::elements_failed), field<19>("exit_code", &s::exit_code),
+      field<20>("signal", &s::signal), field<21>("nodelist", &s::nodelist),
+      field<22>("reason", &s::reason));
+  }
+};
+
+/// Where a part of an element runs.
+struct placement_part {
+  std::uint32_t node = 0;
+  std::uint32_t rank_first = 0;
+  std::uint32_t ranks = 1;
+  std::vector<std::uint32_t> cores; ///< the node's core numbers, rank-major
+  std::uint64_t memory_bytes = 0;
+
+  bool operator==(const placement_part&) const = default;
+  static constexpr auto fields() {
+    using s = placement_part;
+    return field_list(field<1>("node", &s::node), field<2>("rank_first", &s::rank_first),
+                      field<3>("ranks", &s::ranks),
+                      field<4>("cores", &s::cores, at_most(65'536)),
+                      field<5>("memory_bytes", &s::memory_bytes));
+  }
+};
+
+/// One element as `show` tells it.
+struct element_view {
+  std::uint32_t element = no_element;
+  std::uint32_t incarnation = 0;
+  job_state state = job_state::pending;
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+  std::string nodelist;
+  std::string cpus; ///< "node1:0-3", as bound
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = element_view;
+    return field_list(
+      field<1>("element", &s::element), field<2>("incarnation", &s::incarnation),
+      field<3>("state", &s::state), field<4>("exit_code", &s::exit_code),
+      field<5>("signal", &s::signal), field<6>("started_utc_ns", &s::started_utc_ns),
+      field<7>("ended_utc_ns", &s::ended_utc_ns), field<8>("nodelist", &s::nodelist),
+      field<9>("cpus", &s::cpus), field<10>("reason", &s::reason));
+  }
+};
+
+/// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its elements.
+struct job_view {
+  job_row row;
+  job_spec spec;
+  std::vector<element_view> elements; ///< running ones first; at most `elements_shown_max`
+  static constexpr std::size_t elements_shown_max = 1000;
+
+  static constexpr auto fields() {
+    using s = job_view;
+    return field_list(field<1>("row", &s::row), field<2>("spec", &s::spec),
+                      field<3>("elements", &s::elements));
+  }
+};
+
+/// Which jobs a request is about: ids, or a filter. All given conditions must hold.
+struct job_selector {
+  struct target {
+    job_id first = 0;
+    job_id last = 0;
+    std::optional<number_range> elements; ///< of the array `first`
+    static constexpr auto fields() {
+      return field_list(field<1>("first", &target::first), field<2>("last", &target::last),
+                        field<3>("elements", &target::elements));
+    }
+  };
+  std::vector<target> targets;
+  bool all = false; ///< every job the caller may touch
+  std::string user;
+  std::string name;
+  std::string queue;
+  std::vector<job_state> states;
+
+  static constexpr auto fields() {
+    using s = job_selector;
+    return field_list(field<1>("targets", &s::targets, at_most(1024)), field<2>("all", &s::all),
+                      field<3>("user", &s::user, at_most(name_bytes_max)),
+                      field<4>("name", &s::name, at_most(name_bytes_max)),
+                      field<5>("queue", &s::queue, at_most(name_bytes_max)),
+                      field<6>("states", &s::states, at_most(16)));
+  }
+};
+
+/// Why a job waits and when it may start.
+struct why_view {
+  job_id job = 0;
+  job_state state = job_state::pending;
+  std::string sentence;
+  std::uint32_t position = 0; ///< in the queue, from 1; 0: not waiting
+  utc_ns expected_start_utc_ns = 0; ///< 0: unknown
+  std::vector<std::string> reasons;
+
+  static constexpr auto fields() {
+    using s = why_view;
+    return field_list(field<1>("job", &s::job), field<2>("state", &s::state),
+                      field<3>("sentence", &s::sentence), field<4>("position", &s::position),
+                      field<5>("expected_start_utc_ns", &s::expected_start_utc_ns),
+                      field<6>("reasons", &s::reasons));
+  }
+};
+
+// -- nodes --------------------------------------------------------------------
+
+enum class node_state : std::uint8_t { up, draining, drained, down };
+
+const char* to_string(node_state state);
+bool from_string(std::string_view text, node_state& state);
+
+/// A core of a node as the controller sees it.
+struct core_info {
+  std::vector<std::uint32_t> processing_units; ///< the machine's numbers
+  std::uint32_t group = 0;                     ///< cores that share a cache or socket
+  std::uint32_t socket = 0;
+
+  bool operator==(const core_info&) const = default;
+  static constexpr auto fields() {
+    using s = core_info;
+    return field_list(field<1>("processing_units", &s::processing_units, at_most(64)),
+                      field<2>("group", &s::group), field<3>("socket", &s::socket));
+  }
+};
+
+/// What a node offers.
+struct node_inventory {
+  std::uint32_t node = 0;
+  std::string name;
+  std::vector<core_info> cores;
+  std::uint64_t memory_bytes = 0;
+  bool oversubscribed = false;
+
+  static constexpr auto fields() {
+    using s = node_inventory;
+    return field_list(field<1>("node", &s::node), field<2>("name", &s::name),
+                      field<3>("cores", &s::cores, at_most(1024)),
+                      field<4>("memory_bytes", &s::memory_bytes),
+                      field<5>("oversubscribed", &s::oversubscribed));
+  }
+};
+
+/// One row of `troupe nodes`.
+struct node_row {
+  std::string name;
+  node_state state = node_state::up;
+  std::uint32_t cores = 0;
+  std::uint32_t cores_used = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t memory_used_bytes = 0;
+  std::uint32_t elements_running = 0;
+  bool oversubscribed = false;
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = node_row;
+    return field_list(
+      field<1>("name", &s::name), field<2>("state", &s::state), field<3>("cores", &s::cores),
+      field<4>("cores_used", &s::cores_used), field<5>("memory_bytes", &s::memory_bytes),
+      field<6>("memory_used_bytes", &s::memory_used_bytes),
+      field<7>("elements_running", &s::elements_running),
+      field<8>("oversubscribed", &s::oversubscribed), field<9>("reason", &s::reason));
+  }
+};
+
+// -- actors as the console sees them -------------------------------------------
+
+struct actor_row {
+  std::uint64_t id = 0;
+  std::string name; ///< "job/812", "node/1"
+  std::uint64_t parent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t handled = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t mailbox = 0;
+  std::uint64_t busy_us = 0;
+  std::string last_error;
+
+  static constexpr auto fields() {
+    using s = actor_row;
+    return field_list(field<1>("id", &s::id), field<2>("name", &s::name),
+                      field<3>("parent", &s::parent), field<4>("received", &s::received),
+                      field<5>("handled", &s::handled), field<6>("refused", &s::refused),
+                      field<7>("mailbox", &s::mailbox), field<8>("busy_us", &s::busy_us),
+                      field<9>("last_error", &s::last_error));
+  }
+};
+
+enum class status_verbosity : std::uint8_t { info, detailed, debug };
+
+const char* to_string(status_verbosity verbosity);
+bool from_string(std::string_view text, status_verbosity& verbosity);
+
+/// What an actor tells of itself: names and values, ready to print.
+struct status_report {
+  struct item {
+    std::string key;
+    std::string value;
+    static constexpr auto fields() {
+      return field_list(field<1>("key", &item::key), field<2>("value", &item::value));
+    }
+  };
+  std::string actor;
+  std::vector<item> items;
+
+  static constexpr auto fields() {
+    using s = status_report;
+    return field_list(field<1>("actor", &s::actor), field<2>("items", &s::items));
+  }
+};
+
+// -- sessions -------------------------------------------------------------------
+
+struct key_row {
+  std::uint32_t key_id = 0;
+  std::string state;
+  std::string public_key; ///< hexadecimal
+  utc_ns not_after_utc_ns = 0;
+  static constexpr auto fields() {
+    using s = key_row;
+    return field_list(field<1>("key_id", &s::key_id), field<2>("state", &s::state),
+                      field<3>("public_key", &s::public_key),
+                      field<4>("not_after_utc_ns", &s::not_after_utc_ns));
+  }
+};
+
+/// A job request as the holder signed it, with its seal (auth/job_request.hpp, auth/seal.hpp).
+struct signed_request {
+  std::vector<std::uint8_t> body;
+  std::vector<std::uint8_t> seal;
+  static constexpr auto fields() {
+    return field_list(field<1>("body", &signed_request::body, at_most(4096)),
+                      field<2>("seal", &signed_request::seal, at_most(1024)));
+  }
+};
+
+/// The digest that a job request names: BLAKE2b-256 over the canonical CBOR of the spec.
+digest spec_digest(const job_spec& spec);
+
+/// What is wrong with the spec by itself, whatever the cluster: a sentence, or nothing.
+expected<void> validate(const job_spec& spec);
+
+/// How many elements the spec asks for; 1 without an array.
+std::uint32_t element_count(const job_spec& spec);
+
+} // namespace troupe
