@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of JSON that know no field lists: strings and base64url.
+#include "messages/json.hpp"
+
+namespace troupe {
+
+namespace {
+
+constexpr char base64url_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+int base64url_value(char c) {
+  if (c >= 'A' && c <= 'Z')
+    return c - 'A';
+  if (c >= 'a' && c <= 'z')
+    return c - 'a' + 26;
+  if (c >= '0' && c <= '9')
+    return c - '0' + 52;
+  return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+std::uint8_t byte_at(std::string_view text, std::size_t at) {
+  return at < text.size() ? static_cast<std::uint8_t>(text[at]) : std::uint8_t{0};
+}
+
+/// Length of the well-formed UTF-8 sequence of two to four bytes at `at` (Unicode 15, table 3-7),
+/// or 0.
+std::size_t sequence_length(std::string_view text, std::size_t at) {
+  const auto b0 = byte_at(text, at);
+  const auto b1 = byte_at(text, at + 1);
+  const auto follows = [&](std::size_t i) { return (byte_at(text, at + i) & 0xc0) == 0x80; };
+  if (b0 >= 0xc2 && b0 <= 0xdf)
+    return follows(1) ? 2 : 0;
+  if (b0 >= 0xe0 && b0 <= 0xef) {
+    const bool overlong = b0 == 0xe0 && b1 < 0xa0;
+    const bool surrogate = b0 == 0xed && b1 > 0x9f;
+    return follows(1) && follows(2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (b0 >= 0xf0 && b0 <= 0xf4) {
+    const bool overlong = b0 == 0xf0 && b1 < 0x90;
+    const bool beyond = b0 == 0xf4 && b1 > 0x8f;
+    return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
+  }
+  return 0;
+}
+
+void append_escape(std::string& out, char c) {
+  switch (c) {
+  case '"': out += "\\\""; return;
+  case '\\': out += "\\\\"; return;
+  case '\b': out += "\\b"; return;
+  case '\f': out += "\\f"; return;
+  case '\n': out += "\\n"; return;
+  case '\r': out += "\\r"; return;
+  case '\t': out += "\\t"; return;
+  default: break;
+  }
+  constexpr char hex[] = "0123456789abcdef";
+  out += "\\u00";
+  out += hex[(c >> 4) & 0xf];
+  out += hex[c & 0xf];
+}
+
+bool is_plain(char c) {
+  const auto u = static_cast<unsigned char>(c);
+  return u >= 0x20 && u < 0x7f && c != '"' && c != '\\';
+}
+
+} // namespace
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  std::size_t at = 0;
+  while (at < text.size()) {
+    auto end = at;
+    while (end < text.size() && is_plain(text[end]))
+      ++end;
+    out.append(text, at, end - at);
+    at = end;
+    if (at == text.size())
+      break;
+    // DEL is escaped as well: a terminal that shows the text must not act on it.
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      append_escape(out, text[at++]);
+    } else if (const auto length = sequence_length(text, at); length != 0) {
+      out.append(text, at, length);
+      at += length;
+    } else {
+      out += "\xef\xbf\xbd";
+      ++at;
+    }
+  }
+  out += '"';
+}
+
+void append_base64url(std::string& out, byte_view bytes) {
+  std::uint32_t pending = 0;
+  int bits = 0;
+  for (const auto byte : bytes) {
+    pending = (pending << 8) | byte;
+    for (bits += 8; bits >= 6; bits -= 6)
+      out += base64url_digits[(pending >> (bits - 6)) & 0x3f];
+  }
+  if (bits > 0)
+    out += base64url_digits[(pending << (6 - bits)) & 0x3f];
+}
+
+bool read_base64url(std::string_view text, std::vector<std::uint8_t>& bytes) {
+  bytes.clear();
+  if (text.size() % 4 == 1)
+    return false;
+  bytes.reserve(text.size() / 4 * 3 + 2);
+  std::uint32_t pending = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const int value = base64url_value(c);
+    if (value < 0)
+      return false;
+    pending = (pending << 6) | static_cast<std::uint32_t>(value);
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes.push_back(static_cast<std::uint8_t>(pending >> bits));
+    }
+  }
+  return (pending & ((1u << bits) - 1)) == 0;
+}
+
+} // namespace troupe
