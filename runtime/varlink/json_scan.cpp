@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/varlink/json_scan.hpp"
+
+#include <array>
+#include <bitset>
+
+namespace troupe::varlink {
+
+namespace {
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+} // namespace
+
+// Unicode, table 3-7: overlong forms, surrogates and values above U+10FFFF are not well-formed.
+std::size_t utf8_length(std::string_view text) {
+  if (text.empty())
+    return 0;
+  auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  auto first = at(0);
+  if (first < 0x80)
+    return 1;
+  std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length)
+    return 0;
+  for (std::size_t i = 1; i < length; ++i)
+    if (!is_continuation(text[i]))
+      return 0;
+  auto second = at(1);
+  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+    return 0;
+  return length;
+}
+
+tl::unexpected<error> json_scanner::wrong(std::string_view expectation) const {
+  auto text = "not valid JSON: expected " + std::string{expectation} + " at byte " +
+              std::to_string(position_);
+  return fail(errc::invalid, position_ >= text_.size() ? text + ", where the text ends" : text);
+}
+
+void json_scanner::skip_space() {
+  while (position_ < text_.size()) {
+    auto c = text_[position_];
+    if (c != ' ' && c != '\t' && c != '\n' && c != '\r')
+      return;
+    ++position_;
+  }
+}
+
+bool json_scanner::take(char c) {
+  skip_space();
+  if (!peek(c))
+    return false;
+  ++position_;
+  return true;
+}
+
+bool json_scanner::at_end() {
+  skip_space();
+  return position_ == text_.size();
+}
+
+expected<std::string_view> json_scanner::raw_string() {
+  if (!take('"'))
+    return wrong("a string");
+  auto begin = position_;
+  while (position_ < text_.size()) {
+    auto c = static_cast<unsigned char>(text_[position_]);
+    if (c == '"')
+      return text_.substr(begin, position_++ - begin);
+    if (c < 0x20)
+      return wrong("no control character in a string");
+    expected<void> step;
+    if (c == '\\')
+      step = escape();
+    else if (c >= 0x80)
+      step = utf8_sequence();
+    else
+      ++position_;
+    if (!step)
+      return tl::unexpected{step.error()};
+  }
+  return wrong("the end of a string");
+}
+
+expected<void> json_scanner::utf8_sequence() {
+  auto length = utf8_length(text_.substr(position_));
+  if (length == 0)
+    return wrong("UTF-8");
+  position_ += length;
+  return {};
+}
+
+expected<void> json_scanner::escape() {
+  ++position_;
+  if (position_ >= text_.size())
+    return wrong("an escaped character");
+  auto c = text_[position_++];
+  if (c != 'u')
+    return std::string_view{"\"\\/bfnrt"}.find(c) == std::string_view::npos
+               ? wrong("a known escape")
+               : expected<void>{};
+  for (int i = 0; i < 4; ++i, ++position_)
+    if (position_ >= text_.size() || !is_hex(text_[position_]))
+      return wrong("four hexadecimal digits");
+  return {};
+}
+
+bool json_scanner::digits() {
+  auto begin = position_;
+  while (position_ < text_.size() && is_digit(text_[position_]))
+    ++position_;
+  return position_ > begin;
+}
+
+expected<void> json_scanner::number() {
+  if (peek('-'))
+    ++position_;
+  if (peek('0'))
+    ++position_;
+  else if (!digits())
+    return wrong("a digit");
+  if (peek('.')) {
+    ++position_;
+    if (!digits())
+      return wrong("a digit after the point");
+  }
+  if (peek('e') || peek('E')) {
+    ++position_;
+    if (peek('+') || peek('-'))
+      ++position_;
+    if (!digits())
+      return wrong("a digit in the exponent");
+  }
+  return {};
+}
+
+expected<void> json_scanner::literal(std::string_view word) {
+  if (text_.substr(position_, word.size()) != word)
+    return wrong("a value");
+  position_ += word.size();
+  return {};
+}
+
+expected<void> json_scanner::scalar() {
+  if (position_ >= text_.size())
+    return wrong("a value");
+  switch (text_[position_]) {
+  case '"': return raw_string().map([](std::string_view) {});
+  case 't': return literal("true");
+  case 'f': return literal("false");
+  case 'n': return literal("null");
+  default: return number();
+  }
+}
+
+// One loop instead of a recursion: the depth of hostile input costs bits here, not stack.
+expected<void> json_scanner::nested() {
+  std::bitset<scan_depth_max> is_object;
+  std::size_t depth = 0;
+  do {
+    skip_space();
+    if (peek('{') || peek('[')) {
+      if (depth == scan_depth_max)
+        return fail(errc::invalid,
+                    "JSON nested deeper than " + std::to_string(scan_depth_max) + " levels");
+      is_object[depth++] = text_[position_++] == '{';
+      bool empty = take(is_object[depth - 1] ? '}' : ']');
+      if (!empty) {
+        if (is_object[depth - 1]) {
+          if (auto key = raw_string(); !key)
+            return tl::unexpected{key.error()};
+          if (!take(':'))
+            return wrong("':'");
+        }
+        continue;
+      }
+      --depth;
+    } else if (auto one = scalar(); !one) {
+      return one;
+    }
+    while (depth > 0 && take(is_object[depth - 1] ? '}' : ']'))
+      --depth;
+    if (depth == 0)
+      return {};
+    if (!take(','))
+      return wrong(is_object[depth - 1] ? "',' or '}'" : "',' or ']'");
+    if (is_object[depth - 1]) {
+      if (auto key = raw_string(); !key)
+        return tl::unexpected{key.error()};
+      if (!take(':'))
+        return wrong("':'");
+    }
+  } while (true);
+}
+
+expected<std::string_view> json_scanner::value() {
+  skip_space();
+  auto begin = position_;
+  if (auto done = nested(); !done)
+    return tl::unexpected{done.error()};
+  return text_.substr(begin, position_ - begin);
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  out += '"';
+  while (!text.empty()) {
+    auto c = text.front();
+    auto length = utf8_length(text);
+    if (length == 0) {
+      out += "\xef\xbf\xbd";
+      length = 1;
+    } else if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      out += "\\u00";
+      out += hex[static_cast<unsigned char>(c) >> 4];
+      out += hex[c & 15];
+    } else {
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+  out += '"';
+}
+
+} // namespace troupe::varlink

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+
+// JSON is checked and cut into spans here without building anything: an envelope is read in one
+// pass, and `parameters` stays text until the method's own decoder reads it into its struct.
+
+namespace troupe::varlink {
+
+/// Objects and arrays may be nested this deep.
+inline constexpr std::size_t scan_depth_max = 64;
+
+/// Walks over one JSON text (RFC 8259, UTF-8 checked). Every function leaves the position after
+/// what it read; after an error the scanner is of no further use.
+class json_scanner {
+public:
+  explicit json_scanner(std::string_view text) : text_{text} {}
+
+  /// Reads one value of any kind; answers its exact text, without white space around it.
+  expected<std::string_view> value();
+
+  /// Reads a string; answers what is between its quotes, escapes left as they are.
+  expected<std::string_view> raw_string();
+
+  /// Skips white space; takes `c` if it comes next.
+  bool take(char c);
+
+  /// Skips white space; true when nothing is left.
+  bool at_end();
+
+  /// Bytes read so far.
+  std::size_t position() const { return position_; }
+
+private:
+  expected<void> nested();
+  expected<void> scalar();
+  expected<void> number();
+  expected<void> literal(std::string_view word);
+  expected<void> escape();
+  expected<void> utf8_sequence();
+  bool digits();
+  void skip_space();
+  bool peek(char c) const { return position_ < text_.size() && text_[position_] == c; }
+  tl::unexpected<error> wrong(std::string_view expectation) const;
+
+  std::string_view text_;
+  std::size_t position_ = 0;
+};
+
+/// Appends `text` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
+void append_json_string(std::string& out, std::string_view text);
+
+/// The length of the well-formed UTF-8 sequence at the start of `text`, 0 if there is none.
+std::size_t utf8_length(std::string_view text);
+
+} // namespace troupe::varlink
