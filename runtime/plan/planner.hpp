@@ -31,7 +31,7 @@ public:
 
   /// Fails for a repeated id, no or too many cores, and groups of another length than cores.
   expected<void> add_node(const node_config& node);
-  expected<void> set_node_state(node_id node, node_state state);
+  expected<void> set_node_state(node_id node, node_state wanted);
 
   // -- jobs -------------------------------------------------------------------------------------
 

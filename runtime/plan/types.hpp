@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -28,6 +29,8 @@ inline constexpr instant never = std::numeric_limits<instant>::max();
 inline constexpr std::uint32_t cores_per_node_max = 1024;
 inline constexpr std::uint32_t nodes_max = 65536;
 inline constexpr std::uint32_t tasks_max = 1u << 24;
+/// Leases reported at once (see `planner_core::refill_allowed`).
+inline constexpr std::size_t leases_max = 64;
 
 enum class node_state : std::uint8_t {
   up,      ///< takes starts
@@ -57,7 +60,7 @@ struct job_shape {
   std::vector<node_id> required_nodes; ///< each is part of the placement (others may be too)
   std::vector<node_id> excluded_nodes; ///< none is
 
-  bool operator==(const job_shape&) const = default;
+  auto operator<=>(const job_shape&) const = default;
 };
 
 struct job_request {
@@ -132,7 +135,7 @@ struct pass_result {
   std::vector<lease_change> lease_changes;
   /// Set when a job waits for resources and something could still be backfilled around it.
   std::optional<reservation> head;
-  /// `starts_per_pass_max` or `backfill_depth` cut the pass short: call again.
+  /// `starts_per_pass_max` cut the pass short: call again.
   bool more = false;
 };
 
@@ -190,6 +193,7 @@ struct explanation {
   std::uint32_t units_pending = 0, units_running = 0, max_running = 0;
   std::uint64_t cores_free = 0;        ///< on nodes that are up
   std::uint32_t nodes_fitting_now = 0; ///< nodes that now have room for one node's part of it
+  std::uint64_t tasks_fitting_now = 0; ///< tasks of it there is room for now
   instant begin_time = 0;
   std::vector<awaited_job> waits_for; ///< by their ends, at most `awaited_max`
   std::uint32_t waits_for_more = 0;   ///< how many further ones

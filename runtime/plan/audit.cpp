@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Views, and the check of every derived figure against what it was derived from.
+#include "runtime/plan/state.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace troupe::plan {
+
+std::vector<node_view> planner_core::nodes() const {
+  std::vector<node_view> out;
+  out.reserve(state_->pool.all().size());
+  for (const auto& node : state_->pool.all())
+    out.push_back({node.id, node.state, node.cores, node.free.free(), node.units, node.memory_bytes,
+                   node.memory_free});
+  return out;
+}
+
+totals planner_core::total() const {
+  totals out;
+  for (const auto& node : state_->pool.all()) {
+    ++out.nodes;
+    if (node.state != node_state::up)
+      continue;
+    ++out.nodes_up;
+    out.cores_up += node.cores;
+  }
+  out.cores_free = state_->pool.cores_free();
+  for (const auto& [id, job] : state_->jobs)
+    out.jobs_waiting += job.pending > 0 ? 1 : 0;
+  out.units_pending = state_->units_pending;
+  out.units_running = state_->slots.running();
+  return out;
+}
+
+namespace {
+
+/// Every core is free or held once, and so is the memory.
+std::string audit_nodes(const node_pool& pool, const slot_table& slots) {
+  std::vector<std::vector<std::uint32_t>> holders;
+  std::vector<std::uint64_t> memory(pool.all().size(), 0);
+  for (const auto& node : pool.all())
+    holders.emplace_back(node.cores, 0);
+  for (const auto& [end, index] : slots.by_end())
+    for (const auto& held : slots.at(index).held) {
+      memory[held.node] += held.memory_bytes;
+      for (auto core : held.cores)
+        ++holders[held.node][core];
+    }
+  std::uint64_t free_up = 0;
+  for (std::uint32_t i = 0; i < pool.all().size(); ++i) {
+    const auto& node = pool.at(i);
+    auto name = "node " + std::to_string(node.id);
+    for (std::uint32_t core = 0; core < node.cores; ++core)
+      if (holders[i][core] + (node.free.is_free(core) ? 1 : 0) != 1)
+        return name + ": core " + std::to_string(core) + " is held by " +
+               std::to_string(holders[i][core]) + " units";
+    if (memory[i] > node.memory_bytes || node.memory_bytes - memory[i] != node.memory_free)
+      return name + ": its free memory is wrong";
+    free_up += node.state == node_state::up ? node.free.free() : 0;
+  }
+  return free_up == pool.cores_free() ? "" : "the count of free cores is wrong";
+}
+
+std::string audit_job(const job_record& job, std::size_t slots) {
+  auto name = "job " + std::to_string(job.key.id);
+  if (job.running != slots)
+    return name + ": its count of running units is wrong";
+  bool waits = job.stands == standing::waiting;
+  if (waits && (job.pending == 0 || job.held || job.at_limit()))
+    return name + ": waits though it may not start";
+  if (waits != (job.group->waiting.count({job.key, nullptr}) == 1))
+    return name + ": is not where it should be in the queue";
+  return "";
+}
+
+std::string audit_heads(const job_queue& queue) {
+  std::size_t listed = 0;
+  for (const auto& [shape, entry] : queue.shapes())
+    for (const auto& [limit, group] : entry.classes) {
+      bool wanted = entry.placeable && !group.waiting.empty();
+      listed += wanted ? 1 : 0;
+      if (group.listed != wanted || (wanted && !(group.head == group.waiting.begin()->key)))
+        return "a class is not listed by its first job";
+    }
+  return listed == queue.heads().size() ? "" : "a class is listed twice";
+}
+
+} // namespace
+
+std::string planner_core::audit() const {
+  const auto& s = *state_;
+  std::unordered_map<job_id, std::size_t> slots;
+  for (const auto& [end, index] : s.slots.by_end())
+    ++slots[s.slots.at(index).job];
+  std::uint64_t pending = 0;
+  for (const auto& [id, job] : s.jobs) {
+    pending += job.pending;
+    if (auto wrong = audit_job(job, slots[id]); !wrong.empty())
+      return wrong;
+  }
+  if (pending != s.units_pending)
+    return "the count of pending units is wrong";
+  if (auto wrong = audit_nodes(s.pool, s.slots); !wrong.empty())
+    return wrong;
+  return audit_heads(s.queue);
+}
+
+} // namespace troupe::plan

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/plan/nodes.hpp"
+
+#include <numeric>
+
+namespace troupe::plan {
+
+expected<void> node_pool::add(const node_config& node) {
+  auto name = "node " + std::to_string(node.id);
+  if (by_id_.contains(node.id))
+    return fail(errc::conflict, name + " was added before");
+  if (nodes_.size() >= nodes_max)
+    return fail(errc::exhausted,
+                name + " was not added: " + std::to_string(nodes_max) + " nodes are the limit");
+  if (node.cores == 0 || node.cores > cores_per_node_max)
+    return fail(errc::invalid, name + " has " + std::to_string(node.cores) + " cores; 1 to " +
+                                   std::to_string(cores_per_node_max) + " are allowed");
+  if (!node.core_groups.empty() && node.core_groups.size() != node.cores)
+    return fail(errc::invalid, name + " has " + std::to_string(node.cores) +
+                                   " cores but groups for " +
+                                   std::to_string(node.core_groups.size()));
+  auto index = static_cast<std::uint32_t>(nodes_.size());
+  by_id_.emplace(node.id, index);
+  nodes_.push_back({node.id, node_state::down, node.cores, 0, node.memory_bytes, node.memory_bytes,
+                    core_map(node.cores, node.core_groups)});
+  available_.resize(nodes_.size() / 64 + 1, 0);
+  return set_state(node.id, node.state);
+}
+
+expected<void> node_pool::set_state(node_id id, node_state state) {
+  const auto* index = index_of(id);
+  if (index == nullptr)
+    return fail(errc::not_found, "there is no node " + std::to_string(id));
+  auto& node = nodes_[*index];
+  auto before = node.state == node_state::up ? node.free.free() : 0;
+  node.state = state;
+  note_free(*index, before);
+  return {};
+}
+
+const std::uint32_t* node_pool::index_of(node_id id) const {
+  auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : &it->second;
+}
+
+void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
+  auto& node = nodes_[index];
+  auto now = node.state == node_state::up ? node.free.free() : 0;
+  cores_free_ = cores_free_ - cores_before + now;
+  auto bit = std::uint64_t{1} << (index % 64);
+  if (now > 0)
+    available_[index / 64] |= bit;
+  else
+    available_[index / 64] &= ~bit;
+}
+
+void node_pool::take(const unit_need& need, const task_share& share, std::vector<held_share>& held,
+                     placement& out) {
+  auto& node = nodes_[share.node];
+  auto before = node.free.free();
+  auto& mine = held.emplace_back();
+  auto& given = out.emplace_back();
+  mine.node = share.node;
+  mine.memory_bytes = given.memory_bytes = need.memory_bytes;
+  given.node = node.id;
+  given.tasks = share.tasks;
+  given.cores.reserve(std::size_t{share.tasks} * need.cores_per_task);
+  node.free.take(share.tasks, need.cores_per_task, given.cores);
+  mine.cores = given.cores;
+  if (need.exclusive)
+    node.free.take(node.free.free(), 1, mine.cores);
+  node.memory_free -= need.memory_bytes;
+  ++node.units;
+  note_free(share.node, node.state == node_state::up ? before : 0);
+}
+
+expected<held_share> node_pool::take_exactly(const unit_need& need, const node_share& share) {
+  const auto* index = index_of(share.node);
+  auto name = "node " + std::to_string(share.node);
+  if (index == nullptr)
+    return fail(errc::not_found, "there is no " + name);
+  auto& node = nodes_[*index];
+  held_share mine{*index, share.memory_bytes, share.cores};
+  if (need.exclusive) {
+    mine.cores.resize(node.cores);
+    std::iota(mine.cores.begin(), mine.cores.end(), std::uint16_t{0});
+  }
+  std::sort(mine.cores.begin(), mine.cores.end());
+  if (mine.cores.empty() || mine.cores.back() >= node.cores ||
+      std::adjacent_find(mine.cores.begin(), mine.cores.end()) != mine.cores.end())
+    return fail(errc::invalid, "a placement on " + name +
+                                   " names no core, one twice, or one that "
+                                   "the node does not have");
+  for (auto core : mine.cores)
+    if (!node.free.is_free(core))
+      return fail(errc::conflict, "core " + std::to_string(core) + " of " + name + " is taken");
+  if (node.memory_free < share.memory_bytes)
+    return fail(errc::conflict, name + " has " + std::to_string(node.memory_free) +
+                                    " bytes of memory free, not " +
+                                    std::to_string(share.memory_bytes));
+  auto before = node.state == node_state::up ? node.free.free() : 0;
+  node.free.take_exactly(mine.cores);
+  node.memory_free -= share.memory_bytes;
+  ++node.units;
+  note_free(*index, before);
+  return mine;
+}
+
+void node_pool::give(const held_share& held) {
+  auto& node = nodes_[held.node];
+  auto before = node.state == node_state::up ? node.free.free() : 0;
+  node.free.give(held.cores);
+  node.memory_free += held.memory_bytes;
+  --node.units;
+  note_free(held.node, before);
+}
+
+} // namespace troupe::plan

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/error.hpp"
+#include "runtime/plan/core_map.hpp"
+#include "runtime/plan/fit.hpp"
+#include "runtime/plan/types.hpp"
+
+#include <bit>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::plan {
+
+/// One node's resources as they are now.
+struct node_entry {
+  node_id id = 0;
+  node_state state = node_state::up;
+  std::uint32_t cores = 0;
+  std::uint32_t units = 0; ///< running here
+  std::uint64_t memory_bytes = 0, memory_free = 0;
+  core_map free;
+
+  node_room room() const { return {free.free(), cores, memory_free, units == 0}; }
+  node_room room_when_idle() const { return {cores, cores, memory_bytes, true}; }
+};
+
+/// What a running unit holds on one node.
+struct held_share {
+  std::uint32_t node = 0; ///< index
+  std::uint64_t memory_bytes = 0;
+  std::vector<std::uint16_t> cores; ///< of an exclusive unit: all of the node's
+};
+
+/// All nodes, in the order in which they were added.
+class node_pool {
+public:
+  expected<void> add(const node_config& node);
+  expected<void> set_state(node_id node, node_state state);
+
+  const std::vector<node_entry>& all() const { return nodes_; }
+  const node_entry& at(std::uint32_t index) const { return nodes_[index]; }
+  /// nullptr if there is no such node.
+  const std::uint32_t* index_of(node_id id) const;
+
+  /// Free cores on nodes that are up.
+  std::uint64_t cores_free() const { return cores_free_; }
+
+  /// Takes `tasks` of a unit on a node that has the room; appends to `held` and `out`.
+  void take(const unit_need& need, const task_share& share, std::vector<held_share>& held,
+            placement& out);
+  /// Takes exactly these; fails, changing nothing, if they are not free.
+  expected<held_share> take_exactly(const unit_need& need, const node_share& share);
+  void give(const held_share& held);
+
+  /// For `chooser`: what is free now, on nodes that are up and have a free core.
+  template <class F>
+  void each(F&& f) const {
+    for (std::size_t w = 0; w < available_.size(); ++w)
+      for (auto left = available_[w]; left != 0; left &= left - 1) {
+        auto i =
+            static_cast<std::uint32_t>(w * 64) + static_cast<std::uint32_t>(std::countr_zero(left));
+        if (!f(i, nodes_[i].room()))
+          return;
+      }
+  }
+
+private:
+  void note_free(std::uint32_t index, std::uint32_t cores_before);
+
+  std::vector<node_entry> nodes_;
+  std::unordered_map<node_id, std::uint32_t> by_id_;
+  std::vector<std::uint64_t> available_; ///< one bit per node: up, with a free core
+  std::uint64_t cores_free_ = 0;
+};
+
+/// For `chooser`: every node idle, whatever its state.
+struct idle_rooms {
+  const node_pool& pool;
+  bool only_up = false;
+
+  template <class F>
+  void each(F&& f) const {
+    for (std::uint32_t i = 0; i < pool.all().size(); ++i)
+      if ((!only_up || pool.at(i).state == node_state::up) && !f(i, pool.at(i).room_when_idle()))
+        return;
+  }
+};
+
+} // namespace troupe::plan

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/plan/queue.hpp"
+
+#include <iterator>
+
+namespace troupe::plan {
+
+namespace {
+
+/// Sorted, unique indexes; false if an id is unknown.
+bool indexes_of(const std::vector<node_id>& ids, const node_pool& pool,
+                std::vector<std::uint32_t>& out) {
+  bool all_known = true;
+  for (auto id : ids) {
+    if (const auto* index = pool.index_of(id))
+      out.push_back(*index);
+    else
+      all_known = false;
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return all_known;
+}
+
+} // namespace
+
+unit_need resolve(const job_shape& shape, const node_pool& pool) {
+  unit_need need;
+  need.nodes = shape.nodes;
+  need.tasks = shape.tasks;
+  need.cores_per_task = shape.cores_per_task;
+  need.memory_bytes = shape.memory_bytes;
+  need.exclusive = shape.exclusive;
+  need.unknown_node = !indexes_of(shape.required_nodes, pool, need.required);
+  indexes_of(shape.excluded_nodes, pool, need.excluded);
+  if (shape.nodes > 0) {
+    need.least = shape.tasks / shape.nodes;
+    need.plus_one = shape.tasks % shape.nodes;
+  }
+  return need;
+}
+
+job_class* job_queue::join_class(const job_shape& shape, duration limit) {
+  auto [it, fresh] = shapes_.try_emplace(shape);
+  auto& entry = it->second;
+  if (fresh) {
+    entry.shape = &it->first;
+    entry.need = resolve(shape, pool_);
+    entry.placeable = chooser().choose(entry.need, idle_rooms{pool_, true});
+  }
+  auto& group = entry.classes[limit];
+  group.shape = &entry;
+  group.limit = limit;
+  ++group.jobs;
+  return &group;
+}
+
+void job_queue::leave_class(job_class* group) {
+  if (--group->jobs > 0)
+    return;
+  auto* shape = group->shape;
+  shape->classes.erase(group->limit);
+  if (shape->classes.empty())
+    shapes_.erase(shapes_.find(*shape->shape));
+}
+
+void job_queue::list(job_class& group) {
+  bool wanted = group.shape->placeable && !group.waiting.empty();
+  if (group.listed && wanted && group.head == group.waiting.begin()->key)
+    return;
+  if (!group.listed) {
+    if (wanted)
+      heads_.insert({group.waiting.begin()->key, &group});
+  } else if (wanted) {
+    // Reuses the entry: this happens at every start of a job.
+    auto entry = heads_.extract(class_head{group.head, nullptr});
+    entry.value().key = group.waiting.begin()->key;
+    heads_.insert(std::move(entry));
+  } else {
+    heads_.erase(class_head{group.head, nullptr});
+  }
+  group.listed = wanted;
+  if (wanted)
+    group.head = group.waiting.begin()->key;
+}
+
+void job_queue::place(job_record& job, instant now) {
+  auto wanted = standing::waiting;
+  if (job.held || job.pending == 0)
+    wanted = standing::none;
+  else if (job.begin_time > now)
+    wanted = standing::before_begin;
+  else if (job.at_limit())
+    wanted = standing::at_array_limit;
+  if (wanted == job.stands)
+    return;
+  withdraw(job);
+  job.stands = wanted;
+  switch (wanted) {
+  case standing::none: break;
+  case standing::waiting:
+    job.group->waiting.insert({job.key, &job});
+    list(*job.group);
+    break;
+  case standing::at_array_limit: at_array_limit_.insert({job.key, &job}); break;
+  case standing::before_begin: before_begin_.insert({job.begin_time, {job.key, &job}}); break;
+  }
+}
+
+void job_queue::withdraw(job_record& job) {
+  switch (job.stands) {
+  case standing::none: break;
+  case standing::waiting: {
+    auto& waiting = job.group->waiting;
+    if (waiting.begin()->job == &job)
+      waiting.erase(waiting.begin());
+    else
+      waiting.erase({job.key, nullptr});
+    list(*job.group);
+    break;
+  }
+  case standing::at_array_limit: at_array_limit_.erase({job.key, nullptr}); break;
+  case standing::before_begin: before_begin_.erase({job.begin_time, {job.key, nullptr}}); break;
+  }
+  job.stands = standing::none;
+}
+
+bool job_queue::begin_due(instant now) {
+  bool any = false;
+  while (!before_begin_.empty() && before_begin_.begin()->first <= now) {
+    place(*before_begin_.begin()->second.job, now);
+    any = true;
+  }
+  return any;
+}
+
+std::optional<instant> job_queue::next_begin() const {
+  if (before_begin_.empty())
+    return std::nullopt;
+  return before_begin_.begin()->first;
+}
+
+void job_queue::nodes_changed() {
+  chooser choose;
+  for (auto& [shape, entry] : shapes_) {
+    entry.need = resolve(shape, pool_);
+    entry.placeable = choose.choose(entry.need, idle_rooms{pool_, true});
+    for (auto& [limit, group] : entry.classes)
+      list(group);
+  }
+}
+
+std::uint64_t job_queue::ahead_of(const queue_key& key) const {
+  std::uint64_t ahead = 0;
+  for (const auto& head : heads_) {
+    if (!(head.key < key))
+      break;
+    const auto& waiting = head.group->waiting;
+    auto end = waiting.lower_bound({key, nullptr});
+    ahead += static_cast<std::uint64_t>(std::distance(waiting.begin(), end));
+  }
+  return ahead;
+}
+
+} // namespace troupe::plan

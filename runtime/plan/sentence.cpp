@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// Explanations as English sentences.
+#include "runtime/plan/state.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace troupe::plan {
+
+namespace {
+
+std::string count(std::uint64_t n, const char* noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
+
+/// Largest unit that keeps the value above 1, with at most one decimal.
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr std::array units{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  std::size_t unit = 0;
+  std::uint64_t tenths = 0;
+  for (; bytes >= 1024 && unit + 1 < units.size(); ++unit) {
+    tenths = bytes % 1024 * 10 / 1024;
+    bytes /= 1024;
+  }
+  auto text = std::to_string(bytes);
+  if (tenths > 0)
+    text += "." + std::to_string(tenths);
+  return text + " " + units[unit];
+}
+
+std::string ordinal(std::uint64_t n) {
+  constexpr std::array words{"first", "second",  "third",  "fourth", "fifth",
+                             "sixth", "seventh", "eighth", "ninth",  "tenth"};
+  if (n >= 1 && n <= words.size())
+    return words[n - 1];
+  return "number " + std::to_string(n);
+}
+
+std::string memory_clause(const job_shape& shape) {
+  return shape.memory_bytes > 0 ? " and " + bytes_text(shape.memory_bytes) + " of memory" : "";
+}
+
+std::uint32_t tasks_per_node(const job_shape& shape) {
+  return (shape.tasks + shape.nodes - 1) / shape.nodes;
+}
+
+// -- impossible -----------------------------------------------------------------------------------
+
+struct cluster_limits {
+  std::uint64_t nodes = 0, cores = 0, tasks = 0, fitting = 0;
+  std::uint32_t cores_on_one = 0;
+  std::uint64_t memory_on_one = 0;
+};
+
+cluster_limits limits_of(const node_pool& pool, const unit_need& need, bool only_up) {
+  cluster_limits out;
+  auto part = need.least + (need.plus_one > 0 ? 1 : 0);
+  idle_rooms{pool, only_up}.each([&](std::uint32_t node, const node_room& room) {
+    if (need.excludes(node))
+      return true;
+    auto tasks = tasks_in(need, room);
+    ++out.nodes;
+    out.cores += room.cores;
+    out.tasks += tasks;
+    out.fitting += tasks >= part ? 1 : 0;
+    out.cores_on_one = std::max(out.cores_on_one, room.cores);
+    out.memory_on_one = std::max(out.memory_on_one, room.memory_bytes);
+    return true;
+  });
+  return out;
+}
+
+std::string wrong_in_itself(const job_shape& shape) {
+  if (shape.tasks == 0 || shape.cores_per_task == 0)
+    return "asks for " + count(shape.tasks, "task") + " of " + count(shape.cores_per_task, "core") +
+           "; at least one of each is needed";
+  if (shape.tasks > tasks_max)
+    return "asks for " + count(shape.tasks, "task") + "; " + std::to_string(tasks_max) +
+           " are the limit";
+  if (shape.nodes > shape.tasks)
+    return "asks for " + count(shape.nodes, "node") + " but only " + count(shape.tasks, "task") +
+           "; every node needs at least one task";
+  for (auto node : shape.required_nodes)
+    if (std::find(shape.excluded_nodes.begin(), shape.excluded_nodes.end(), node) !=
+        shape.excluded_nodes.end())
+      return "both requires and excludes node " + std::to_string(node);
+  return "";
+}
+
+std::string wrong_with_required(const job_shape& shape, const node_pool& pool,
+                                const unit_need& need, bool only_up) {
+  auto most = shape.nodes > 0 ? shape.nodes : shape.tasks;
+  if (need.required.size() > most)
+    return "requires " + count(need.required.size(), "node") + " by name but asks for " +
+           (shape.nodes > 0 ? count(most, "node") : count(most, "task"));
+  for (auto id : shape.required_nodes) {
+    const auto* index = pool.index_of(id);
+    if (index == nullptr)
+      return "requires node " + std::to_string(id) + ", which does not exist";
+    const auto& node = pool.at(*index);
+    if (only_up && node.state != node_state::up)
+      return "requires node " + std::to_string(id) + ", which is " +
+             (node.state == node_state::down ? "down" : "drained");
+    if (tasks_in(need, node.room_when_idle()) < need.least)
+      return "requires node " + std::to_string(id) + ", which has " + count(node.cores, "core") +
+             " and " + bytes_text(node.memory_bytes) + " of memory; " +
+             count(need.least * std::uint64_t{shape.cores_per_task}, "core") +
+             memory_clause(shape) + " are needed there";
+  }
+  return "";
+}
+
+} // namespace
+
+std::string describe_impossible(const job_shape& shape, const node_pool& pool, bool only_up) {
+  if (auto wrong = wrong_in_itself(shape); !wrong.empty())
+    return wrong;
+  auto need = resolve(shape, pool);
+  if (chooser().choose(need, idle_rooms{pool, only_up}))
+    return "";
+  if (auto wrong = wrong_with_required(shape, pool, need, only_up); !wrong.empty())
+    return wrong;
+  auto have = limits_of(pool, need, only_up);
+  std::string which = only_up ? "nodes that are up" : "nodes";
+  if (!shape.excluded_nodes.empty())
+    which += " it does not exclude";
+  if (have.nodes == 0)
+    return "needs a node; there are no " + which;
+  if (shape.nodes > have.nodes)
+    return "needs " + count(shape.nodes, "node") + "; there are only " +
+           std::to_string(have.nodes) + " " + which;
+  auto on_one = std::uint64_t{shape.cores_per_task} *
+                (shape.nodes > 0 ? std::max(1u, shape.tasks / shape.nodes) : 1);
+  if (on_one > have.cores_on_one)
+    return "needs " + count(on_one, "core") + " on one node; the largest of the " + which +
+           " has " + std::to_string(have.cores_on_one);
+  if (shape.memory_bytes > have.memory_on_one)
+    return "needs " + bytes_text(shape.memory_bytes) +
+           " of memory on each node; the largest of the " + which + " has " +
+           bytes_text(have.memory_on_one);
+  auto cores = std::uint64_t{shape.tasks} * shape.cores_per_task;
+  if (cores > have.cores)
+    return "needs " + count(cores, "core") + "; the " + which + " have " +
+           std::to_string(have.cores) + " together";
+  if (shape.nodes == 0)
+    return "needs room for " + count(shape.tasks, "task") + " of " +
+           count(shape.cores_per_task, "core") + memory_clause(shape) + "; the " + which +
+           " have room for " + std::to_string(have.tasks);
+  return "needs " + count(shape.nodes, "node") + " with " +
+         count(std::uint64_t{tasks_per_node(shape)} * shape.cores_per_task, "core") +
+         memory_clause(shape) + "; only " + std::to_string(have.fitting) + " of the " + which +
+         " are that large";
+}
+
+const char* to_string(wait_reason reason) {
+  switch (reason) {
+  case wait_reason::not_waiting: return "not_waiting";
+  case wait_reason::held: return "held";
+  case wait_reason::begin_time: return "begin_time";
+  case wait_reason::array_limit: return "array_limit";
+  case wait_reason::impossible: return "impossible";
+  case wait_reason::impossible_now: return "impossible_now";
+  case wait_reason::resources: return "resources";
+  case wait_reason::queue_order: return "queue_order";
+  case wait_reason::reservation: return "reservation";
+  }
+  return "unknown";
+}
+
+namespace {
+
+std::string need_clause(const explanation& why) {
+  const auto& needs = why.needs;
+  std::string whole = needs.exclusive ? "idle " : "";
+  if (needs.nodes > 0) {
+    auto cores = std::uint64_t{tasks_per_node(needs)} * needs.cores_per_task;
+    return "needs " + std::to_string(needs.nodes) + " " + whole +
+           (needs.nodes == 1 ? "node" : "nodes") + " with " + count(cores, "free core") +
+           memory_clause(needs) + (needs.nodes == 1 ? ", " : " each, ") +
+           std::to_string(why.nodes_fitting_now) +
+           (why.nodes_fitting_now == 1 ? " has them now" : " have them now");
+  }
+  bool simple = needs.cores_per_task == 1 && needs.memory_bytes == 0 && !needs.exclusive;
+  if (simple)
+    return "needs " + count(needs.tasks, "core") + ", " + std::to_string(why.tasks_fitting_now) +
+           (why.tasks_fitting_now == 1 ? " is free now" : " are free now");
+  return "needs room for " + count(needs.tasks, "task") + " of " +
+         count(needs.cores_per_task, "core") + (needs.exclusive ? " on idle nodes" : "") +
+         (needs.memory_bytes > 0
+              ? " with " + bytes_text(needs.memory_bytes) + " of memory on each node"
+              : "") +
+         ", there is room for " + std::to_string(why.tasks_fitting_now) + " now";
+}
+
+std::string awaited_clause(const explanation& why, const instant_writer& write) {
+  if (why.waits_for.empty())
+    return "";
+  std::string text = "; waits for ";
+  for (std::size_t i = 0; i < why.waits_for.size(); ++i) {
+    const auto& awaited = why.waits_for[i];
+    text += i == 0 ? "job " : ", ";
+    text += std::to_string(awaited.job);
+    text += awaited.until == never ? " (no time limit)" : " until " + write(awaited.until);
+  }
+  if (why.waits_for_more > 0)
+    text += " and " + count(why.waits_for_more, "other job");
+  return text;
+}
+
+std::string start_clause(const explanation& why, const instant_writer& write) {
+  if (!why.expected_start)
+    return "; when it starts cannot be told";
+  return "; expected start " + write(*why.expected_start) + " at the latest";
+}
+
+} // namespace
+
+std::string sentence(const explanation& why, const instant_writer& write) {
+  auto place = ordinal(why.position) + " in the queue; ";
+  switch (why.reason) {
+  case wait_reason::not_waiting:
+    return why.units_running > 0 ? "waits for nothing: all its units have started"
+                                 : "is not waiting";
+  case wait_reason::held: return "held; it starts after a release";
+  case wait_reason::begin_time: return "not to start before " + write(why.begin_time);
+  case wait_reason::array_limit:
+    return std::to_string(why.units_running) + " of its elements run, its limit is " +
+           std::to_string(why.max_running) + "; " + std::to_string(why.units_pending) +
+           " wait for one of them to end";
+  case wait_reason::impossible: return "can never start: " + why.impossible;
+  case wait_reason::impossible_now: return "cannot start as things are: " + why.impossible;
+  case wait_reason::queue_order: return place + "what it needs is free; it starts next";
+  case wait_reason::reservation:
+    return place + "what it needs is free, but it would delay job " +
+           std::to_string(why.behind.value_or(0)) + ", which is ahead of it" +
+           start_clause(why, write);
+  case wait_reason::resources:
+    return place + need_clause(why) + awaited_clause(why, write) + start_clause(why, write);
+  }
+  return "";
+}
+
+} // namespace troupe::plan

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "runtime/plan/nodes.hpp"
+#include "runtime/plan/types.hpp"
+
+#include <set>
+#include <vector>
+
+namespace troupe::plan {
+
+/// A running unit.
+struct slot {
+  job_id job = 0;
+  instant predicted_end = never;
+  std::uint32_t generation = 0;
+  bool used = false;
+  std::vector<held_share> held;
+};
+
+/// Running units by number and by predicted end. A number is an index and the count of its uses, so
+/// that a late message about an earlier unit finds nothing.
+class slot_table {
+public:
+  using end_order = std::set<std::pair<instant, std::uint32_t>>;
+
+  /// A free entry, whose `held` is to be filled.
+  slot_id open(job_id job, instant predicted_end) {
+    std::uint32_t index = 0;
+    if (free_.empty()) {
+      index = static_cast<std::uint32_t>(slots_.size());
+      slots_.emplace_back();
+    } else {
+      index = free_.back();
+      free_.pop_back();
+    }
+    auto& entry = slots_[index];
+    entry.job = job;
+    entry.predicted_end = predicted_end;
+    entry.used = true;
+    ++entry.generation;
+    ends_.emplace(predicted_end, index);
+    return slot_id{entry.generation} << 32 | index;
+  }
+
+  void close(slot_id id) {
+    auto& entry = slots_[index_of(id)];
+    ends_.erase({entry.predicted_end, index_of(id)});
+    entry.used = false;
+    entry.held.clear();
+    free_.push_back(index_of(id));
+  }
+
+  slot* find(job_id job, slot_id id) {
+    if (index_of(id) >= slots_.size())
+      return nullptr;
+    auto& entry = slots_[index_of(id)];
+    bool same = entry.used && entry.generation == id >> 32 && entry.job == job;
+    return same ? &entry : nullptr;
+  }
+
+  void set_end(slot_id id, instant predicted_end) {
+    auto& entry = slots_[index_of(id)];
+    auto node = ends_.extract({entry.predicted_end, index_of(id)});
+    node.value().first = entry.predicted_end = predicted_end;
+    ends_.insert(std::move(node));
+  }
+
+  const slot& at(std::uint32_t index) const { return slots_[index]; }
+  const end_order& by_end() const { return ends_; }
+  std::size_t running() const { return ends_.size(); }
+
+private:
+  static std::uint32_t index_of(slot_id id) { return static_cast<std::uint32_t>(id); }
+
+  std::vector<slot> slots_;
+  std::vector<std::uint32_t> free_;
+  end_order ends_;
+};
+
+} // namespace troupe::plan
