@@ -32,7 +32,7 @@ build | catch2                       | the tests
 check | git                          | names the changed files
 check | ccache                       | the builds after the first one take seconds
 check | clang                        | builds the fuzz targets (libFuzzer)
-check | libclang-rt-dev|clang        | the run time of libFuzzer; part of clang where it has no package
+check | libclang-rt-dev|clang        | the run time of libFuzzer
 check | clang-format                 | layout of the source
 check | clang-tidy                   | static analysis of changed files
 '
