@@ -312,23 +312,26 @@ expected<std::uint64_t> store::append(std::span<const event> events) {
 
 expected<std::uint64_t> store::append_essential(std::span<const event> events) {
   auto& s = *state_;
-  if (s.broken)
-    return append(events);
-  if (events.size() > events_per_append_max)
-    return append(events);
+  if (s.broken || events.size() > events_per_append_max)
+    return append(events); // refuses, and says why
   auto done = s.append(events);
-  if (done || done.error().code != errc::storage || s.broken)
-    return done;
-  if (s.how.ballast_bytes != 0) {
-    s.reserve.release();
-    s.reserve_tried = s.clock->boot();
+  if (!done && done.error().code == errc::storage && !s.broken) {
+    s.give_up_reserve();
+    done = s.append(events);
   }
-  // The log's space is used again once its pages are in the file.
-  s.move_wal(SQLITE_CHECKPOINT_RESTART);
-  done = s.append(events);
-  if (done)
+  // While space is short the log must not grow: once its pages are in the file, it is written from
+  // its start again.
+  if (done && !s.reserve.held())
     s.move_wal(SQLITE_CHECKPOINT_RESTART);
   return done;
+}
+
+void store::state::give_up_reserve() {
+  if (how.ballast_bytes != 0) {
+    reserve.release();
+    reserve_tried = clock->boot();
+  }
+  move_wal(SQLITE_CHECKPOINT_RESTART);
 }
 
 int store::state::move_wal(int mode) {

@@ -38,6 +38,7 @@ struct store::state {
   tl::unexpected<error> refusal(projection_fault why, const event& e);
   int move_wal(int mode);
   bool try_reserve();
+  void give_up_reserve();
 };
 
 /// Reads the columns of events in the order of `event_columns`.

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+add_executable(ledger_append ${CMAKE_CURRENT_SOURCE_DIR}/ledger_append.cpp)
+target_link_libraries(ledger_append PRIVATE troupe_options troupe_ledger)
