@@ -46,9 +46,9 @@ void check_links(const tree& tree, const text_file& file, findings& found) {
   }
 }
 
-/// The words `troupe` knows: what tools/ hands to add_subcommand("…").
+/// The words `troupe` knows: the rows command{"…"} of its table in tools/.
 std::set<std::string> commands(const tree& tree) {
-  constexpr std::string_view call = "add_subcommand(\"";
+  constexpr std::string_view call = "command{\"";
   std::set<std::string> names;
   for (const auto& file : tree.files) {
     if (file.kind != file_kind::cpp || file.top_folder() != "tools")

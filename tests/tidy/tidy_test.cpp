@@ -34,7 +34,7 @@ public:
                                          "#include \"auth/order_view.hpp\"\n#include <unistd.h>\n");
     write("tools/CMakeLists.txt", "# SPDX-License-Identifier: Apache-2.0\n"
                                   "add_executable(troupe-launcher launcher/main.cpp)\n");
-    write("tools/troupe.cpp", licence + "auto* up = app.add_subcommand(\"up\", \"…\");\n");
+    write("tools/troupe.cpp", licence + "command{\"up\", \"start a cluster\", define_up},\n");
     write("tests/job_test.cpp", licence + "// usleep(1) in a comment is no sleep\n");
   }
   ~scratch_tree() { fs::remove_all(root_); }
