@@ -7,7 +7,8 @@
 #include <span>
 #include <string_view>
 
-// Byte views and little-endian access. Freestanding: the launcher, which links no libstdc++, uses this.
+// Byte views and little-endian access. Freestanding: the launcher, which links no libstdc++, uses
+// this.
 
 namespace troupe {
 

@@ -14,7 +14,8 @@ if(CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
-set(TROUPE_SANITIZE "" CACHE STRING "sanitizers for everything but the launcher: address,undefined or thread")
+set(TROUPE_SANITIZE "" CACHE STRING
+  "sanitizers for everything but the launcher: address,undefined or thread")
 option(TROUPE_FUZZ "build the libFuzzer targets (clang)" OFF)
 
 find_package(PkgConfig REQUIRED)
@@ -43,8 +44,8 @@ target_compile_options(troupe_options INTERFACE
 target_compile_definitions(troupe_options INTERFACE
   $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
 if(TROUPE_SANITIZE)
-  target_compile_options(troupe_options INTERFACE -fsanitize=${TROUPE_SANITIZE} -fno-sanitize-recover=all
-    -U_FORTIFY_SOURCE)
+  target_compile_options(troupe_options INTERFACE
+    -fsanitize=${TROUPE_SANITIZE} -fno-sanitize-recover=all -U_FORTIFY_SOURCE)
   target_link_options(troupe_options INTERFACE -fsanitize=${TROUPE_SANITIZE})
 endif()
 
