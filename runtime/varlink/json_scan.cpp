@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/varlink/json_scan.hpp"
 
-#include <array>
 #include <bitset>
+#include <charconv>
 
 namespace troupe::varlink {
 
@@ -14,10 +14,6 @@ bool is_continuation(char c) {
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
-}
-
-bool is_hex(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
 } // namespace
@@ -111,10 +107,30 @@ expected<void> json_scanner::escape() {
     return std::string_view{"\"\\/bfnrt"}.find(c) == std::string_view::npos
                ? wrong("a known escape")
                : expected<void>{};
-  for (int i = 0; i < 4; ++i, ++position_)
-    if (position_ >= text_.size() || !is_hex(text_[position_]))
-      return wrong("four hexadecimal digits");
+  auto first = code_unit();
+  if (first < 0)
+    return wrong("four hexadecimal digits");
+  // Halves of a surrogate pair come together or not at all: nothing else is text.
+  if (first < 0xd800 || first > 0xdfff)
+    return {};
+  if (first > 0xdbff || text_.substr(position_, 2) != "\\u")
+    return wrong("a whole surrogate pair");
+  position_ += 2;
+  auto second = code_unit();
+  if (second < 0xdc00 || second > 0xdfff)
+    return wrong("a whole surrogate pair");
   return {};
+}
+
+int json_scanner::code_unit() {
+  auto digits = text_.substr(position_, 4);
+  int value = 0;
+  auto [end, bad] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  // from_chars takes a minus sign.
+  if (bad != std::errc{} || digits.size() != 4 || end != digits.data() + 4 || digits.front() == '-')
+    return -1;
+  position_ += 4;
+  return value;
 }
 
 bool json_scanner::digits() {

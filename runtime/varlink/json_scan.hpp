@@ -42,6 +42,8 @@ private:
   expected<void> number();
   expected<void> literal(std::string_view word);
   expected<void> escape();
+  /// The number in four hexadecimal digits, -1 if they are not there.
+  int code_unit();
   expected<void> utf8_sequence();
   bool digits();
   void skip_space();

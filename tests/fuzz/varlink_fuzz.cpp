@@ -28,8 +28,15 @@ void compare_with_library(std::string_view text) {
     return;
   json_scanner scanner{text};
   bool scanned = scanner.value().has_value() && scanner.at_end();
-  if (scanned)
-    must(nlohmann::json::accept(text));
+  if (!scanned)
+    return;
+  try {
+    (void)nlohmann::json::parse(text);
+  } catch (const nlohmann::json::out_of_range&) {
+    // A number too large for a double is still JSON; the method's decoder refuses it.
+  } catch (const nlohmann::json::exception&) {
+    must(false);
+  }
 }
 
 void split_in_two_ways(std::string_view stream, std::size_t cut) {
