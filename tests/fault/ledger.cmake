@@ -5,3 +5,6 @@ troupe_test(ledger_kill_test LABEL fault
 troupe_test(ledger_full_test LABEL fault
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/ledger_full_test.cpp
   LINK troupe_ledger)
+troupe_test(ledger_sync_test LABEL fault
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/ledger_sync_test.cpp
+  LINK troupe_ledger)
