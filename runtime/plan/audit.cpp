@@ -41,8 +41,8 @@ std::string audit_nodes(const node_pool& pool, const slot_table& slots) {
   std::vector<std::uint64_t> memory(pool.all().size(), 0);
   for (const auto& node : pool.all())
     holders.emplace_back(node.cores, 0);
-  for (const auto& [end, index] : slots.by_end())
-    for (const auto& held : slots.at(index).held) {
+  for (const auto& key : slots.by_end())
+    for (const auto& held : slots.at(key.index).held) {
       memory[held.node] += held.memory_bytes;
       for (auto core : held.cores)
         ++holders[held.node][core];
@@ -91,8 +91,8 @@ std::string audit_heads(const job_queue& queue) {
 std::string planner_core::audit() const {
   const auto& s = *state_;
   std::unordered_map<job_id, std::size_t> slots;
-  for (const auto& [end, index] : s.slots.by_end())
-    ++slots[s.slots.at(index).job];
+  for (const auto& key : s.slots.by_end())
+    ++slots[s.slots.at(key.index).job];
   std::uint64_t pending = 0;
   for (const auto& [id, job] : s.jobs) {
     pending += job.pending;

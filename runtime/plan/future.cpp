@@ -31,20 +31,22 @@ bool future::advance_until_fits(const unit_need& need) {
   return true;
 }
 
-/// Frees everything that ends at the next instant; a unit beyond its predicted end may end any
-/// time.
+/// Frees everything that ends at the next instant, or one unit of those without a known end. A unit
+/// beyond its predicted end may end any time.
 bool future::release_next(const unit_need& need, fit_counter& counter) {
   bool running = next_ != slots_.by_end().end();
   if (!running && started_.empty())
     return false;
-  auto end = running ? next_->first : never;
+  auto end = running ? next_->end : never;
   if (!started_.empty())
     end = std::min(end, started_.top().end);
   at_ = std::max(at_, end);
-  for (; next_ != slots_.by_end().end() && next_->first <= at_; ++next_)
-    for (const auto& held : slots_.at(next_->second).held)
-      give(need, counter, held.node, static_cast<std::uint32_t>(held.cores.size()),
-           held.memory_bytes);
+  if (running && at_ == never) {
+    release_running(need, counter);
+    return true;
+  }
+  while (next_ != slots_.by_end().end() && next_->end <= at_)
+    release_running(need, counter);
   while (!started_.empty() && started_.top().end <= at_) {
     const auto& ended = started_.top();
     for (std::size_t i = 0; i < ended.held.size(); ++i)
@@ -52,6 +54,13 @@ bool future::release_next(const unit_need& need, fit_counter& counter) {
     started_.pop();
   }
   return true;
+}
+
+void future::release_running(const unit_need& need, fit_counter& counter) {
+  for (const auto& held : slots_.at(next_->index).held)
+    give(need, counter, held.node, static_cast<std::uint32_t>(held.cores.size()),
+         held.memory_bytes);
+  last_ended_ = *next_++;
 }
 
 void future::give(const unit_need& need, fit_counter& counter, std::uint32_t node,
@@ -86,6 +95,7 @@ reserved_future::reserved_future(const node_pool& pool, const slot_table& slots,
   future then(pool, slots, now);
   then.advance_until_fits(need);
   at_ = then.at();
+  last_ended_ = then.last_ended();
   chooser choose;
   choose.choose(need, then);
   shares_ = choose.shares();

@@ -16,6 +16,8 @@ public:
   future(const node_pool& pool, const slot_table& slots, instant now);
 
   instant at() const { return at_; }
+  /// The last of the running units that has ended by then.
+  end_key last_ended() const { return last_ended_; }
 
   /// Moves to the first time at which the unit fits; false if that never comes.
   bool advance_until_fits(const unit_need& need);
@@ -49,6 +51,7 @@ private:
     }
   };
 
+  void release_running(const unit_need& need, fit_counter& counter);
   bool release_next(const unit_need& need, fit_counter& counter);
   void give(const unit_need& need, fit_counter& counter, std::uint32_t node, std::uint32_t cores,
             std::uint64_t memory_bytes);
@@ -57,6 +60,7 @@ private:
   instant at_ = 0;
   std::vector<hypothetical> rooms_;
   slot_table::end_order::const_iterator next_;
+  end_key last_ended_{0, 0, 0};
   std::priority_queue<end_of_started, std::vector<end_of_started>, std::greater<>> started_;
   std::uint64_t order_ = 0;
 };
@@ -70,6 +74,7 @@ public:
                   const unit_need& need);
 
   instant at() const { return at_; }
+  end_key last_ended() const { return last_ended_; }
   const std::vector<task_share>& shares() const { return shares_; }
 
   /// A unit that starts now and outlasts the shadow time takes this much of what is spare.
@@ -94,6 +99,7 @@ private:
 
   const node_pool& pool_;
   instant at_ = never;
+  end_key last_ended_;
   std::vector<task_share> shares_;
   std::vector<left_over> spare_;
 };

@@ -11,7 +11,7 @@ pass_result planner_core::pass(instant now) {
   auto& s = *state_;
   pass_result result;
   s.now = std::max(s.now, now);
-  // Without an event nothing new can start: with time alone, shadow times only come nearer.
+  // Time alone lets nothing start: a unit that ends after the shadow time now does so later, too.
   if (s.queue.begin_due(s.now) || s.changed) {
     ++s.pass_number;
     s.head.reset();
@@ -20,6 +20,8 @@ pass_result planner_core::pass(instant now) {
     s.changed = result.more;
     s.report_leases(result);
   }
+  if (s.head)
+    s.head->at = std::max(s.head->at, s.now);
   result.head = s.head;
   return result;
 }

@@ -260,7 +260,7 @@ expected<void> planner_core::refilled(job_id id, slot_id slot, instant predicted
   auto* job = state_->find(id);
   if (job == nullptr || state_->slots.find(id, slot) == nullptr)
     return no_slot(id, slot);
-  state_->slots.set_end(slot, predicted_end);
+  state_->slots.restart(slot, predicted_end);
   state_->set_pending(*job, job->pending - std::min(taken, job->pending));
   state_->changed = true;
   return {};

@@ -65,7 +65,8 @@ public:
 
   /// Takes the resources of a unit that ran before this planner existed (recovery). The job must
   /// have been restored, with `pending` not counting this unit (a job all of whose units run is
-  /// restored with pending 0 and adopted at once). Works on nodes in any state. Fails with
+  /// restored with pending 0 and adopted at once); adopt in the order of their starts. Works on
+  /// nodes in any state. Fails with
   /// `errc::conflict`, changing nothing, if a core or the memory is taken.
   expected<slot_id> adopt(job_id job, const placement& where, instant predicted_end);
 

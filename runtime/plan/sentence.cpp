@@ -121,9 +121,10 @@ std::string describe_impossible(const job_shape& shape, const node_pool& pool, b
   if (auto wrong = wrong_with_required(shape, pool, need, only_up); !wrong.empty())
     return wrong;
   auto have = limits_of(pool, need, only_up);
-  std::string which = only_up ? "nodes that are up" : "nodes";
-  if (!shape.excluded_nodes.empty())
-    which += " it does not exclude";
+  std::string allowed = shape.excluded_nodes.empty() ? "" : " it does not exclude";
+  auto which = (only_up ? "nodes that are up" : "nodes") + allowed;
+  auto largest =
+      "; the largest node" + std::string(only_up ? " that is up" : "") + allowed + " has ";
   if (have.nodes == 0)
     return "needs a node; there are no " + which;
   if (shape.nodes > have.nodes)
@@ -132,11 +133,10 @@ std::string describe_impossible(const job_shape& shape, const node_pool& pool, b
   auto on_one = std::uint64_t{shape.cores_per_task} *
                 (shape.nodes > 0 ? std::max(1u, shape.tasks / shape.nodes) : 1);
   if (on_one > have.cores_on_one)
-    return "needs " + count(on_one, "core") + " on one node; the largest of the " + which +
-           " has " + std::to_string(have.cores_on_one);
+    return "needs " + count(on_one, "core") + " on one node" + largest +
+           std::to_string(have.cores_on_one);
   if (shape.memory_bytes > have.memory_on_one)
-    return "needs " + bytes_text(shape.memory_bytes) +
-           " of memory on each node; the largest of the " + which + " has " +
+    return "needs " + bytes_text(shape.memory_bytes) + " of memory on each node" + largest +
            bytes_text(have.memory_on_one);
   auto cores = std::uint64_t{shape.tasks} * shape.cores_per_task;
   if (cores > have.cores)

@@ -13,16 +13,30 @@ namespace troupe::plan {
 struct slot {
   job_id job = 0;
   instant predicted_end = never;
+  std::uint64_t order = 0; ///< of starting: rises
   std::uint32_t generation = 0;
   bool used = false;
   std::vector<held_share> held;
+};
+
+/// When a unit ends, compared with others. Units without a known end are taken to end after all
+/// that have one, in the order in which they started: so a unit that is backfilled without a limit
+/// stays behind those that a reservation waits for.
+struct end_key {
+  instant end = never;
+  std::uint64_t order = 0;
+  std::uint32_t index = 0; ///< of the slot
+
+  bool operator<(const end_key& other) const {
+    return end != other.end ? end < other.end : order < other.order;
+  }
 };
 
 /// Running units by number and by predicted end. A number is an index and the count of its uses, so
 /// that a late message about an earlier unit finds nothing.
 class slot_table {
 public:
-  using end_order = std::set<std::pair<instant, std::uint32_t>>;
+  using end_order = std::set<end_key>;
 
   /// A free entry, whose `held` is to be filled.
   slot_id open(job_id job, instant predicted_end) {
@@ -38,14 +52,15 @@ public:
     entry.job = job;
     entry.predicted_end = predicted_end;
     entry.used = true;
+    entry.order = ++started_;
     ++entry.generation;
-    ends_.emplace(predicted_end, index);
+    ends_.insert({predicted_end, entry.order, index});
     return slot_id{entry.generation} << 32 | index;
   }
 
   void close(slot_id id) {
     auto& entry = slots_[index_of(id)];
-    ends_.erase({entry.predicted_end, index_of(id)});
+    ends_.erase({entry.predicted_end, entry.order, index_of(id)});
     entry.used = false;
     entry.held.clear();
     free_.push_back(index_of(id));
@@ -60,11 +75,11 @@ public:
   }
 
   void set_end(slot_id id, instant predicted_end) {
-    auto& entry = slots_[index_of(id)];
-    auto node = ends_.extract({entry.predicted_end, index_of(id)});
-    node.value().first = entry.predicted_end = predicted_end;
-    ends_.insert(std::move(node));
+    move_end(id, predicted_end, slots_[index_of(id)].order);
   }
+
+  /// The slot's next unit started.
+  void restart(slot_id id, instant predicted_end) { move_end(id, predicted_end, ++started_); }
 
   const slot& at(std::uint32_t index) const { return slots_[index]; }
   const end_order& by_end() const { return ends_; }
@@ -73,9 +88,18 @@ public:
 private:
   static std::uint32_t index_of(slot_id id) { return static_cast<std::uint32_t>(id); }
 
+  void move_end(slot_id id, instant predicted_end, std::uint64_t order) {
+    auto& entry = slots_[index_of(id)];
+    auto node = ends_.extract({entry.predicted_end, entry.order, index_of(id)});
+    node.value().end = entry.predicted_end = predicted_end;
+    node.value().order = entry.order = order;
+    ends_.insert(std::move(node));
+  }
+
   std::vector<slot> slots_;
   std::vector<std::uint32_t> free_;
   end_order ends_;
+  std::uint64_t started_ = 0;
 };
 
 } // namespace troupe::plan

@@ -141,7 +141,8 @@ struct pass_result {
 
 struct planner_config {
   bool backfill = true; ///< EASY; false: plain first come first served
-  /// Assumed for units without a time limit; 0: they run forever.
+  /// Assumed for units without a time limit; 0: they are taken to end after all others, in the
+  /// order in which they started.
   duration unknown_limit = 0;
   /// Classes of jobs tried behind the reservation in one pass; 0: all.
   std::uint32_t backfill_depth = 0;

@@ -16,13 +16,13 @@ void list_awaited(const slot_table& slots, const reserved_future& future, explan
                        [&](const task_share& share) { return share.node == node; });
   };
   std::map<job_id, instant> until;
-  for (const auto& [end, index] : slots.by_end()) {
-    if (end > future.at())
+  for (const auto& key : slots.by_end()) {
+    if (future.last_ended() < key)
       break;
-    const auto& unit = slots.at(index);
+    const auto& unit = slots.at(key.index);
     if (std::any_of(unit.held.begin(), unit.held.end(),
                     [&](const held_share& held) { return wanted(held.node); }))
-      until[unit.job] = end;
+      until[unit.job] = key.end;
   }
   for (const auto& [job, end] : until)
     out.waits_for.push_back({job, end});
