@@ -262,9 +262,7 @@ bool reader::string(std::string& value) {
   if (!real_target(into))
     return false;
   switch (into.type->kind) {
-  case shape::text:
-    static_cast<std::string*>(into.where)->swap(value);
-    return done(into);
+  case shape::text: static_cast<std::string*>(into.where)->swap(value); return done(into);
   case shape::bytes:
   case shape::fixed_bytes: return binary_text(into, value);
   case shape::enumeration: return enumeration(into, value);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Each target runs a bounded number of random inputs as a test; with TROUPE_FUZZ (clang) it is a libFuzzer program too.
+# Each target runs a bounded number of random inputs as a test;
+# with TROUPE_FUZZ (clang) it is a libFuzzer program too.
 foreach(target cbor json)
   set(source ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/${target}_fuzz.cpp)
   add_executable(${target}_random_input ${source} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/random_input.cpp)
