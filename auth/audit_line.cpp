@@ -34,6 +34,40 @@ bool take_quoted(std::string_view& text, std::string_view& value) {
   return true;
 }
 
+/// A string as append_quoted writes it.
+bool skip_string(std::string_view& text) {
+  if (!take(text, "\""))
+    return false;
+  while (!text.empty()) {
+    char c = text.front();
+    if (c < 0x20 || c >= 0x7f)
+      return false;
+    text.remove_prefix(1);
+    if (c == '"')
+      return true;
+    if (c != '\\')
+      continue;
+    if (text.empty())
+      return false;
+    text.remove_prefix(1); // of \uXXXX the digits are ordinary characters
+  }
+  return false;
+}
+
+/// `,"name":"text"` or `,"name":7`, any number of times, then the closing brace and nothing more:
+/// what is not hashed as one record must not pass as one.
+bool is_field_list(std::string_view text) {
+  while (take(text, ",")) {
+    std::string_view name;
+    std::uint64_t number = 0;
+    if (!take_quoted(text, name) || !take(text, ":"))
+      return false;
+    if (!skip_string(text) && !take_number(text, number))
+      return false;
+  }
+  return text == "}";
+}
+
 template <std::size_t N>
 bool copy_exactly(const expected<std::vector<std::uint8_t>>& from, fixed_bytes<N>& to) {
   if (!from || from->size() != N)
@@ -58,7 +92,7 @@ std::optional<line_head> parse_head(std::string_view line) {
   if (!take(text, "{\"seq\":") || !take_number(text, head.sequence) ||
       !take(text, ",\"utc_ns\":") || !take_number(text, head.at) || !take(text, ",\"prev\":") ||
       !take_quoted(text, previous) || !copy_exactly(from_hex(previous), head.previous) ||
-      !take(text, ",\"kind\":") || !take_quoted(text, head.kind) || !line.ends_with("}"))
+      !take(text, ",\"kind\":") || !take_quoted(text, head.kind) || !is_field_list(text))
     return std::nullopt;
   head.rest = text;
   return head;
