@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+add_executable(plan_pass ${CMAKE_CURRENT_SOURCE_DIR}/plan_pass.cpp)
+target_link_libraries(plan_pass PRIVATE troupe_plan)
