@@ -81,7 +81,7 @@ struct summary {
   std::optional<submission> submitted;
   std::optional<std::uint8_t> state;
   bool starts = false;   ///< sets the job's start, if it has none
-  bool requeues = false; ///< takes the job's start, exit code and signal away
+  bool requeues = false; ///< takes start, exit code and signal away; not with `ends`
   bool ends = false;     ///< sets the job's end: it is unfinished no longer
   utc_ns started_ns = 0; ///< with `starts`; 0: the event's own time
   utc_ns ended_ns = 0;   ///< with `ends`; 0: the event's own time

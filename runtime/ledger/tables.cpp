@@ -35,15 +35,21 @@ constexpr std::string_view insert_sql =
     "submit_seq, started_ns, ended_ns, exit_code, signal, elements_done, elements_failed) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
-// ?2 state, ?3 start, ?4 requeued, ?5 end, ?6 exit code, ?7 signal, ?8 done, ?9 failed, ?10 reason
+// Naming ended_ns touches the index of unfinished jobs, so only an end names it.
+// ?2 state, ?3 reason, ?4 done, ?5 failed, ?6 exit code, ?7 signal, ?8 requeued, ?9 start
 constexpr std::string_view update_sql =
-    "UPDATE jobs SET state = coalesce(?2, state), "
-    "started_ns = CASE WHEN ?4 THEN ?3 ELSE coalesce(started_ns, ?3) END, "
-    "ended_ns = coalesce(?5, ended_ns), "
-    "exit_code = coalesce(?6, CASE WHEN ?4 THEN NULL ELSE exit_code END), "
-    "signal = coalesce(?7, CASE WHEN ?4 THEN NULL ELSE signal END), "
-    "elements_done = elements_done + ?8, elements_failed = elements_failed + ?9, "
-    "reason = coalesce(?10, reason) WHERE job = ?1";
+    "UPDATE jobs SET state = coalesce(?2, state), reason = coalesce(?3, reason), "
+    "elements_done = elements_done + ?4, elements_failed = elements_failed + ?5, "
+    "exit_code = coalesce(?6, CASE WHEN ?8 THEN NULL ELSE exit_code END), "
+    "signal = coalesce(?7, CASE WHEN ?8 THEN NULL ELSE signal END), "
+    "started_ns = CASE WHEN ?8 THEN ?9 ELSE coalesce(started_ns, ?9) END WHERE job = ?1";
+
+// An end that is no requeue: ?8 end, ?9 start
+constexpr std::string_view end_sql =
+    "UPDATE jobs SET state = coalesce(?2, state), reason = coalesce(?3, reason), "
+    "elements_done = elements_done + ?4, elements_failed = elements_failed + ?5, "
+    "exit_code = coalesce(?6, exit_code), signal = coalesce(?7, signal), ended_ns = ?8, "
+    "started_ns = coalesce(started_ns, ?9) WHERE job = ?1";
 
 constexpr std::string_view element_sql =
     "INSERT OR REPLACE INTO elements(job, element, incarnation, state, exit_code, signal, "
@@ -76,6 +82,8 @@ int projections::prepare(database& db) {
   int code = insert_.prepare(db.get(), insert_sql);
   if (code == SQLITE_OK)
     code = update_.prepare(db.get(), update_sql);
+  if (code == SQLITE_OK)
+    code = end_.prepare(db.get(), end_sql);
   if (code == SQLITE_OK)
     code = element_.prepare(db.get(), element_sql);
   return code;
@@ -125,20 +133,23 @@ projection_fault projections::insert(const stored_event& at, const summary& chan
 }
 
 projection_fault projections::update(const stored_event& at, const summary& change) {
-  update_.bind(1, static_cast<std::int64_t>(at.job));
-  update_.bind(2, change.state);
-  update_.bind(3, time_if(change.starts, change.started_ns, at.time));
-  update_.bind(4, std::int64_t{change.requeues});
-  update_.bind(5, time_if(change.ends, change.ended_ns, at.time));
-  update_.bind(6, change.exit_code);
-  update_.bind(7, change.signal);
-  update_.bind(8, std::int64_t{change.elements_done});
-  update_.bind(9, std::int64_t{change.elements_failed});
+  auto& to = change.ends ? end_ : update_;
+  to.bind(1, static_cast<std::int64_t>(at.job));
+  to.bind(2, change.state);
   if (change.reason)
-    update_.bind(10, std::string_view{*change.reason});
+    to.bind(3, std::string_view{*change.reason});
   else
-    update_.bind_null(10);
-  if (const auto done = fault(update_.run()); done != projection_fault::ok)
+    to.bind_null(3);
+  to.bind(4, std::int64_t{change.elements_done});
+  to.bind(5, std::int64_t{change.elements_failed});
+  to.bind(6, change.exit_code);
+  to.bind(7, change.signal);
+  if (change.ends)
+    to.bind(8, time_if(true, change.ended_ns, at.time));
+  else
+    to.bind(8, std::int64_t{change.requeues});
+  to.bind(9, time_if(change.starts, change.started_ns, at.time));
+  if (const auto done = fault(to.run()); done != projection_fault::ok)
     return done;
   return sqlite3_changes(db_->get()) == 1 ? projection_fault::ok : projection_fault::no_such_job;
 }

@@ -40,6 +40,7 @@ private:
   database* db_ = nullptr;
   statement insert_;
   statement update_;
+  statement end_;
   statement element_;
   int code_ = SQLITE_OK;
 };
