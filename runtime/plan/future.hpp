@@ -5,6 +5,7 @@
 #include "runtime/plan/nodes.hpp"
 #include "runtime/plan/slots.hpp"
 
+#include <functional>
 #include <queue>
 
 namespace troupe::plan {
