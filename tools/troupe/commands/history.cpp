@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/jobs.hpp"
+#include "tools/troupe/rows.hpp"
+#include "tools/troupe/session.hpp"
+#include "tools/troupe/table.hpp"
+#include "tools/troupe/values.hpp"
+
+namespace troupe::cli {
+
+namespace {
+
+struct history_options {
+  std::shared_ptr<job_choice> choice;
+  std::string since;
+  std::string limit = "1000";
+};
+
+int list_history(const invocation& run, const history_options& options) {
+  calls::history request;
+  auto selector = to_selector(*options.choice);
+  if (!selector)
+    return report_usage(run, selector.error().text);
+  request.selector = std::move(*selector);
+  if (!options.since.empty()) {
+    auto seconds = parse_duration_s(options.since);
+    if (!seconds)
+      return report_usage(run, "--since: " + seconds.error().text);
+    request.since_utc_ns = system_clock_source{}.utc() - std::int64_t{*seconds} * ns_per_s;
+  }
+  auto rows_max = parse_number(options.limit, 1, 100'000);
+  if (!rows_max)
+    return report_usage(run, "--limit: " + rows_max.error().text);
+  request.rows_max = static_cast<std::uint32_t>(*rows_max);
+  auto to = session::open();
+  if (!to)
+    return report(run, to.error());
+  auto answer = to->call(request);
+  if (!answer)
+    return report(run, answer.error());
+  auto text =
+      run.json ? answer->json + "\n" : history_table(answer->value.rows).text(terminal_width());
+  return print(text) ? exit_code::done : exit_code::failed;
+}
+
+} // namespace
+
+void define_history(CLI::App& app, invocation& run) {
+  auto options = std::make_shared<history_options>();
+  options->choice = define_job_choice(app);
+  app.add_option("--since", options->since, "only what ended within this time: 2h, 7d")
+      ->type_name("TIME");
+  app.add_option("--limit", options->limit, "at most this many jobs, the newest (1000)")
+      ->type_name("N");
+  run.act = [&run, options] { return list_history(run, *options); };
+}
+
+} // namespace troupe::cli

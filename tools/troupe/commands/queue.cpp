@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/jobs.hpp"
+#include "tools/troupe/rows.hpp"
+#include "tools/troupe/session.hpp"
+#include "tools/troupe/table.hpp"
+
+namespace troupe::cli {
+
+namespace {
+
+int list_queue(const invocation& run, const job_choice& choice) {
+  auto selector = to_selector(choice);
+  if (!selector)
+    return report_usage(run, selector.error().text);
+  auto to = session::open();
+  if (!to)
+    return report(run, to.error());
+  if (auto sent = to->start_stream(calls::queue{*selector}); !sent)
+    return report(run, sent.error());
+  std::vector<job_row> rows;
+  std::string json = "{\"rows\":[";
+  while (true) {
+    auto piece = to->wire().receive();
+    if (!piece)
+      return report(run, piece.error());
+    if (piece->failed)
+      return report(run, {piece->failed->code, piece->failed->message});
+    if (run.json) {
+      append_rows_json(json, piece->parameters);
+    } else {
+      auto decoded = session::decode<calls::rows_reply>(std::move(piece->parameters));
+      if (!decoded)
+        return report(run, decoded.error());
+      std::move(decoded->value.rows.begin(), decoded->value.rows.end(), std::back_inserter(rows));
+    }
+    if (!piece->continues)
+      break;
+  }
+  auto text = run.json ? json + "]}\n"
+                       : queue_table(rows, system_clock_source{}.utc()).text(terminal_width());
+  return print(text) ? exit_code::done : exit_code::failed;
+}
+
+} // namespace
+
+void define_queue(CLI::App& app, invocation& run) {
+  app.footer("Jobs that have ended are in 'troupe history'. An array is one row.");
+  auto choice = define_job_choice(app);
+  run.act = [&run, choice] { return list_queue(run, *choice); };
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/unique_fd.hpp"
+#include "tools/troupe/command.hpp"
+#include "tools/troupe/job_request.hpp"
+#include "tools/troupe/output.hpp"
+#include "tools/troupe/session.hpp"
+#include "tools/troupe/values.hpp"
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+// Purpose: a job that feels like a command started here: its output, its exit code, our signals.
+// Action: submits the job with its streams lent to us, follows it, passes signals on over a second
+// connection (the first one carries the stream). When the cluster goes away meanwhile, it comes
+// back to the byte it had. Caveats: a job that nobody follows ends after a minute, so a run that is
+// killed does not leave one behind for long.
+
+namespace troupe::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+using clock = std::chrono::steady_clock;
+
+constexpr auto reconnect_for = std::chrono::seconds{60};
+constexpr auto reconnect_pause = milliseconds{100};
+constexpr auto second_interrupt_within = std::chrono::seconds{1};
+constexpr std::array forwarded_signals{SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+
+bool asks_to_end(int number) {
+  return number == SIGINT || number == SIGTERM || number == SIGHUP;
+}
+
+unique_fd take_over_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (auto number : forwarded_signals)
+    sigaddset(&set, number);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return unique_fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+}
+
+std::optional<int> next_signal(const unique_fd& from) {
+  signalfd_siginfo info{};
+  if (::read(from.get(), &info, sizeof(info)) != static_cast<ssize_t>(sizeof(info)))
+    return {};
+  return static_cast<int>(info.ssi_signo);
+}
+
+/// Follows one job from its submission to its end.
+class foreground_job {
+public:
+  foreground_job(const invocation& run, job_options options)
+      : run_{run}, options_{std::move(options)} {
+    if (options_.label)
+      writer_.label_lines();
+  }
+
+  int run() {
+    auto to = session::open();
+    if (!to)
+      return report(run_, to.error());
+    session_.emplace(std::move(*to));
+    signals_ = take_over_signals();
+    if (auto exit = submit())
+      return *exit;
+    if (auto started = follow(); !started)
+      return report(run_, started.error());
+    while (true)
+      if (auto exit = step())
+        return *exit;
+  }
+
+private:
+  using exit_now = std::optional<int>;
+
+  exit_now submit() {
+    calls::submit request;
+    request.check_only = options_.dry_run;
+    request.jobs.push_back(std::move(options_.spec));
+    auto requests = session_->sign(request.jobs);
+    if (!requests)
+      return report(run_, requests.error());
+    request.requests = std::move(*requests);
+    if (auto sent = session_->start_stream(request); !sent)
+      return report(run_, sent.error());
+    auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
+    if (!happened)
+      return report(run_, {happened.error().code,
+                           happened.error().text +
+                               "; whether the job was taken is unknown: look at 'troupe queue'"});
+    if (*happened == varlink::client::event::other_readable) {
+      notice(run_, "interrupted before the cluster had answered; look at 'troupe queue'");
+      return 128 + next_signal(signals_).value_or(SIGINT);
+    }
+    return take_submitted();
+  }
+
+  exit_now take_submitted() {
+    auto received = session_->wire().receive();
+    if (!received)
+      return report(run_, received.error());
+    if (received->failed)
+      return report(run_, {received->failed->code, received->failed->message});
+    auto answer = session::decode<calls::submit::reply>(std::move(received->parameters));
+    if (!answer)
+      return report(run_, answer.error());
+    if (answer->value.jobs.size() != 1)
+      return report(run_,
+                    {errc::internal, "the cluster answered for another number of jobs than one"});
+    const auto& result = answer->value.jobs.front();
+    if (result.error)
+      return report(run_, {errc::refused, result.error->message});
+    if (run_.json)
+      print(answer->json + "\n");
+    if (options_.dry_run)
+      return run_.json || print("the cluster would take this job\n") ? exit_code::done
+                                                                     : exit_code::failed;
+    job_ = result.job;
+    return {};
+  }
+
+  expected<void> follow() {
+    calls::follow request;
+    request.job = job_;
+    request.from = writer_.positions();
+    return session_->start_stream(request);
+  }
+
+  exit_now step() {
+    auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
+    if (!happened)
+      return happened.error().code == errc::unreachable ? reconnect()
+                                                        : report(run_, happened.error());
+    if (*happened == varlink::client::event::other_readable)
+      return take_signal();
+    auto next = session_->wire().receive();
+    if (!next)
+      return report(run_, next.error());
+    if (next->failed)
+      return report(run_, {next->failed->code, next->failed->message});
+    bool last = !next->continues;
+    auto news = session::decode<calls::follow::reply>(std::move(next->parameters));
+    if (!news)
+      return report(run_, news.error());
+    if (auto exit = take_news(*news))
+      return exit;
+    return last ? exit_now{report(run_, {errc::internal, "the cluster stopped telling about job " +
+                                                             format_id(job_) +
+                                                             " before its end; see 'troupe show " +
+                                                             format_id(job_) + "'"})}
+                : exit_now{};
+  }
+
+  exit_now take_news(const answered<calls::follow::reply>& news) {
+    const auto& [state, output, end] = news.value;
+    if (run_.json && !print(news.json + "\n"))
+      return stop_for_nobody();
+    if (state)
+      take_state(*state);
+    if (output && !run_.json) {
+      auto result = writer_.write(*output);
+      if (result == output_writer::outcome::nobody_reads)
+        return stop_for_nobody();
+      if (result == output_writer::outcome::gap)
+        notice(run_, "some output of task " + std::to_string(output->rank) +
+                         " was lost before this point");
+    }
+    return end ? exit_now{finish(*end)} : exit_now{};
+  }
+
+  void take_state(const element_view& now) {
+    bool begins = state_ != job_state::running && now.state == job_state::running;
+    state_ = now.state;
+    if (begins && options_.show_binding)
+      notice(run_, now.cpus.empty() ? "the tasks are not bound to cores"
+                                    : "the tasks are bound to " + now.cpus);
+  }
+
+  int finish(const exit_report& end) {
+    writer_.finish();
+    auto why = end.reason.empty() ? std::string{} : ": " + end.reason;
+    if (end.state == job_state::cancelled)
+      notice(run_, "job " + format_id(job_) + " was cancelled" + why);
+    else if (end.state == job_state::timed_out)
+      notice(run_, "job " + format_id(job_) + " reached its time limit and was ended" + why);
+    else if (end.state == job_state::lost)
+      notice(run_, "job " + format_id(job_) + " was lost" + why);
+    else if (!end.reason.empty())
+      notice(run_, end.reason);
+    if (end.signal != 0)
+      return 128 + end.signal;
+    if (end.exit_code != 0 || end.state == job_state::completed)
+      return end.exit_code;
+    return exit_code::failed;
+  }
+
+  /// Standard output is closed: what the job still does would be seen by nobody.
+  exit_now stop_for_nobody() {
+    cancel("its output is no longer read");
+    return report(run_, {errc::conflict, "nobody reads the output any more; job " +
+                                             format_id(job_) + " is cancelled"});
+  }
+
+  expected<session*> control() {
+    if (!control_) {
+      auto opened = session::open();
+      if (!opened)
+        return tl::unexpected{opened.error()};
+      control_.emplace(std::move(*opened));
+    }
+    return &*control_;
+  }
+
+  job_selector this_job() const {
+    job_selector selector;
+    selector.targets.push_back({job_, job_, {}});
+    return selector;
+  }
+
+  template <class Method>
+  std::uint64_t change(const Method& what) {
+    auto to = control();
+    if (!to) {
+      notice(run_, to.error().text);
+      return 0;
+    }
+    auto answer = (*to)->call(what);
+    if (!answer) {
+      notice(run_, answer.error().text);
+      control_.reset();
+      return 0;
+    }
+    return answer->value.elements;
+  }
+
+  void cancel(const std::string& reason) { change(calls::cancel{this_job(), reason}); }
+
+  exit_now take_signal() {
+    auto number = next_signal(signals_);
+    if (!number)
+      return {};
+    auto now = clock::now();
+    bool again =
+        *number == SIGINT && last_interrupt_ && now - *last_interrupt_ <= second_interrupt_within;
+    if (*number == SIGINT)
+      last_interrupt_ = now;
+    bool waits = state_ == job_state::pending;
+    if (again || (waits && asks_to_end(*number))) {
+      cancel(again ? "interrupted twice" : "interrupted by " + signal_name(*number));
+      return {};
+    }
+    if (change(calls::signal{this_job(), *number}) == 0 && asks_to_end(*number))
+      cancel("interrupted by " + signal_name(*number));
+    return {};
+  }
+
+  exit_now reconnect() {
+    notice(run_, "the cluster went away; job " + format_id(job_) +
+                     " goes on, waiting for the cluster to come back");
+    control_.reset();
+    error last{errc::unreachable, {}};
+    for (auto until = clock::now() + reconnect_for; clock::now() < until;) {
+      auto opened = session::open();
+      if (opened) {
+        session_.emplace(std::move(*opened));
+        if (auto started = follow(); started)
+          return {};
+        else
+          last = started.error();
+      } else {
+        last = opened.error();
+      }
+      pollfd wait{signals_.get(), POLLIN, 0};
+      if (::poll(&wait, 1, static_cast<int>(reconnect_pause.count())) > 0)
+        if (auto number = next_signal(signals_); number && asks_to_end(*number)) {
+          notice(run_, "interrupted; 'troupe logs " + format_id(job_) + "' and 'troupe cancel " +
+                           format_id(job_) + "' work when the cluster is back");
+          return 128 + *number;
+        }
+    }
+    return report(run_, last);
+  }
+
+  const invocation& run_;
+  job_options options_;
+  output_writer writer_;
+  std::optional<session> session_;
+  std::optional<session> control_;
+  unique_fd signals_;
+  job_id job_ = 0;
+  job_state state_ = job_state::pending;
+  std::optional<clock::time_point> last_interrupt_;
+};
+
+int run_job(const invocation& run, const std::vector<given_option>& given) {
+  auto job = make_job(run, given);
+  if (!job)
+    return report(run, job.error());
+  if (job->spec.array)
+    return report_usage(run, "-a: an array cannot be run in the foreground; use 'troupe submit'");
+  if (!job->stdout_given)
+    job->spec.stdout_path = "|";
+  if (!job->stderr_given)
+    job->spec.stderr_path = "|";
+  job->spec.attached = true;
+  if (auto valid = validate(job->spec); !valid)
+    return report(run, valid.error());
+  return foreground_job{run, std::move(*job)}.run();
+}
+
+} // namespace
+
+void define_run(CLI::App& app, invocation& run) {
+  app.footer("Output appears here as it is written, and the exit code is the job's: 128 + N when "
+             "signal N ended it.\n"
+             "SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 go to the job; a second SIGINT within a "
+             "second cancels it.");
+  auto given = std::make_shared<std::vector<given_option>>();
+  define_spec_options(app, *given);
+  run.act = [&run, given] { return run_job(run, *given); };
+}
+
+} // namespace troupe::cli

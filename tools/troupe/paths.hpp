@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/error.hpp"
+
+#include <string>
+
+namespace troupe::cli {
+
+/// Where the private cluster keeps its state: TROUPE_STATE_DIR, $XDG_STATE_HOME/troupe or
+/// ~/.local/state/troupe.
+expected<std::string> state_directory();
+
+/// Where the cluster listens: TROUPE_SOCKET, $XDG_RUNTIME_DIR/troupe/socket, or "socket" in the
+/// state directory.
+expected<std::string> socket_path();
+
+/// Makes `path` and what is missing above it; `path` itself is 0700. Refuses one that belongs to
+/// someone else, is open to others, or is a symbolic link.
+expected<void> make_private_directory(const std::string& path);
+
+/// Finds a program of Troupe: beside this one, in ../libexec/troupe from here, then in PATH.
+expected<std::string> find_program(const std::string& name);
+
+} // namespace troupe::cli

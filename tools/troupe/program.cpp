@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/command.hpp"
+
+#include <csignal>
+#include <exception>
+#include <unistd.h>
+
+int main(int argc, char** argv) {
+  // A reader that goes away is an error of write(), told where it happens.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return troupe::cli::main_of({argv + (argc > 0 ? 1 : 0), argv + argc});
+  } catch (const std::exception& what) {
+    std::string text = std::string{"troupe: "} + what.what() + "; this is a defect of Troupe\n";
+    [[maybe_unused]] auto written = ::write(STDERR_FILENO, text.data(), text.size());
+    return troupe::cli::exit_code::failed;
+  }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/purge.hpp"
+
+#include "base/unique_fd.hpp"
+#include "runtime/varlink/socket_address.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <sys/stat.h>
+#include <vector>
+
+namespace troupe::cli {
+
+namespace {
+
+// What starts with one of these is ours: the ledger with SQLite's companions, keys, sockets with
+// their locks, logs.
+constexpr std::array<std::string_view, 12> own_names{"ledger",  "audit",    "root",    "signing",
+                                                     "keyring", "launcher", "socket",  "trouped",
+                                                     "shape",   "trust",    "ballast", "cluster"};
+// How such a name may go on.
+constexpr std::string_view separators = ".-_";
+
+struct close_directory {
+  void operator()(DIR* one) const { ::closedir(one); }
+};
+
+struct entry {
+  std::string name;
+  bool is_directory = false;
+};
+
+expected<std::vector<entry>> entries_of(int directory, const std::string& path) {
+  // A copy: reading moves the position that descriptors share.
+  unique_fd copy{::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  std::unique_ptr<DIR, close_directory> list{copy ? ::fdopendir(copy.get()) : nullptr};
+  if (!list)
+    return fail(errc::storage, "cannot list " + path + ": " + varlink::system_message(errno));
+  copy.release();
+  std::vector<entry> result;
+  while (const auto* one = ::readdir(list.get())) {
+    std::string name{one->d_name};
+    if (name == "." || name == "..")
+      continue;
+    struct stat found {};
+    if (::fstatat(directory, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) == 0)
+      result.push_back({name, S_ISDIR(found.st_mode)});
+  }
+  return result;
+}
+
+expected<void> remove_entry(int directory, const std::string& path, const entry& one) {
+  if (::unlinkat(directory, one.name.c_str(), one.is_directory ? AT_REMOVEDIR : 0) == 0 ||
+      errno == ENOENT)
+    return {};
+  return fail(errc::storage,
+              "cannot remove " + path + "/" + one.name + ": " + varlink::system_message(errno));
+}
+
+/// The files of one of our folders: it holds no folders.
+expected<void> empty_folder(int directory, const std::string& path, const std::string& name) {
+  unique_fd folder{
+      ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!folder)
+    return fail(errc::storage,
+                "cannot open " + path + "/" + name + ": " + varlink::system_message(errno));
+  auto entries = entries_of(folder.get(), path + "/" + name);
+  if (!entries)
+    return tl::unexpected{entries.error()};
+  for (const auto& one : *entries)
+    if (auto done = remove_entry(folder.get(), path + "/" + name, one); !done)
+      return done;
+  return {};
+}
+
+} // namespace
+
+bool is_state_file(std::string_view name) {
+  return std::any_of(own_names.begin(), own_names.end(), [&](std::string_view own) {
+    return name.substr(0, own.size()) == own &&
+           (name.size() == own.size() ||
+            separators.find(name[own.size()]) != std::string_view::npos);
+  });
+}
+
+expected<std::string> purge_state(const std::string& directory) {
+  unique_fd state{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!state)
+    return errno == ENOENT ? expected<std::string>{std::string{}}
+                           : fail(errc::storage, "cannot open " + directory + ": " +
+                                                     varlink::system_message(errno));
+  struct stat found {};
+  if (::fstat(state.get(), &found) != 0 || found.st_uid != ::geteuid())
+    return fail(errc::refused, directory + " does not belong to you; nothing was removed");
+  auto entries = entries_of(state.get(), directory);
+  if (!entries)
+    return tl::unexpected{entries.error()};
+  for (const auto& one : *entries)
+    if (!is_state_file(one.name))
+      return one.name;
+  for (const auto& one : *entries) {
+    if (one.is_directory)
+      if (auto emptied = empty_folder(state.get(), directory, one.name); !emptied)
+        return tl::unexpected{emptied.error()};
+    if (auto removed = remove_entry(state.get(), directory, one); !removed)
+      return tl::unexpected{removed.error()};
+  }
+  if (::rmdir(directory.c_str()) != 0)
+    return fail(errc::storage,
+                "cannot remove " + directory + ": " + varlink::system_message(errno));
+  return std::string{};
+}
+
+} // namespace troupe::cli

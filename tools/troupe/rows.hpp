@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/types.hpp"
+#include "tools/troupe/table.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::cli {
+
+/// Jobs that have not ended.
+table queue_table(const std::vector<job_row>& rows, utc_ns now);
+
+/// Jobs that have ended.
+table history_table(const std::vector<job_row>& rows);
+
+table node_table(const std::vector<node_row>& rows);
+
+/// "812"; of an array with its number of elements: "812_[1000]".
+std::string row_id(const job_row& row);
+
+/// Appends the members of the list "rows" in `reply`, a reply's text, to a JSON list that is being
+/// written.
+void append_rows_json(std::string& to, std::string_view reply);
+
+} // namespace troupe::cli

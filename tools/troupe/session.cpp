@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/session.hpp"
+
+#include "auth/domain.hpp"
+#include "auth/job_request.hpp"
+#include "auth/seal.hpp"
+#include "tools/troupe/paths.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <unistd.h>
+
+namespace troupe::cli {
+
+namespace {
+
+// A request is good from a little earlier, for clocks that differ, and for as long as a job may
+// wait and run.
+constexpr std::int64_t request_skew_ns = 5 * ns_per_s;
+constexpr std::int64_t request_life_ns = 366 * 86'400 * ns_per_s;
+constexpr std::uint32_t incarnations_with_requeue = 100;
+
+auth::element_summary elements_of(const job_spec& spec) {
+  auth::element_summary result;
+  if (spec.array && !spec.array->ranges.empty()) {
+    result.count = element_count(spec);
+    result.first = static_cast<std::uint32_t>(spec.array->ranges.front().first);
+    result.last = static_cast<std::uint32_t>(spec.array->ranges.back().last);
+  }
+  return result;
+}
+
+} // namespace
+
+expected<session> session::connect(std::chrono::milliseconds deadline) {
+  auto path = socket_path();
+  if (!path)
+    return tl::unexpected{path.error()};
+  auto wire = varlink::client::connect(*path, deadline);
+  if (!wire)
+    return fail(wire.error().code, wire.error().text + "; 'troupe up' starts one");
+  return session{std::move(*wire)};
+}
+
+expected<session> session::open(const std::string& role, std::chrono::milliseconds deadline) {
+  auto opened = connect(deadline);
+  if (!opened)
+    return opened;
+  if (auto admitted = opened->admit(role); !admitted)
+    return tl::unexpected{admitted.error()};
+  return opened;
+}
+
+expected<void> session::admit(const std::string& role) {
+  holder_ = std::make_shared<const auth::key_pair>(auth::key_pair::generate());
+  calls::hello greeting;
+  greeting.holder = holder_->public_part();
+  greeting.nonce = auth::random_bytes<32>();
+  greeting.role = role;
+  auto greeted = call(greeting);
+  if (!greeted)
+    return tl::unexpected{greeted.error()};
+  greeting_ = std::move(greeted->value);
+  calls::present presented;
+  presented.chain.push_back(greeting_.capability);
+  presented.proof = prove(greeting.nonce);
+  auto admitted = call(presented);
+  if (!admitted)
+    return tl::unexpected{admitted.error()};
+  admission_ = std::move(admitted->value);
+  return {};
+}
+
+// What auth::holder_proof signs: both nonces, the audience and the chain.
+std::vector<std::uint8_t> session::prove(const fixed_bytes<32>& own_nonce) const {
+  std::vector<std::uint8_t> body;
+  auto append = [&](const auto& bytes) { body.insert(body.end(), bytes.begin(), bytes.end()); };
+  append(greeting_.nonce);
+  append(own_nonce);
+  append(greeting_.audience);
+  append(auth::chain_digest(greeting_.capability));
+  auto signed_body = holder_->sign(auth::domain::proof, body);
+  return {signed_body.begin(), signed_body.end()};
+}
+
+expected<std::vector<signed_request>> session::sign(std::span<const job_spec> specs) const {
+  std::vector<fixed_bytes<auth::job_request_size>> bodies;
+  std::vector<byte_view> views;
+  auto now = system_clock_source{}.utc();
+  for (const auto& spec : specs) {
+    auth::job_request request;
+    request.cluster = greeting_.cluster_id;
+    request.id = auth::random_bytes<16>();
+    request.uid = ::getuid();
+    request.spec_digest = spec_digest(spec);
+    request.elements = elements_of(spec);
+    request.incarnations_max = spec.requeue ? incarnations_with_requeue : 1;
+    request.not_before = now - request_skew_ns;
+    request.not_after = now + request_life_ns;
+    bodies.push_back(auth::encode(request));
+  }
+  for (const auto& body : bodies)
+    views.emplace_back(body);
+  auto seals = auth::seal_batch(auth::domain::request, 0, holder_->secret().view(), views);
+  if (!seals)
+    return tl::unexpected{seals.error()};
+  std::vector<signed_request> result;
+  for (std::size_t i = 0; i < bodies.size(); ++i)
+    result.push_back({{bodies[i].begin(), bodies[i].end()}, std::move((*seals)[i])});
+  return result;
+}
+
+} // namespace troupe::cli

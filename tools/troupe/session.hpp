@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "auth/keys.hpp"
+#include "messages/calls.hpp"
+#include "messages/json.hpp"
+#include "runtime/varlink/client.hpp"
+
+#include <chrono>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace troupe::cli {
+
+/// A reply as it came, beside its struct: what --json prints.
+template <class Reply>
+struct answered {
+  Reply value;
+  std::string json;
+};
+
+/// A connection to the cluster, and the capability it works under. The key that holds the
+/// capability is made here, lives in locked memory and goes with the session.
+class session {
+public:
+  /// Connects without asking for a capability: enough for org.troupe.cluster.Summary.
+  static expected<session> connect(std::chrono::milliseconds deadline = connect_deadline);
+
+  /// Connects, asks for a capability and proves to hold it. `role` "" is the highest this user may
+  /// have.
+  static expected<session> open(const std::string& role = {},
+                                std::chrono::milliseconds deadline = connect_deadline);
+
+  /// Calls a method of messages/calls.hpp and waits for its one reply.
+  template <class Method>
+  expected<answered<typename Method::reply>> call(const Method& what) {
+    auto text = wire_.call(Method::method, to_json_text(what, visibility::owner));
+    if (!text)
+      return tl::unexpected{text.error()};
+    return decode<typename Method::reply>(std::move(*text));
+  }
+
+  /// Starts a call that answers several times; read the replies from `wire()`.
+  template <class Method>
+  expected<void> start_stream(const Method& what) {
+    auto parameters = to_json_text(what, visibility::owner);
+    varlink::call one;
+    one.method = Method::method;
+    one.parameters = parameters;
+    one.more = true;
+    return wire_.send(one);
+  }
+
+  /// Reads a reply's parameters.
+  template <class Reply>
+  static expected<answered<Reply>> decode(std::string text) {
+    auto value = from_json_text<Reply>(text, reply_limits);
+    if (!value)
+      return fail(errc::internal, "the cluster's answer cannot be read: " + value.error().text);
+    return answered<Reply>{std::move(*value), std::move(text)};
+  }
+
+  /// Signs the requests that go with these specs.
+  expected<std::vector<signed_request>> sign(std::span<const job_spec> specs) const;
+
+  varlink::client& wire() { return wire_; }
+  const calls::hello::reply& greeting() const { return greeting_; }
+  const calls::present::reply& admission() const { return admission_; }
+
+  static constexpr std::chrono::milliseconds connect_deadline{5000};
+  static constexpr json_limits reply_limits{16u << 20, 256u << 20};
+
+private:
+  explicit session(varlink::client wire) : wire_{std::move(wire)} {}
+  expected<void> admit(const std::string& role);
+  std::vector<std::uint8_t> prove(const fixed_bytes<32>& own_nonce) const;
+
+  varlink::client wire_;
+  std::shared_ptr<const auth::key_pair> holder_;
+  calls::hello::reply greeting_;
+  calls::present::reply admission_;
+};
+
+} // namespace troupe::cli

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/types.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+// How values are written on the command line and in #TROUPE lines. Errors are the second half of a
+// sentence that begins with the option's name: what is wrong with the value, and how to write it.
+
+namespace troupe::cli {
+
+/// A whole number from `least` to `most`.
+expected<std::uint64_t> parse_number(std::string_view text, std::uint64_t least,
+                                     std::uint64_t most);
+
+/// "4096" bytes, "512M", "4G", "1.5G"; K, M, G, T are powers of 1024.
+expected<std::uint64_t> parse_memory(std::string_view text);
+
+/// "30" minutes, "MM:SS", "HH:MM:SS", "D-HH:MM:SS", "90s", "15m", "2h", "1d"; seconds, at least 1,
+/// at most a year.
+expected<std::uint32_t> parse_duration_s(std::string_view text);
+
+/// "1-1000%50", "1,3,5-9:2".
+expected<array_spec> parse_array(std::string_view text);
+
+/// "node[1-4,7],login" as single names, leading zeroes kept.
+expected<std::vector<std::string>> parse_node_list(std::string_view text);
+
+/// "TERM", "SIGTERM" or "15".
+expected<std::int32_t> parse_signal(std::string_view text);
+
+/// "now+2h", "14:30" (today or tomorrow), "2026-05-01", "2026-05-01T14:30[:00]"; local time.
+expected<utc_ns> parse_point_in_time(std::string_view text, utc_ns now);
+
+/// "812", "812-900", "812_7", "812_[1-9,12]", "812.0", "812_7.0". A list of elements gives several
+/// targets.
+expected<std::vector<job_selector::target>> parse_job_ids(std::string_view text);
+
+/// One job, or one element of it.
+struct job_and_element {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+};
+expected<job_and_element> parse_one_job(std::string_view text);
+
+/// "SIGTERM" of 15, "signal 99" of a number without a name.
+std::string signal_name(std::int32_t number);
+
+/// "512 MiB", "1.5 GiB"; "-" for 0.
+std::string format_memory(std::uint64_t bytes);
+
+/// "2-03:04:05", "03:04:05", "4:05".
+std::string format_duration(std::int64_t seconds);
+
+/// "2026-05-01 14:30:05" in local time; "-" for 0.
+std::string format_time(utc_ns at);
+
+} // namespace troupe::cli
