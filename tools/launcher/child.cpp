@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher.hpp"
+
+#include <alloca.h>
+#include <cerrno>
+#include <csignal>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// The child's side, from fork to execve. It allocates nothing and touches none of the launcher's
+// tables. What may block (a directory on a dead file server, a FIFO) comes after it has become the
+// user, and its process name says where it is, for the launcher to read at the deadline.
+
+namespace troupe::launcher {
+
+namespace {
+
+using launch::start_stage;
+
+constexpr int script_fd_of_child = 3;
+constexpr std::size_t path_bytes_max = 4096;
+
+struct stage_name {
+  start_stage stage;
+  const char* name; ///< at most 15 bytes
+};
+constexpr stage_name stage_names[] = {
+    {start_stage::identity, "troupe:identity"},   {start_stage::directory, "troupe:cwd"},
+    {start_stage::input, "troupe:stdin"},         {start_stage::output, "troupe:stdout"},
+    {start_stage::error_output, "troupe:stderr"}, {start_stage::exec, "troupe:exec"},
+};
+
+void enter(start_stage stage) {
+  for (const auto& entry : stage_names)
+    if (entry.stage == stage)
+      (void)::prctl(PR_SET_NAME, entry.name);
+}
+
+[[noreturn]] void give_up(const child_plan& plan, start_stage stage, int error,
+                          std::string_view text = {}) {
+  child_failure failure{};
+  failure.rank_index = plan.rank_index;
+  failure.pid = ::getpid();
+  failure.stage = stage;
+  failure.error = error;
+  auto length = text.size() < sizeof failure.text ? text.size() : sizeof failure.text;
+  failure.length = static_cast<std::uint32_t>(length);
+  if (length != 0)
+    std::memcpy(failure.text, text.data(), length);
+  (void)!::write(plan.error_fd, &failure, sizeof failure);
+  ::_exit(127);
+}
+
+void set_basics(const child_plan& plan) {
+  std::uint64_t none_blocked = 0;
+  (void)::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none_blocked, nullptr, sizeof none_blocked);
+  if (::setsid() < 0)
+    give_up(plan, start_stage::session, errno);
+  if (::setrlimit(RLIMIT_NOFILE, &plan.files_limit) != 0)
+    give_up(plan, start_stage::limits, errno);
+}
+
+/// Becomes the user and proves that it cannot go back.
+void become_user(const child_plan& plan) {
+  const auto& order = *plan.order;
+  gid_t groups[auth::order_groups_max];
+  for (std::size_t i = 0; i < order.group_count; ++i)
+    groups[i] = order.group(i);
+  if (::setgroups(order.group_count, groups) != 0 ||
+      ::setresgid(order.gid, order.gid, order.gid) != 0 ||
+      ::setresuid(order.uid, order.uid, order.uid) != 0)
+    give_up(plan, start_stage::identity, errno);
+  uid_t real = 0;
+  uid_t effective = 0;
+  uid_t saved = 0;
+  bool is_user = ::getresuid(&real, &effective, &saved) == 0 && real == order.uid &&
+                 effective == order.uid && saved == order.uid && ::getegid() == order.gid;
+  if (!is_user || ::setuid(0) == 0 || ::seteuid(0) == 0 || ::setgid(0) == 0 ||
+      ::setgroups(0, nullptr) == 0)
+    give_up(plan, start_stage::identity, EPERM);
+}
+
+/// Dies with the launcher: without it nobody would hold its limits or hear of its end. Set after
+/// the ids, because a change of ids clears it.
+void die_with_launcher(const child_plan& plan) {
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+    give_up(plan, start_stage::session, errno);
+  if (::getppid() != plan.launcher_pid)
+    ::_exit(127);
+}
+
+void bind_to_cores(const child_plan& plan) {
+  const auto& order = *plan.binding;
+  std::uint64_t words[auth::order_cpu_words_max] = {};
+  std::uint64_t any = 0;
+  if (order.cpu_words == 0 || plan.slot >= order.window || plan.local_rank >= order.ranks_here)
+    return;
+  for (std::uint32_t i = 0; i < order.cpu_words; ++i)
+    any |= words[i] = order.cpuset_word(plan.slot, plan.local_rank, i);
+  if (any != 0 && ::syscall(SYS_sched_setaffinity, 0, order.cpu_words * 8UL, words) != 0)
+    give_up(plan, start_stage::binding, errno);
+}
+
+void enter_directory(const child_plan& plan) {
+  char path[path_bytes_max];
+  const char* directory = plan.spec->cwd;
+  if (directory[0] == '\0') {
+    auto home = plan.order->home;
+    std::memcpy(path, home.data(), home.size());
+    path[home.size()] = '\0';
+    directory = home.empty() ? "/" : path;
+  }
+  enter(start_stage::directory);
+  if (::chdir(directory) != 0)
+    give_up(plan, start_stage::directory, errno, directory);
+}
+
+struct text_buffer {
+  char* at;
+  char* end;
+  bool full = false;
+  void put(std::string_view text) {
+    if (static_cast<std::size_t>(end - at) <= text.size()) {
+      full = true;
+      return;
+    }
+    if (!text.empty())
+      std::memcpy(at, text.data(), text.size());
+    at += text.size();
+    *at = '\0';
+  }
+  void put_number(std::uint64_t value) {
+    char digits[24];
+    auto* from = digits + sizeof digits;
+    do
+      *--from = static_cast<char>('0' + value % 10);
+    while ((value /= 10) != 0);
+    put({from, static_cast<std::size_t>(digits + sizeof digits - from)});
+  }
+};
+
+/// %j job, %a element, %t rank, %N node, %% percent; anything else stays as it is.
+bool expand(const child_plan& plan, const char* pattern, char* out) {
+  text_buffer buffer{out, out + path_bytes_max};
+  buffer.put({});
+  for (const char* at = pattern; *at != '\0'; ++at) {
+    if (*at != '%' || at[1] == '\0') {
+      buffer.put({at, 1});
+      continue;
+    }
+    ++at;
+    switch (*at) {
+    case 'j': buffer.put_number(plan.order->job); break;
+    case 'a': buffer.put_number(plan.order->is_array() ? plan.element : 0); break;
+    case 't': buffer.put_number(plan.order->rank_first + plan.local_rank); break;
+    case 'N': buffer.put(plan.order->node_name); break;
+    case '%': buffer.put("%"); break;
+    default: buffer.put({at - 1, 2});
+    }
+  }
+  return !buffer.full;
+}
+
+void open_as(const child_plan& plan, start_stage stage, const char* pattern, int flags, int to) {
+  char path[path_bytes_max];
+  if (!expand(plan, pattern, path))
+    give_up(plan, stage, ENAMETOOLONG, pattern);
+  enter(stage);
+  int fd = ::open(path, flags | O_NOCTTY | O_CLOEXEC, 0666);
+  if (fd < 0 || ::dup2(fd, to) < 0)
+    give_up(plan, stage, errno, path);
+}
+
+bool same_text(const char* a, const char* b) {
+  return std::strcmp(a, b) == 0;
+}
+
+void open_output(const child_plan& plan, start_stage stage, const char* pattern, int stream_fd,
+                 int to) {
+  // The launcher's standard input is /dev/null, open for both directions.
+  int from = stream_fd >= 0 ? stream_fd : STDIN_FILENO;
+  if (stream_fd < 0 && pattern[0] != '\0')
+    open_as(plan, stage, pattern, O_WRONLY | O_CREAT | O_TRUNC, to);
+  else if (::dup2(from, to) < 0)
+    give_up(plan, stage, errno);
+}
+
+void open_files(const child_plan& plan) {
+  const auto& spec = *plan.spec;
+  open_output(plan, start_stage::output, spec.output, plan.output_fd, STDOUT_FILENO);
+  bool is_same_file = spec.error_output[0] != '\0' && plan.error_output_fd < 0 &&
+                      same_text(spec.output, spec.error_output);
+  if (spec.view.merge_stderr || is_same_file) {
+    if (::dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
+      give_up(plan, start_stage::error_output, errno);
+  } else {
+    open_output(plan, start_stage::error_output, spec.error_output, plan.error_output_fd,
+                STDERR_FILENO);
+  }
+  if (spec.input[0] != '\0')
+    open_as(plan, start_stage::input, spec.input, O_RDONLY, STDIN_FILENO);
+}
+
+void close_the_rest(const child_plan& plan) {
+  // All are closed on exec already; this covers what a library may have opened otherwise.
+  (void)::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+  int fd = plan.spec->script_fd;
+  if (fd < 0)
+    return;
+  bool placed = fd == script_fd_of_child ? ::fcntl(fd, F_SETFD, 0) == 0
+                                         : ::dup2(fd, script_fd_of_child) == script_fd_of_child;
+  if (!placed)
+    give_up(plan, start_stage::script, errno);
+}
+
+/// Tries one file as execvp does: a file that is no program is given to the shell.
+int try_exec(const char* path, char** argv, char** env) {
+  ::execve(path, argv, env);
+  if (errno != ENOEXEC)
+    return errno;
+  std::size_t count = 0;
+  while (argv[count] != nullptr)
+    ++count;
+  auto** with_shell = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
+  with_shell[0] = const_cast<char*>("/bin/sh");
+  with_shell[1] = const_cast<char*>(path);
+  std::memcpy(with_shell + 2, argv + 1, count * sizeof(char*));
+  ::execve("/bin/sh", with_shell, env);
+  return errno;
+}
+
+[[noreturn]] void execute(const child_plan& plan, const char* name, char** argv, char** env) {
+  enter(start_stage::exec);
+  if (std::strchr(name, '/') != nullptr)
+    give_up(plan, start_stage::exec, try_exec(name, argv, env), name);
+  int found = ENOENT;
+  auto name_length = std::strlen(name);
+  char path[path_bytes_max];
+  for (const char* at = plan.spec->path;;) {
+    const char* end = at;
+    while (*end != '\0' && *end != ':')
+      ++end;
+    auto length = static_cast<std::size_t>(end - at);
+    if (length + name_length + 2 < sizeof path) {
+      std::memcpy(path, at, length);
+      if (length != 0)
+        path[length++] = '/';
+      std::memcpy(path + length, name, name_length + 1);
+      auto error = try_exec(path, argv, env);
+      if (error != ENOENT && error != ENOTDIR)
+        found = error;
+    }
+    if (*end == '\0')
+      give_up(plan, start_stage::exec, found, name);
+    at = end + 1;
+  }
+}
+
+/// The environment: what the spec says, then what the order says; nothing of the launcher's own.
+char** make_environment(const child_plan& plan, char** out, char* numbers, std::size_t room) {
+  text_buffer buffer{numbers, numbers + room};
+  auto at = out;
+  std::memcpy(at, plan.spec->env, plan.spec->envc * sizeof(char*));
+  at += plan.spec->envc;
+  for (const char* text = plan.order_strings; *text != '\0'; text += std::strlen(text) + 1)
+    *at++ = const_cast<char*>(text);
+  auto number = [&](std::string_view name, std::uint64_t value) {
+    *at++ = buffer.at;
+    buffer.put(name);
+    buffer.put_number(value);
+    ++buffer.at;
+  };
+  if (plan.order->is_array())
+    number("TROUPE_ELEMENT=", plan.element);
+  number("TROUPE_RANK=", plan.order->rank_first + plan.local_rank);
+  number("TROUPE_LOCAL_RANK=", plan.local_rank);
+  *at = nullptr;
+  return out;
+}
+
+char** make_script_arguments(const prepared_spec& spec, char** out) {
+  auto at = out;
+  *at++ = const_cast<char*>(spec.interpreter);
+  if (spec.interpreter_argument != nullptr)
+    *at++ = const_cast<char*>(spec.interpreter_argument);
+  *at++ = const_cast<char*>("/dev/fd/3");
+  std::memcpy(at, spec.argv + 1, spec.argc * sizeof(char*)); // and the final nullptr
+  return out;
+}
+
+} // namespace
+
+start_stage stage_of_name(const char* name) {
+  for (const auto& entry : stage_names)
+    if (same_text(entry.name, name))
+      return entry.stage;
+  return start_stage::session;
+}
+
+void run_child(const child_plan& plan) {
+  set_basics(plan);
+  if (plan.changes_ids) {
+    enter(start_stage::identity);
+    become_user(plan);
+  }
+  die_with_launcher(plan);
+  bind_to_cores(plan);
+  enter_directory(plan);
+  open_files(plan);
+  close_the_rest(plan);
+  const auto& spec = *plan.spec;
+  char numbers[160];
+  auto** env = static_cast<char**>(alloca((spec.envc + 20UL) * sizeof(char*)));
+  make_environment(plan, env, numbers, sizeof numbers);
+  if (spec.script_fd < 0)
+    execute(plan, spec.argv[0], spec.argv, env);
+  auto** argv = static_cast<char**>(alloca((spec.argc + 4UL) * sizeof(char*)));
+  execute(plan, spec.interpreter, make_script_arguments(spec, argv), env);
+}
+
+} // namespace troupe::launcher

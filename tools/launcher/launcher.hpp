@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "auth/keyring_view.hpp"
+#include "auth/seal_view.hpp"
+#include "tables.hpp"
+
+#include <sys/resource.h>
+
+// troupe-launcher: the one process of Troupe with privilege. It verifies launch orders, starts
+// ranks, and keeps their exits until they are acknowledged. libsodium and libc only, one thread, no
+// exceptions. Read it in this order: main, loop, peer, admit, groups, start, child, reap, strays,
+// exits, streams, reexec, survivors, chain, trust.
+
+namespace troupe::launcher {
+
+inline constexpr std::int64_t second_ns = 1'000'000'000;
+inline constexpr std::int64_t skew_ns = 5 * second_ns;
+inline constexpr std::uint32_t ranges_max = 64;
+inline constexpr std::uint32_t uid_min_default = 1000;
+inline constexpr std::uint32_t cgroups_max = 4096;
+
+/// What enrolment fixed; never changes while running.
+struct trust {
+  launch::launcher_mode mode;
+  std::uint8_t cluster_id[16];
+  std::uint8_t root_key[32];
+  std::uint32_t peer_uid;
+  std::uint32_t uid_min;
+  std::uint32_t range_count;
+  launch::node_range ranges[ranges_max];
+
+  bool is_private() const { return mode == launch::launcher_mode::private_user; }
+  bool serves(std::uint32_t node) const {
+    for (std::uint32_t i = 0; i < range_count; ++i)
+      if (node >= ranges[i].first && node <= ranges[i].last)
+        return true;
+    return false;
+  }
+};
+
+struct options {
+  const char* state;
+  const char* socket;
+  const char* program; ///< absolute path of this program, for re-exec
+  int resume_fd;       ///< state from before a re-exec, or -1
+  std::int64_t exec_deadline_ns;
+  const char* cgroup; ///< a cgroup v2 directory to use, or nullptr: look
+};
+
+/// The tail of the order journal: see chain.cpp.
+struct order_chain {
+  int fd;
+  std::uint64_t seq;
+  std::uint64_t file_bytes;
+  std::uint8_t hash[32];
+};
+
+/// Outgoing datagrams that the socket did not take at once.
+struct out_queue {
+  static constexpr std::size_t size = 4 * 1024 * 1024;
+  std::size_t head, tail, used;
+  std::uint8_t bytes[size];
+};
+
+struct cgroup_entry {
+  int dir, events, kill_file;
+  bool busy;
+  bool has_limit; ///< memory.max is set
+};
+
+/// One recorded process: what the next instance looks for if this one is killed.
+struct survivor {
+  std::uint32_t pid, uid;
+  std::int64_t start_boot_ns;
+  launch::group_key key;
+  std::uint32_t element;
+  std::uint32_t node_id;
+};
+
+struct survivors_file {
+  std::uint64_t magic;
+  std::int64_t active_boot_ns; ///< the launcher lived at least until then
+  survivor entries[ranks_max];
+};
+
+struct launcher {
+  options opts;
+  trust rules;
+  uid_t own_uid;
+  pid_t own_pid;
+  std::uint8_t instance[16];
+
+  int epoll_fd, signal_fd, timer_fd, listen_fd, peer_fd, lock_fd;
+  int error_read, error_write;
+  int children_fd;
+  bool peer_said_hello;
+  bool peer_wants_write;
+  bool stopping;
+  bool reexec_wanted;
+  bool reap_wanted; ///< look for dead children without waiting for SIGCHLD
+  bool sweep_wanted;
+  std::int64_t stop_deadline_ns;
+  std::int64_t timer_armed_ns; ///< 0 = not armed
+  std::int64_t sweep_at_ns;
+  rlimit files_limit; ///< as found at start, for the children
+
+  std::uint8_t keyring[auth::keyring_size_max];
+  std::size_t keyring_bytes;
+  auth::seal_cache seals;
+  order_chain chain;
+  survivors_file* survivors; ///< or nullptr when there is no room for it
+
+  std::uint64_t last_seq, acknowledged_seq, sent_seq;
+  std::uint64_t next_stream_id;
+  std::int64_t first_pending_ns; ///< since when something waits to be reported; 0 = nothing does
+  std::uint32_t pending;
+  std::uint32_t announce_head, announce_tail;
+  std::uint32_t ended_head;
+  std::uint32_t all_elements;
+  std::uint32_t queued; ///< unstarted elements of all groups
+  std::size_t retained_bytes;
+  std::uint32_t detail_next;
+
+  std::uint32_t cgroup_count; ///< 0 = none are used
+  int cgroup_dir;
+  cgroup_entry cgroups[cgroups_max];
+
+  std::uint32_t group_buckets[buckets];
+  std::uint32_t rank_buckets[buckets];
+  std::uint32_t stray_buckets[buckets];
+  std::uint32_t spec_buckets[buckets];
+
+  pool<group, groups_max> groups;
+  pool<chunk, chunks_max> chunks;
+  pool<interval, intervals_max> intervals;
+  pool<order_entry, orders_max> orders;
+  pool<spec_entry, specs_max> specs;
+  pool<element, elements_max> elements;
+  pool<rank, ranks_max> ranks;
+  pool<stream_entry, streams_max> streams;
+  pool<stray, strays_max> strays;
+
+  launch::record records[records_max];
+  detail_entry details[details_max];
+  out_queue out;
+
+  char scratch[256 * 1024];       ///< for one file of /proc
+  char children_text[512 * 1024]; ///< for the list of children
+};
+
+// small things (util.cpp)
+std::int64_t boot_now();
+std::int64_t utc_now();
+void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
+bool read_file_at(const char* path, void* to, std::size_t room, std::size_t& length);
+bool write_file_atomically(const char* directory, const char* name, const void* bytes,
+                           std::size_t length);
+bool set_close_on_exec(int fd, bool on);
+struct process_stat {
+  char state;
+  char name[32];
+  pid_t parent, process_group, session;
+  std::uint64_t flags;
+  std::int64_t start_boot_ns;
+};
+/// False when there is no such process.
+bool read_process_stat(pid_t pid, process_stat& out);
+
+// trust.cpp
+int enroll(int argc, char** argv);
+bool load_trust(launcher& l);
+bool load_keyring(launcher& l);
+/// nullptr, or why the keyring was not accepted.
+const char* accept_keyring(launcher& l, byte_view bytes);
+
+// loop.cpp
+int run(launcher& l);
+/// Makes sure that the timer fires no later than `at_ns` (boot time).
+void want_timer(launcher& l, std::int64_t at_ns);
+void stop(launcher& l);
+
+// peer.cpp
+void accept_peer(launcher& l);
+void read_peer(launcher& l);
+void write_peer(launcher& l);
+void drop_peer(launcher& l, const char* why);
+/// Queues a datagram, with the read end of stream `stream` if that is not `none`.
+void send_datagram(launcher& l, const void* bytes, std::size_t length, std::uint32_t stream);
+bool out_queue_empty(const launcher& l);
+void send_welcome(launcher& l);
+void refuse(launcher& l, const launch::refusal& what, const char* sentence);
+
+template <class M>
+struct message {
+  launch::header head{M::what};
+  M body{};
+};
+
+// admit.cpp
+void admit_batch(launcher& l, const launch::launch_batch& request, int memfd);
+
+// groups.cpp
+std::uint32_t find_group(launcher& l, const launch::group_key& key, std::uint32_t node_id);
+/// The next group of this key after `after` (none = the first): one per node.
+std::uint32_t next_group(launcher& l, const launch::group_key& key, std::uint32_t after);
+std::uint32_t make_group(launcher& l, const auth::order_view& order);
+bool seen_before(launcher& l, const group& g, std::uint32_t lo, std::uint32_t hi);
+bool remember_seen(launcher& l, group& g, std::uint32_t lo, std::uint32_t hi);
+void append_chunk(launcher& l, std::uint32_t group, std::uint32_t order);
+void refill(launcher& l, std::uint32_t group);
+void release_slot(launcher& l, element& e);
+void revoke(launcher& l, std::uint32_t group, std::uint32_t lo, std::uint32_t hi);
+/// False when something of it still runs or waits.
+bool forget_group(launcher& l, std::uint32_t group);
+void release_order(launcher& l, std::uint32_t order);
+void rebuild_slots(launcher& l);
+
+// specs.cpp
+std::uint32_t keep_spec(launcher& l, byte_view bytes, const digest& spec_digest);
+std::uint32_t find_spec(launcher& l, const digest& spec_digest);
+void release_spec(launcher& l, std::uint32_t spec);
+prepared_spec* prepare_spec(const std::uint8_t* bytes, std::uint32_t length);
+/// The order's own environment as NUL-terminated strings, ended by an empty one; malloc'ed.
+char* prepare_order_strings(const auth::order_view& order, const prepared_spec& spec);
+
+// start.cpp
+void start_element(launcher& l, std::uint32_t group, std::uint32_t order, std::uint32_t number,
+                   std::uint32_t slot);
+/// Ranks that did not reach exec by their deadline are killed and said to have failed.
+void check_exec(launcher& l, std::uint32_t element);
+
+// child.cpp
+struct child_plan {
+  const auth::order_view* order; ///< decoded views live on the stack while a child is made
+  const auth::order_view* binding;
+  const prepared_spec* spec;
+  const char* order_strings;
+  std::uint32_t element;
+  std::uint32_t local_rank;
+  std::uint32_t rank_index;
+  std::uint32_t slot;
+  pid_t launcher_pid;
+  bool changes_ids;
+  bool has_subreaper_parent;
+  int error_fd;
+  int output_fd, error_output_fd; ///< write ends of streams, or -1
+  rlimit files_limit;
+};
+/// What a child writes when it cannot go on; at most PIPE_BUF bytes, so it arrives whole.
+struct child_failure {
+  std::uint32_t rank_index;
+  pid_t pid;
+  launch::start_stage stage;
+  std::int32_t error;
+  std::uint32_t length;
+  char text[480]; ///< the path concerned
+};
+[[noreturn]] void run_child(const child_plan& plan);
+/// Names of stages as they stand in a child's process name.
+launch::start_stage stage_of_name(const char* name);
+
+// reap.cpp
+void reap(launcher& l);
+void read_failures(launcher& l);
+std::uint32_t find_rank(launcher& l, pid_t pid, bool alive_only);
+void insert_rank(launcher& l, std::uint32_t rank);
+void signal_element(launcher& l, const element& e, int signo);
+void end_element(launcher& l, element& e, std::int64_t grace_ns);
+void element_ended(launcher& l, std::uint32_t element);
+void note_failure(launcher& l, element& e, std::uint32_t rank, launch::start_stage stage,
+                  int error_number, const char* text, std::size_t length);
+
+// strays.cpp
+void sweep(launcher& l);
+/// A dead child that is no rank, before it is reaped.
+void stray_died(launcher& l, pid_t pid);
+
+// exits.cpp
+std::uint32_t outstanding_records(const launcher& l);
+launch::record& add_record(launcher& l, launch::record_kind what, const group& g);
+void acknowledge(launcher& l, std::uint64_t seq);
+void note_pending(launcher& l);
+/// Reports what is due; answers in how many milliseconds to come back, or -1.
+int flush_if_due(launcher& l);
+void send_records(launcher& l);
+void send_inventory(launcher& l);
+
+// streams.cpp
+std::uint32_t open_stream(launcher& l, const element& e, std::uint32_t rank, std::uint32_t which);
+void send_stream(launcher& l, std::uint32_t stream);
+void close_stream_writer(launcher& l, std::uint32_t stream);
+void drop_stream(launcher& l, std::uint32_t stream);
+std::uint32_t find_stream(launcher& l, std::uint64_t id);
+
+// cgroups.cpp
+void find_cgroups(launcher& l);
+int take_cgroup(launcher& l, std::uint64_t memory_bytes);
+/// Processes that were still in it, all killed; 0 = empty.
+std::uint32_t kill_cgroup(launcher& l, int cgroup);
+bool cgroup_is_empty(launcher& l, int cgroup);
+void give_back_cgroup(launcher& l, int cgroup);
+
+// chain.cpp
+void open_chain(launcher& l);
+void chain_order(launcher& l, const auth::order_view* order, byte_view bytes,
+                 std::uint32_t reason_code);
+void flush_chain(launcher& l);
+
+// survivors.cpp
+void end_survivors(launcher& l);
+void open_survivors(launcher& l);
+void record_survivor(launcher& l, std::uint32_t rank);
+void forget_survivor(launcher& l, std::uint32_t rank);
+
+// reexec.cpp
+void reexec(launcher& l);
+bool resume(launcher& l);
+
+} // namespace troupe::launcher

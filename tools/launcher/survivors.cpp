@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// If the launcher is killed, its ranks die with it (PR_SET_PDEATHSIG, see child.cpp); what they had
+// started themselves may not. So that the next instance can find that, the ranks that run stand in
+// a file, written through a shared mapping: no system call per start. Their exit statuses are lost
+// with the old instance; the daemon reports such elements as lost.
+
+namespace troupe::launcher {
+
+namespace {
+
+constexpr std::uint64_t survivors_magic = 0x3154535250524f54; // layout 1
+constexpr std::int64_t tick_ns = second_ns / 100;
+constexpr int rounds_max = 200;
+
+bool names(const char* environment, std::size_t length, const char* name, std::uint64_t wanted) {
+  char text[64];
+  auto size = static_cast<std::size_t>(
+      std::snprintf(text, sizeof text, "%s=%llu", name, static_cast<unsigned long long>(wanted)));
+  for (std::size_t at = 0; at < length;) {
+    auto entry = ::strnlen(environment + at, length - at);
+    if (entry == size && std::memcmp(environment + at, text, size) == 0)
+      return true;
+    at += entry + 1;
+  }
+  return false;
+}
+
+/// Whether a process is a rank of the dead instance, of a rank's session, or carries its name.
+bool descends_from(const survivor& s, std::int64_t dead_since, pid_t pid, uid_t uid,
+                   const process_stat& stat, const char* environment, std::size_t length) {
+  if (uid != s.uid || stat.start_boot_ns + tick_ns < s.start_boot_ns)
+    return false;
+  if (pid == static_cast<pid_t>(s.pid) && stat.start_boot_ns <= s.start_boot_ns + 5 * tick_ns)
+    return true;
+  // While that rank lived, the number of its session was its own.
+  if (stat.session == static_cast<pid_t>(s.pid) && stat.start_boot_ns <= dead_since)
+    return true;
+  return names(environment, length, "TROUPE_JOB_ID", s.key.job) &&
+         names(environment, length, "TROUPE_STEP", s.key.step) &&
+         (s.element == auth::no_element || names(environment, length, "TROUPE_ELEMENT", s.element));
+}
+
+bool is_survivor(const survivors_file& file, pid_t pid) {
+  static char environment[256 * 1024];
+  char path[48];
+  struct stat info {};
+  process_stat stat{};
+  std::size_t length = 0;
+  std::snprintf(path, sizeof path, "/proc/%d", static_cast<int>(pid));
+  if (::stat(path, &info) != 0 || !read_process_stat(pid, stat) || stat.state == 'Z')
+    return false;
+  std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
+  if (!read_file_at(path, environment, sizeof environment - 1, length))
+    length = 0;
+  environment[length] = '\0';
+  for (const auto& s : file.entries)
+    if (s.pid != 0 &&
+        descends_from(s, file.active_boot_ns, pid, info.st_uid, stat, environment, length))
+      return true;
+  return false;
+}
+
+/// Through a pidfd taken before the look, so that the number cannot change hands in between.
+bool end_if_survivor(const survivors_file& file, pid_t pid) {
+  auto fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  bool is_one = fd >= 0 && is_survivor(file, pid);
+  if (is_one)
+    (void)::syscall(SYS_pidfd_send_signal, fd, SIGKILL, nullptr, 0);
+  if (fd >= 0)
+    ::close(fd);
+  return is_one;
+}
+
+std::uint32_t end_all_once(const survivors_file& file) {
+  std::uint32_t found = 0;
+  DIR* processes = ::opendir("/proc");
+  if (processes == nullptr)
+    return 0;
+  while (auto* entry = ::readdir(processes))
+    if (auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+        pid > 1 && pid != ::getpid())
+      found += end_if_survivor(file, pid);
+  ::closedir(processes);
+  return found;
+}
+
+} // namespace
+
+void end_survivors(launcher& l) {
+  char path[4096];
+  std::snprintf(path, sizeof path, "%s/running", l.opts.state);
+  int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  struct stat info {};
+  auto right_size = ::fstat(fd, &info) == 0 && info.st_size == sizeof(survivors_file);
+  auto* mapped = right_size ? ::mmap(nullptr, sizeof(survivors_file), PROT_READ, MAP_PRIVATE, fd, 0)
+                            : MAP_FAILED;
+  ::close(fd);
+  if (mapped == MAP_FAILED)
+    return;
+  const auto& file = *static_cast<const survivors_file*>(mapped);
+  bool any = false;
+  for (std::uint32_t i = 0; i < ranks_max && !any && file.magic == survivors_magic; ++i)
+    any = file.entries[i].pid != 0;
+  // A killed process may have had children that a next look finds; those that die take a moment.
+  std::uint32_t ended = 0;
+  for (int round = 0; any && round < rounds_max; ++round) {
+    auto found = end_all_once(file);
+    ended += round == 0 ? found : 0;
+    if (found == 0)
+      break;
+    ::usleep(10'000);
+  }
+  if (ended != 0)
+    say("ended %u processes that an earlier instance had left running", ended);
+  ::munmap(mapped, sizeof(survivors_file));
+}
+
+void open_survivors(launcher& l) {
+  char path[4096];
+  std::snprintf(path, sizeof path, "%s/running", l.opts.state);
+  int fd = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  // Its blocks are taken now: a full disk must not kill the launcher at a store.
+  if (fd < 0 || ::posix_fallocate(fd, 0, sizeof(survivors_file)) != 0) {
+    say("cannot keep the list of running ranks in %s: %s; going on without", path,
+        std::strerror(errno));
+    if (fd >= 0)
+      ::close(fd);
+    return;
+  }
+  auto* mapped = ::mmap(nullptr, sizeof(survivors_file), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ::close(fd);
+  if (mapped == MAP_FAILED)
+    return;
+  (void)::madvise(mapped, sizeof(survivors_file), MADV_DONTFORK);
+  l.survivors = static_cast<survivors_file*>(mapped);
+  if (l.opts.resume_fd < 0)
+    std::memset(static_cast<void*>(l.survivors), 0, sizeof(survivors_file));
+  l.survivors->magic = survivors_magic;
+}
+
+void record_survivor(launcher& l, std::uint32_t rank_index) {
+  if (l.survivors == nullptr)
+    return;
+  const auto& r = l.ranks[rank_index];
+  const auto& e = l.elements[r.element];
+  const auto& g = l.groups[e.group];
+  auto& s = l.survivors->entries[rank_index];
+  s.pid = static_cast<std::uint32_t>(r.pid);
+  s.uid = g.uid;
+  s.start_boot_ns = e.start_boot_ns;
+  s.key = g.key;
+  s.element = e.number;
+  s.node_id = g.node_id;
+  l.survivors->active_boot_ns = e.start_boot_ns;
+}
+
+void forget_survivor(launcher& l, std::uint32_t rank_index) {
+  if (l.survivors != nullptr)
+    l.survivors->entries[rank_index].pid = 0;
+}
+
+} // namespace troupe::launcher

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher.hpp"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace troupe::launcher {
+
+static std::int64_t read_clock(clockid_t id) {
+  timespec now{};
+  ::clock_gettime(id, &now);
+  return std::int64_t{now.tv_sec} * second_ns + now.tv_nsec;
+}
+
+std::int64_t boot_now() {
+  return read_clock(CLOCK_BOOTTIME);
+}
+
+std::int64_t utc_now() {
+  return read_clock(CLOCK_REALTIME);
+}
+
+void say(const char* format, ...) {
+  char line[1024];
+  auto used =
+      std::snprintf(line, sizeof line, "troupe-launcher[%d]: ", static_cast<int>(::getpid()));
+  va_list arguments;
+  va_start(arguments, format);
+  auto more = std::vsnprintf(line + used, sizeof line - static_cast<std::size_t>(used) - 1, format,
+                             arguments);
+  va_end(arguments);
+  auto length = used + (more > 0 ? more : 0);
+  if (length > static_cast<int>(sizeof line) - 2)
+    length = static_cast<int>(sizeof line) - 2;
+  line[length] = '\n';
+  // The log may be gone or full; nothing depends on it.
+  (void)!::write(STDERR_FILENO, line, static_cast<std::size_t>(length) + 1);
+}
+
+bool read_file_at(const char* path, void* to, std::size_t room, std::size_t& length) {
+  int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (fd < 0)
+    return false;
+  length = 0;
+  while (length < room) {
+    auto got = ::read(fd, static_cast<char*>(to) + length, room - length);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      break;
+    length += static_cast<std::size_t>(got);
+  }
+  ::close(fd);
+  return true;
+}
+
+static bool write_all(int fd, const void* bytes, std::size_t length) {
+  for (std::size_t done = 0; done < length;) {
+    auto put = ::write(fd, static_cast<const char*>(bytes) + done, length - done);
+    if (put < 0 && errno == EINTR)
+      continue;
+    if (put <= 0)
+      return false;
+    done += static_cast<std::size_t>(put);
+  }
+  return true;
+}
+
+bool write_file_atomically(const char* directory, const char* name, const void* bytes,
+                           std::size_t length) {
+  int dir = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0)
+    return false;
+  char temporary[128];
+  std::snprintf(temporary, sizeof temporary, ".%s.new", name);
+  int fd = ::openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  bool done = fd >= 0 && write_all(fd, bytes, length) && ::fsync(fd) == 0 &&
+              ::renameat(dir, temporary, dir, name) == 0 && ::fsync(dir) == 0;
+  int saved = errno;
+  if (fd >= 0)
+    ::close(fd);
+  ::close(dir);
+  errno = saved;
+  return done;
+}
+
+bool set_close_on_exec(int fd, bool on) {
+  return fd < 0 || ::fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
+}
+
+bool read_process_stat(pid_t pid, process_stat& out) {
+  char path[48];
+  char text[1024];
+  std::size_t length = 0;
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  if (!read_file_at(path, text, sizeof text - 1, length) || length == 0)
+    return false;
+  text[length] = '\0';
+  // The name stands in parentheses and may itself contain some: the last one ends it.
+  const char* name = std::strchr(text, '(');
+  char* rest = std::strrchr(text, ')');
+  if (name == nullptr || rest == nullptr || rest < name)
+    return false;
+  auto name_length = static_cast<std::size_t>(rest - name - 1);
+  if (name_length >= sizeof out.name)
+    name_length = sizeof out.name - 1;
+  std::memcpy(out.name, name + 1, name_length);
+  out.name[name_length] = '\0';
+  if (rest[1] == '\0' || rest[2] == '\0')
+    return false;
+  out.state = rest[2];
+  char* at = rest + 3;
+  std::uint64_t fields[20] = {}; // the 4th field of proc(5), ppid, is fields[0]
+  for (auto& field : fields)
+    field = static_cast<std::uint64_t>(std::strtoll(at, &at, 10));
+  out.parent = static_cast<pid_t>(fields[0]);
+  out.process_group = static_cast<pid_t>(fields[1]);
+  out.session = static_cast<pid_t>(fields[2]);
+  out.flags = fields[5];
+  auto ticks = static_cast<std::int64_t>(fields[18]);
+  out.start_boot_ns = ticks * (second_ns / ::sysconf(_SC_CLK_TCK));
+  return true;
+}
+
+} // namespace troupe::launcher
