@@ -18,6 +18,16 @@ namespace troupe::auth {
 /// signature; `retiring` signs nothing new but still verifies; `retired` verifies nothing.
 enum class key_state : std::uint8_t { next = 1, active = 2, retiring = 3, retired = 4 };
 
+inline const char* to_string(key_state state) {
+  switch (state) {
+  case key_state::next: return "next";
+  case key_state::active: return "active";
+  case key_state::retiring: return "retiring";
+  case key_state::retired: return "retired";
+  }
+  return "unknown";
+}
+
 inline constexpr std::size_t keyring_entries_max = 16;
 inline constexpr std::size_t keyring_header_size = 24;
 inline constexpr std::size_t keyring_entry_size = 48;

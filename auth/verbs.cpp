@@ -140,8 +140,8 @@ verb_set verbs_of(actor_role role) {
   switch (role) {
   case actor_role::gateway: return {verb::session_open, verb::observe};
   case actor_role::scheduler:
-    return {verb::ledger_write, verb::ledger_read, verb::plan_decide,
-            verb::job_start,    verb::node_read,   verb::observe};
+    return {verb::ledger_write,   verb::ledger_read, verb::plan_decide, verb::job_start,
+            verb::job_cancel_any, verb::node_read,   verb::node_launch, verb::observe};
   case actor_role::planner: return {verb::plan_decide};
   case actor_role::job:
     return {verb::ledger_write, verb::ledger_read, verb::node_launch, verb::order_sign};
@@ -149,7 +149,7 @@ verb_set verbs_of(actor_role role) {
   case actor_role::agent: return {verb::node_report, verb::node_launch};
   case actor_role::launcher: return {verb::node_report};
   case actor_role::ledger: return {verb::ledger_read};
-  case actor_role::observer: return {verb::observe};
+  case actor_role::observer: return {verb::observe, verb::console_read};
   case actor_role::cluster: return {verb::supervise, verb::observe, verb::cluster_stop};
   case actor_role::authority:
     return {verb::ledger_write, verb::ledger_read, verb::capability_revoke};
@@ -158,7 +158,7 @@ verb_set verbs_of(actor_role role) {
 }
 
 verb_set warrant_verbs() {
-  return {verb::ledger_write, verb::ledger_read, verb::job_start,
+  return {verb::ledger_write, verb::ledger_read, verb::job_start, verb::job_read,
           verb::order_sign,   verb::node_launch, verb::node_report};
 }
 

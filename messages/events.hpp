@@ -44,18 +44,18 @@ struct submitted_event {
 struct starting_event {
   std::uint32_t element_first = no_element;
   std::uint32_t element_last = no_element;
-  std::uint32_t window = 1;           ///< how many of them run at once; 1 unless they share one node
-  std::uint32_t slot = 0;             ///< of a lone element
-  std::vector<placement_part> parts;  ///< where one element runs; for a window: one part per slot
-  std::vector<std::vector<std::uint8_t>> instances; ///< the launcher's instance, per part
+  /// How many of them run at once on one node; `parts` then are its slots (no ranks: a hole).
+  /// 0: one element on several nodes, `parts` are its own.
+  std::uint32_t window = 1;
+  std::vector<placement_part> parts;
+  std::vector<std::vector<std::uint8_t>> instances; ///< the launcher's, per part; one for a window
 
   static constexpr auto fields() {
     using s = starting_event;
     return field_list(field<1>("element_first", &s::element_first),
                       field<2>("element_last", &s::element_last), field<3>("window", &s::window),
-                      field<4>("slot", &s::slot),
-                      field<5>("parts", &s::parts, at_most(nodes_max)),
-                      field<6>("instances", &s::instances, at_most(nodes_max)));
+                      field<4>("parts", &s::parts, at_most(nodes_max)),
+                      field<5>("instances", &s::instances, at_most(nodes_max)));
   }
 };
 

@@ -72,7 +72,8 @@ struct policy<attach_job> : allow_own_or_any<verb::job_read, verb::job_read_any,
   static resource_ref resource(const attach_job& message) { return resource_ref::job(message.job); }
 };
 template <>
-struct policy<list_nodes> : allow<verb::node_read, troupe::people> {};
+struct policy<list_nodes>
+  : allow<verb::node_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 template <>
 struct policy<set_nodes> : allow<verb::node_write, troupe::people> {};
 
@@ -98,6 +99,22 @@ template <>
 struct policy<job_progress> : allow<verb::job_start, troupe::jobs_or_roles> {};
 template <>
 struct policy<reconcile_job> : allow<verb::node_report, troupe::roles> {};
+
+template <>
+struct policy<locate_element>
+  : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
+  static resource_ref resource(const locate_element& message) {
+    return resource_ref::job(message.job);
+  }
+};
+template <>
+struct policy<route_job> : allow<verb::node_launch, troupe::jobs_or_roles> {
+  static resource_ref resource(const route_job& message) { return resource_ref::job(message.job); }
+};
+template <>
+struct policy<join_node> : allow<verb::supervise, troupe::roles> {};
+template <>
+struct policy<finish_recovery> : allow<verb::node_launch, troupe::roles> {};
 
 template <>
 struct policy<launch_orders> : allow<verb::node_launch, troupe::jobs_or_roles> {};

@@ -66,7 +66,7 @@ struct note_refusal {
   std::uint32_t uid = 0;
   std::string peer;
   std::string action;
-  error why;
+  auth::reason reason{};
   using answer = void;
 };
 
@@ -88,7 +88,7 @@ struct request_warrants {
 /// A job that the authority says was asked for; what `submitted` will hold.
 struct warranted_job {
   job_id job = 0;
-  std::string request_id; ///< 32 hexadecimal digits
+  fixed_bytes<16> request_id{};
   std::shared_ptr<submitted_event const> event;
 };
 struct warrants_issued {
@@ -118,10 +118,12 @@ struct ledger_entry {
     submitted, held, released, starting, running, ended, requeued, cancelled, node_changed, finished
   } what = kind::submitted;
   bytes encoded;
-  std::string request_id;              ///< of submitted
-  std::optional<job_row> row;          ///< the job's row as it is after this event
-  std::optional<element_view> element_end; ///< of ended
+  std::optional<fixed_bytes<16>> request_id; ///< of submitted
+  std::optional<job_row> row;                ///< the job's row as it is after this event
+  std::optional<element_view> element_end;   ///< of ended
+  bool finishes = false;                     ///< the job has ended with this; `row` is there
   std::uint32_t uid = 0;
+  std::shared_ptr<submitted_event const> submitted; ///< of submitted: kept at hand for its start
 };
 
 /// Asks for entries to be kept. Answers when they are on the disk: all of them, or none.
@@ -272,26 +274,19 @@ struct set_nodes {
 /// A change the planner must know of; the events of runtime/plan.
 struct plan_event {
   enum class kind : std::uint8_t {
-    node_added, node_changed, submitted, held, released, removed, elements_removed, ended, refilled,
-    restored, clock
-  } what = kind::clock;
+    node_added, node_changed, submitted, held, released, removed, pending_changed, ended, given_back, refilled,
+    restored
+  } what = kind::removed;
   job_id job = 0;
   std::uint64_t unit = 0;      ///< of ended, refilled, restored
-  std::uint32_t elements = 0;  ///< of elements_removed, refilled
-  std::int64_t time_s = 0;     ///< predicted end of refilled and restored
+  std::uint32_t elements = 0;  ///< taken by refilled; what is left, of pending_changed
+  utc_ns predicted_end_ns = 0; ///< of refilled and restored; 0: unknown
   std::shared_ptr<job_spec const> spec;       ///< of submitted
   std::uint32_t pending_elements = 0;         ///< of submitted
   std::shared_ptr<node_inventory const> node; ///< of node_added
   std::uint32_t node_id = 0;
   node_state state = node_state::up;
   std::vector<placement_part> parts; ///< of restored
-};
-
-/// Events since the last time, in order. No answer; decisions come when they are made.
-struct plan_changes {
-  std::uint64_t sequence = 0;
-  std::vector<plan_event> events;
-  using answer = void;
 };
 
 /// A place for one element of a job: the planner's decision, the job's allocation until given back.
@@ -318,9 +313,29 @@ struct place_jobs {
 
 // == A job's life: scheduler ⇄ job ⇄ authority, ledger, node =====================================
 
-/// Starts one element per unit. No answer; progress comes as job_progress.
+/// Asks where an element runs or ran. Answers when it has been placed or has ended; not_found if there
+/// is no such element.
+struct element_location;
+struct locate_element {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  using answer = element_location;
+};
+struct element_location {
+  job_state state = job_state::pending;
+  std::uint32_t incarnation = 0;
+  std::vector<placement_part> parts;
+  bool streams_output = false;
+  bool streams_errors = false;
+  std::optional<exit_report> exit; ///< when it has ended
+  using answer_tag = void;
+};
+
+/// Starts one element per unit, on these nodes. No answer; progress comes as job_progress.
+struct node_entry;
 struct start_units {
   std::vector<placed_unit> units;
+  std::vector<std::shared_ptr<node_entry const>> nodes;
   using answer = void;
 };
 
@@ -478,10 +493,15 @@ struct forget_group {
 
 /// What a launcher has: said by the agent when it has (re)connected. No answer.
 struct report_inventory {
+  struct running_element {
+    std::uint32_t element = no_element;
+    std::uint32_t slot = 0;
+    utc_ns started_utc_ns = 0;
+  };
   struct running_group {
     group_key group;
-    std::vector<number_range> running; ///< elements
-    std::vector<number_range> queued;  ///< accepted, not started
+    std::vector<running_element> running;
+    std::vector<number_range> queued; ///< accepted, not started
   };
   std::uint32_t node = 0;
   bool connected = false;
@@ -492,11 +512,18 @@ struct report_inventory {
   using answer = void;
 };
 
-/// After a restart: what of this group does the node still have? Sent by node to job. No answer.
+/// What a node's launcher has of this job, after either of them was away. Sent by node to job; the
+/// job compares it with what it knows (actors/job/reconcile.cpp). No answer.
 struct reconcile_job {
   std::uint32_t node = 0;
   launcher_instance instance{};
-  std::optional<report_inventory::running_group> group;
+  std::vector<report_inventory::running_group> groups;
+  std::vector<element_record> unacknowledged;
+  using answer = void;
+};
+
+/// Every job that may have something on this node has been routed: inventories may be compared.
+struct finish_recovery {
   using answer = void;
 };
 
@@ -656,28 +683,58 @@ using authority_actor =
   protocol<get_status, tick, open_session, note_refusal, request_warrants, sign_orders, forget_job,
            list_keys, tail_audit, verify_audit, revoke_capabilities>;
 
-using ledger_actor =
-  protocol<get_status, tick, append_entries, fetch_submission, query_history, query_job>;
+using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission, query_history,
+                              query_job, locate_element>;
 
 using scheduler_actor =
   protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, signal_jobs,
-           list_queue, show_job, why_job, await_jobs, attach_job, list_nodes, set_nodes, place_jobs,
+           list_queue, show_job, why_job, locate_element, await_jobs, attach_job, list_nodes, set_nodes, place_jobs,
            job_progress, report_inventory, get_summary>;
 
-using planner_actor = protocol<get_status, tick, plan_changes, why_job>;
+/// Events since the last time, in order. No answer; decisions come to `reply_to` when they are made.
+struct plan_changes {
+  std::uint64_t sequence = 0;
+  std::vector<plan_event> events;
+  scheduler_actor reply_to;
+  using answer = void;
+};
 
-using job_actor = protocol<get_status, tick, start_units, allow_refill, cancel_elements,
-                           signal_elements, get_job_view, report_records, reconcile_job>;
+using planner_actor = protocol<get_status, tick, plan_changes, why_job, list_nodes>;
+
+using job_actor =
+  protocol<get_status, tick, start_units, allow_refill, cancel_elements, signal_elements, get_job_view,
+           locate_element, report_records, reconcile_job>;
+
+/// News of `job` from a node goes to `to`, until its group is forgotten. No answer.
+struct route_job {
+  job_id job = 0;
+  job_actor to;
+  using answer = void;
+};
 
 /// What starts, signals and ends things on a node: `node` for Troupe's own agents.
 using executor_actor = protocol<get_status, launch_orders, signal_group, end_group, revoke_group,
                                 acknowledge_records, forget_group, read_output>;
 
-using node_actor =
-  executor_actor::extend_with<protocol<tick, report_records, report_inventory>>;
-
 using agent_actor =
   executor_actor::extend_with<protocol<tick, report_records, report_inventory, take_stream>>;
+
+/// A node's agent is there, and the scheduler hears of it. No answer.
+struct join_node {
+  agent_actor agent;
+  scheduler_actor scheduler;
+  using answer = void;
+};
+
+using node_actor = executor_actor::extend_with<
+  protocol<tick, route_job, join_node, finish_recovery, report_records, report_inventory>>;
+
+/// A node as jobs know it: where it is reached, what it offers, the launcher's present instance.
+struct node_entry {
+  node_actor actor;
+  launcher_instance instance{};
+  std::shared_ptr<node_inventory const> offers;
+};
 
 using task_actor = protocol<get_status, tick, report_records, read_output, take_stream>;
 

@@ -17,8 +17,8 @@ namespace troupe {
 
 // -- bounds -------------------------------------------------------------------
 
-inline constexpr std::size_t name_bytes_max = 256;
-inline constexpr std::size_t path_bytes_max = 4096;
+inline constexpr std::size_t name_bytes_max = 255;
+inline constexpr std::size_t path_bytes_max = 4095;
 inline constexpr std::size_t arguments_max = 4096;
 inline constexpr std::size_t string_bytes_max = 128 * 1024;
 inline constexpr std::size_t script_bytes_max = 1024 * 1024;
@@ -209,6 +209,7 @@ struct element_view {
 
 /// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its elements.
 struct job_view {
+  using answer_tag = void;
   job_row row;
   job_spec spec;
   std::vector<element_view> elements; ///< running ones first; at most `elements_shown_max`
@@ -251,6 +252,7 @@ struct job_selector {
 
 /// Why a job waits and when it may start.
 struct why_view {
+  using answer_tag = void;
   job_id job = 0;
   job_state state = job_state::pending;
   std::string sentence;
@@ -358,6 +360,7 @@ bool from_string(std::string_view text, status_verbosity& verbosity);
 
 /// What an actor tells of itself: names and values, ready to print.
 struct status_report {
+  using answer_tag = void;
   struct item {
     std::string key;
     std::string value;

@@ -217,7 +217,7 @@ struct record {
   std::int64_t system_us = 0;
   std::int64_t max_rss_bytes = 0; ///< of the largest process
   start_stage stage{};
-  std::uint32_t reserved_too = 0;
+  std::uint32_t slot = 0; ///< of the group's window, which the element has or had
 };
 static_assert(sizeof(record) == 112);
 
@@ -289,7 +289,8 @@ struct inventory_entry {
   std::uint32_t node_id = 0;
   std::int64_t start_utc_ns = 0;
   std::uint32_t pid = 0;
-  std::uint32_t is_array = 0;
+  std::uint16_t is_array = 0;
+  std::uint16_t slot = 0; ///< of what runs
 };
 static_assert(sizeof(inventory_entry) == 48);
 

@@ -22,6 +22,7 @@ void announce(launcher& l) {
     r.element = e.number;
     r.rank = order.rank_first;
     r.pid = e.first_pid;
+    r.slot = e.slot;
     r.start_utc_ns = e.start_utc_ns;
   }
   l.announce_head = l.announce_tail = none;
@@ -162,6 +163,7 @@ void send_inventory(launcher& l) {
     entry.start_utc_ns = e.start_utc_ns;
     entry.pid = e.first_pid;
     entry.is_array = l.orders[e.order].view.is_array();
+    entry.slot = static_cast<std::uint16_t>(e.slot);
     out.add(entry);
   }
   for (std::uint32_t i = 0; i < l.groups.high; ++i)

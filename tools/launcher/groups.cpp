@@ -17,7 +17,17 @@ std::uint32_t bucket_of(const launch::group_key& key) {
   return static_cast<std::uint32_t>(mixed >> 32) & (buckets - 1);
 }
 
-bool take_slot(group& g, std::uint32_t window, std::uint32_t& slot) {
+/// A slot without a processor in its set is a hole: it was given back and nothing starts in it.
+bool is_hole(const auth::order_view& view, std::uint32_t slot) {
+  for (std::uint32_t word = 0; word < view.cpu_words; ++word)
+    if (view.cpuset_word(slot, 0, word) != 0)
+      return false;
+  return view.cpu_words > 0;
+}
+
+/// The lowest free slot of the newest order's window.
+bool take_slot(group& g, const auth::order_view& view, std::uint32_t& slot) {
+  auto window = view.window;
   auto words = (window + 63) / 64;
   for (std::uint32_t w = 0; w < words; ++w) {
     if (w > 0 && g.more_slots == nullptr) {
@@ -27,14 +37,16 @@ bool take_slot(group& g, std::uint32_t window, std::uint32_t& slot) {
         return false;
     }
     auto& bits = w == 0 ? g.slots : g.more_slots[w];
-    if (~bits == 0)
-      continue;
-    auto bit = static_cast<std::uint32_t>(__builtin_ctzll(~bits));
-    if (w * 64 + bit >= window)
-      return false;
-    bits |= std::uint64_t{1} << bit;
-    slot = w * 64 + bit;
-    return true;
+    for (auto free = ~bits; free != 0; free &= free - 1) {
+      auto bit = static_cast<std::uint32_t>(__builtin_ctzll(free));
+      if (w * 64 + bit >= window)
+        return false;
+      if (is_hole(view, w * 64 + bit))
+        continue;
+      bits |= std::uint64_t{1} << bit;
+      slot = w * 64 + bit;
+      return true;
+    }
   }
   return false;
 }
@@ -144,9 +156,9 @@ void append_chunk(launcher& l, std::uint32_t group_index, std::uint32_t order) {
 void refill(launcher& l, std::uint32_t group_index) {
   auto& g = l.groups[group_index];
   while (g.head != none && !l.stopping) {
-    auto window = l.orders[g.newest].view.window;
+    const auto& newest = l.orders[g.newest].view;
     std::uint32_t slot = 0;
-    if (g.running >= window || !take_slot(g, window, slot))
+    if (g.running >= newest.window || !take_slot(g, newest, slot))
       return;
     auto& c = l.chunks[g.head];
     auto number = c.first;

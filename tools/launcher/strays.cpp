@@ -151,6 +151,7 @@ void report_element(launcher& l, std::uint32_t index) {
   r.stage = e.stage;
   r.error = e.error;
   r.pid = e.first_pid;
+  r.slot = e.slot;
   r.leftovers = e.leftovers;
   r.start_utc_ns = e.start_utc_ns;
   r.end_utc_ns = e.end_utc_ns;

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/job/job.hpp"
+
+#include "messages/exec.hpp"
+
+#include <fmt/format.h>
+
+// A job actor's frame: its row, its views, and who is told of what.
+
+namespace troupe::actors {
+
+job_state_machine::job_state_machine(self_pointer self, world& around, job_links links,
+                                     job_birth birth)
+  : self_{self},
+    world_{around},
+    links_{std::move(links)},
+    job_{birth.job},
+    event_{std::move(birth.event)},
+    cap_{std::move(birth.cap)},
+    row_{std::move(birth.row)},
+    unstarted_{std::move(birth.unstarted)} {
+  // The spec was checked when the warrant was made; it encodes as it did then.
+  if (auto encoded = auth::encode_exec_spec(to_exec_spec(event_->spec))) {
+    exec_bytes_ = std::move(*encoded);
+    exec_digest_ = auth::exec_spec_digest(exec_bytes_);
+  }
+  for (const auto& report : birth.ended)
+    count_end(report);
+  recover(birth.placed, birth.nodes);
+}
+
+std::string job_state_machine::display_name() const {
+  return fmt::format("job/{}", job_);
+}
+
+job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& guard) {
+  return secure_behavior<job_actor>(
+    guard,
+    on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
+    on<tick>([this](request<tick>&) {
+      write_ends();
+      publish();
+    }),
+    on<start_units>([this](request<start_units>& what) {
+      start(std::move(what.msg.units), std::move(what.msg.nodes));
+      publish();
+    }),
+    on<allow_refill>([this](request<allow_refill>& what) { set_lease(what.msg.allowed); }),
+    on<cancel_elements>([this](request<cancel_elements>& what) { return cancel(what); }),
+    on<signal_elements>([this](request<signal_elements>& what) { return signal(what); }),
+    on<get_job_view>([this](request<get_job_view>& what) { return view(what); }),
+    on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
+    on<report_records>([this](request<report_records>& what) {
+      take_records(what.msg.node, what.msg.records);
+    }),
+    on<reconcile_job>([this](request<reconcile_job>& what) { reconcile(what.msg); }));
+}
+
+// -- looking ------------------------------------------------------------------
+
+element_view job_state_machine::element_row(std::uint32_t element,
+                                            const active_element& what) const {
+  element_view row;
+  row.element = element;
+  row.incarnation = what.incarnation;
+  row.state = what.state;
+  row.started_utc_ns = what.started_utc_ns;
+  row.ended_utc_ns = what.ended_utc_ns;
+  if (what.verdict) {
+    row.exit_code = what.verdict->exit_code;
+    row.signal = what.verdict->signal;
+    row.reason = what.verdict->reason;
+  }
+  for (const auto& part : what.parts) {
+    auto at = nodes_.find(part.node);
+    if (at == nodes_.end() || !at->second.entry)
+      continue;
+    const auto& node = at->second.entry->offers->name;
+    row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
+    row.cpus += fmt::format("{}{}:{}", row.cpus.empty() ? "" : " ", node,
+                            fmt::join(part.cores, ","));
+  }
+  return row;
+}
+
+expected<job_view> job_state_machine::view(request<get_job_view>& what) const {
+  const auto uid = event_->identity.uid;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_,
+                                   world_.clock.utc()); !ok)
+    return tl::unexpected<error>{ok.error()};
+  job_view result;
+  result.row = row_;
+  result.spec = event_->spec;
+  for (const auto& [element, active] : active_) {
+    if (what.msg.element != no_element && element != what.msg.element)
+      continue;
+    if (result.elements.size() == job_view::elements_shown_max)
+      break;
+    result.elements.push_back(element_row(element, active));
+  }
+  return result;
+}
+
+element_location job_state_machine::location_of(const active_element& what) const {
+  element_location result;
+  result.state = what.state;
+  result.incarnation = what.incarnation;
+  result.parts = what.parts;
+  result.streams_output = event_->spec.stdout_path == "|";
+  result.streams_errors = event_->spec.stderr_path == "|" && !event_->spec.merge_stderr;
+  return result;
+}
+
+caf::result<element_location> job_state_machine::locate(request<locate_element>& what) {
+  const auto uid = event_->identity.uid;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_,
+                                   world_.clock.utc()); !ok)
+    return auth::to_caf(ok.error());
+  const auto element = what.msg.element;
+  if (auto at = active_.find(element); at != active_.end() && !at->second.parts.empty())
+    return location_of(at->second);
+  auto waits = active_.contains(element);
+  for (const auto& [incarnation, elements] : unstarted_)
+    waits = waits || elements.contains(element);
+  if (!waits)
+    return self_->delegate(links_.ledger, std::move(what));
+  auto promise = self_->make_response_promise<element_location>();
+  parked_.push_back({element, promise});
+  return promise;
+}
+
+/// Answers those who wait for a place of `element`, now that it has one or has ended.
+void job_state_machine::answer_parked(std::uint32_t element) {
+  auto at = active_.find(element);
+  std::erase_if(parked_, [&](parked_location& parked) {
+    if (parked.element != element)
+      return false;
+    if (at != active_.end() && !at->second.parts.empty())
+      parked.promise.deliver(location_of(at->second));
+    else
+      parked.promise.delegate(links_.ledger, request<locate_element>{cap_, {job_, element}});
+    return true;
+  });
+}
+
+status_report job_state_machine::status(status_verbosity verbosity) const {
+  status_report report;
+  report.actor = display_name();
+  auto add = [&](std::string key, auto value) {
+    report.items.push_back({std::move(key), fmt::format("{}", value)});
+  };
+  add("state", to_string(row_.state));
+  add("owner", row_.user);
+  add("elements unstarted", unstarted_count());
+  add("elements placed", active_.size());
+  if (verbosity == status_verbosity::info)
+    return report;
+  add("may refill its slots", lease_);
+  add("writes in flight", writes_in_flight_);
+  add("mean run time of an element, ms", mean_run_ns_ / 1e6);
+  for (const auto& [node, at] : nodes_)
+    add(fmt::format("slots on node {}", node),
+        fmt::format("{}, {} queued at its launcher", at.slots.size(), at.queued));
+  return report;
+}
+
+// -- telling --------------------------------------------------------------------
+
+std::uint64_t job_state_machine::unstarted_count() const {
+  std::uint64_t count = 0;
+  for (const auto& [incarnation, elements] : unstarted_)
+    count += elements.count();
+  return count;
+}
+
+bool job_state_machine::all_over() const {
+  return active_.empty() && unstarted_count() == 0;
+}
+
+void job_state_machine::planner_event(plan_event::kind what, std::uint64_t unit,
+                                      std::uint32_t elements, utc_ns predicted_end_ns) {
+  plan_event event;
+  event.what = what;
+  event.job = job_;
+  event.unit = unit;
+  event.elements = elements;
+  event.predicted_end_ns = predicted_end_ns;
+  plan_events_.push_back(std::move(event));
+}
+
+utc_ns job_state_machine::predicted_end() const {
+  const auto limit = event_->spec.time_limit_s;
+  return limit == 0 ? 0 : world_.clock.utc() + std::int64_t{limit} * ns_per_s;
+}
+
+/// The row as it follows from the elements.
+void job_state_machine::update_row() {
+  std::uint32_t running = 0;
+  for (const auto& [element, active] : active_)
+    running += active.state == job_state::running || active.state == job_state::completing;
+  row_.elements_running = running;
+  row_.elements_pending = static_cast<std::uint32_t>(unstarted_count());
+  row_.elements_failed = failed_ + timed_out_ + lost_;
+  if (running > 0)
+    row_.state = job_state::running;
+  else if (!active_.empty())
+    row_.state = job_state::starting;
+  else if (unstarted_count() > 0)
+    row_.state = job_state::pending;
+  std::set<std::uint32_t> names;
+  for (const auto& [node, at] : nodes_)
+    if (std::any_of(at.slots.begin(), at.slots.end(), [](const slot_state& s) { return s.unit != 0; }))
+      names.insert(node);
+  row_.nodelist.clear();
+  for (auto node : names)
+    if (const auto& entry = nodes_.at(node).entry)
+      row_.nodelist += fmt::format("{}{}", row_.nodelist.empty() ? "" : ",", entry->offers->name);
+}
+
+void job_state_machine::publish() {
+  if (finished_)
+    return;
+  if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns != 0) {
+    finish();
+    return;
+  }
+  auto before = std::tuple{row_.state, row_.elements_running, row_.elements_pending, row_.nodelist};
+  update_row();
+  auto after = std::tie(row_.state, row_.elements_running, row_.elements_pending, row_.nodelist);
+  if (before == after && plan_events_.empty() && ends_.empty())
+    return;
+  job_progress progress;
+  progress.job = job_;
+  progress.row = row_;
+  progress.events = std::exchange(plan_events_, {});
+  progress.ends = std::exchange(ends_, {});
+  tell(links_.scheduler, cap_, std::move(progress));
+}
+
+/// The last element's end is durable: say so, let everyone forget the job, and go.
+void job_state_machine::finish() {
+  finished_ = true;
+  job_progress progress;
+  progress.job = job_;
+  progress.row = row_;
+  progress.events = std::exchange(plan_events_, {});
+  progress.ends = std::exchange(ends_, {});
+  progress.finished = true;
+  tell(links_.scheduler, cap_, std::move(progress));
+  tell(links_.authority, cap_, forget_job{job_});
+  for (auto& [node, at] : nodes_)
+    if (at.routed)
+      tell(at.entry->actor, cap_, forget_group{{job_, 0, 0}});
+  for (auto& parked : parked_)
+    parked.promise.delegate(links_.ledger, request<locate_element>{cap_, {job_, parked.element}});
+  parked_.clear();
+  self_->quit();
+}
+
+} // namespace troupe::actors

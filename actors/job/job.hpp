@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/shell.hpp"
+#include "base/interval_set.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+
+namespace troupe::actors {
+
+/// Where a job actor finds the others.
+struct job_links {
+  ledger_actor ledger;
+  authority_actor authority;
+  scheduler_actor scheduler;
+};
+
+/// A chunk of elements that were placed but whose end is not known: the ledger's `starting` events,
+/// folded; given to a job actor after a restart.
+struct placed_chunk {
+  std::uint32_t incarnation = 1;
+  std::uint32_t element_first = no_element;
+  std::uint32_t element_last = no_element;
+  interval_set ended; ///< of this chunk
+  starting_event starting;
+};
+
+/// What a job actor is made from: a new job when it first starts, or its story after a restart.
+struct job_birth {
+  job_id job = 0;
+  std::shared_ptr<submitted_event const> event;
+  job_row row;
+  verified_capability cap; ///< what its warrant allows
+  /// Elements that have not been placed, by incarnation.
+  std::map<std::uint32_t, interval_set> unstarted;
+  /// After a restart: what had been placed, on which nodes, and how many had ended how.
+  std::vector<placed_chunk> placed;
+  std::vector<std::shared_ptr<node_entry const>> nodes;
+  std::vector<exit_report> ended;
+};
+
+/// One submitted record from its first start to its durable end: its unstarted elements are
+/// intervals; each element that was placed is here until its end is durable. It writes `starting`
+/// before an order leaves, and `ended` before a launcher's record is acknowledged.
+class job_state_machine {
+public:
+  using interface = job_actor;
+  using self_pointer = interface::pointer;
+  static inline const char* name = "job";
+
+  job_state_machine(self_pointer self, world& around, job_links links, job_birth birth);
+
+  interface::behavior_type make_behavior(auth::guard_observer& guard);
+  std::string display_name() const;
+
+private:
+  /// An element that was placed: written, ordered, running, or ended but not yet durable.
+  struct active_element {
+    std::uint32_t incarnation = 1;
+    job_state state = job_state::starting;
+    std::uint64_t unit = 0;                ///< 0: waits at the launcher for a slot
+    std::uint32_t node = 0;                ///< of a lone part
+    bool ordered = false;                  ///< its order has left
+    bool ending = false;                   ///< its end is being written
+    std::set<std::uint32_t> nodes_running; ///< nodes that have not reported its end
+    std::vector<placement_part> parts;
+    utc_ns started_utc_ns = 0;
+    utc_ns ended_utc_ns = 0;
+    std::uint64_t user_us = 0, system_us = 0, max_rss_bytes = 0;
+    std::optional<exit_report> verdict;    ///< the first rank's failure, a cancel, a loss
+    bool cancelled = false;
+    std::string cancel_reason;
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> unacknowledged; ///< node, record
+  };
+
+  /// A place for one element at a time on one node; the launcher numbers them as we do.
+  struct slot_state {
+    std::uint64_t unit = 0; ///< 0: a hole
+    placement_part part;
+    bool fresh = false;     ///< given by the planner, not yet used
+    bool busy = false;      ///< an element was seen to start in it
+    bool lone = true;       ///< the unit is on this node alone
+    std::uint32_t element = no_element;
+  };
+
+  struct node_slots {
+    std::shared_ptr<node_entry const> entry;
+    std::vector<slot_state> slots;
+    std::uint32_t queued = 0; ///< ordered here, not seen to start
+    bool routed = false;
+  };
+
+  /// Elements that are written and ordered together.
+  struct chunk {
+    std::uint32_t incarnation = 1;
+    std::uint32_t first = no_element;
+    std::uint32_t last = no_element;
+    std::vector<placement_part> parts; ///< of one element
+    bool lone = true;
+  };
+
+  struct parked_location {
+    std::uint32_t element;
+    caf::typed_response_promise<element_location> promise;
+  };
+
+  // start.cpp
+  void start(std::vector<placed_unit> units, std::vector<std::shared_ptr<node_entry const>> nodes);
+  void place_lone(placed_unit unit, std::vector<std::uint32_t>& touched);
+  void place_wide(placed_unit unit, std::vector<chunk>& chunks);
+  void fill(std::uint32_t node, std::vector<chunk>& chunks);
+  std::uint32_t ahead_target(const node_slots& at) const;
+  void release_idle_slots(std::uint32_t node);
+  void write(std::vector<chunk> chunks);
+  void order(std::vector<chunk> chunks);
+  void take_back(const std::vector<chunk>& chunks, const error& why);
+  bool resolve_unordered(const chunk& what);
+  expected<bytes> encode_order_for(const chunk& what, std::size_t part_index) const;
+  std::optional<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>>
+  take_unstarted(std::uint64_t count_max);
+  node_slots& slots_on(std::uint32_t node);
+  void route(std::uint32_t node, node_slots& at);
+
+  // records.cpp
+  void take_records(std::uint32_t node, std::vector<element_record>& records);
+  void take_started(std::uint32_t node, const element_record& record);
+  void take_exit(std::uint32_t node, const element_record& record);
+  void take_refusal(std::uint32_t node, const element_record& record);
+  void take_revoked(std::uint32_t node, const element_record& record);
+  void element_over(std::uint32_t element, active_element& what);
+  void count_end(const exit_report& report);
+  void write_ends();
+  void ends_kept(std::vector<std::uint32_t> elements, utc_ns at);
+  void free_unit(const active_element& what, std::uint32_t element);
+  void end_other_nodes(std::uint32_t element, const active_element& what, std::uint32_t except);
+  exit_report final_report(const active_element& what) const;
+  ledger_entry end_entry(std::uint32_t element, const active_element& what);
+
+  // end.cpp
+  caf::result<jobs_changed> cancel(request<cancel_elements>& what);
+  caf::result<jobs_changed> signal(request<signal_elements>& what);
+  jobs_changed cancel_active(const std::vector<number_range>& ranges, const std::string& reason);
+  std::vector<number_range> withdraw(const std::vector<number_range>& ranges);
+  void set_lease(bool allowed);
+
+  // reconcile.cpp
+  void recover(const std::vector<placed_chunk>& chunks,
+               const std::vector<std::shared_ptr<node_entry const>>& nodes);
+  void reconcile(reconcile_job& what);
+  void remember_instances(const starting_event& starting);
+  std::uint64_t restore_unit(std::vector<placement_part> parts);
+  void adopt_lone(const placed_chunk& what);
+  void adopt_wide(const placed_chunk& what);
+  void adopt_running(std::uint32_t node, std::uint32_t incarnation,
+                     const report_inventory::running_element& running);
+  void lose(std::uint32_t element, active_element& what, const std::string& why);
+  void put_back(std::uint32_t element, active_element& what, const std::string& why);
+
+  // job.cpp
+  caf::result<element_location> locate(request<locate_element>& what);
+  expected<job_view> view(request<get_job_view>& what) const;
+  element_view element_row(std::uint32_t element, const active_element& what) const;
+  element_location location_of(const active_element& what) const;
+  void answer_parked(std::uint32_t element);
+  void publish();
+  void update_row();
+  bool all_over() const;
+  std::uint64_t unstarted_count() const;
+  void planner_event(plan_event::kind what, std::uint64_t unit, std::uint32_t elements = 0,
+                     utc_ns predicted_end_ns = 0);
+  status_report status(status_verbosity verbosity) const;
+  utc_ns predicted_end() const;
+  void finish();
+
+  self_pointer self_;
+  world& world_;
+  job_links links_;
+  job_id job_;
+  std::shared_ptr<submitted_event const> event_;
+  bytes exec_bytes_;
+  digest exec_digest_{};
+  verified_capability cap_;
+  job_row row_;
+
+  std::map<std::uint32_t, interval_set> unstarted_; ///< by incarnation
+  std::map<std::uint32_t, active_element> active_;  ///< by element
+  std::map<std::uint32_t, node_slots> nodes_;
+  std::vector<std::uint32_t> to_write_; ///< elements whose end is to be written
+  std::uint32_t writes_in_flight_ = 0;
+  bool lease_ = false;
+  bool finished_ = false;
+  double mean_run_ns_ = 0; ///< of elements that ended; 0: none yet
+
+  std::uint32_t completed_ = 0, failed_ = 0, cancelled_ = 0, timed_out_ = 0, lost_ = 0;
+  std::optional<exit_report> worst_;
+
+  std::vector<plan_event> plan_events_;
+  std::vector<job_end> ends_;
+  std::vector<parked_location> parked_;
+
+  std::uint64_t restored_units_ = 0;
+};
+
+} // namespace troupe::actors

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/job/job.hpp"
+
+#include "messages/cbor.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+// Purpose: agree with a node's launcher after either side was away.
+// Input:   what the launcher has of this job: what runs, what is queued, what ended unacknowledged;
+//          and the launcher's instance, drawn anew at each of its starts.
+// Action:  this table, per placed element whose end is not durable:
+//
+//            launcher's instance | launcher says       | the element
+//            as when ordered     | runs                | is adopted, running
+//            as when ordered     | queued              | is adopted, starting
+//            as when ordered     | ended               | ends, as any record says
+//            as when ordered     | nothing             | never left: unstarted, next incarnation
+//            another             | anything            | lost; unstarted again only with --requeue
+//
+// Caveats: never restarted on silence: without an inventory an element stays as it is.
+
+namespace troupe::actors {
+
+namespace {
+
+using inventory_groups = std::vector<report_inventory::running_group>;
+
+const report_inventory::running_element* find_running(const inventory_groups& groups,
+                                                      std::uint32_t incarnation,
+                                                      std::uint32_t element) {
+  for (const auto& group : groups)
+    if (group.group.incarnation == incarnation)
+      for (const auto& running : group.running)
+        if (running.element == element)
+          return &running;
+  return nullptr;
+}
+
+bool is_queued(const inventory_groups& groups, std::uint32_t incarnation, std::uint32_t element) {
+  return std::any_of(groups.begin(), groups.end(), [&](const auto& group) {
+    return group.group.incarnation == incarnation
+           && std::any_of(group.queued.begin(), group.queued.end(), [&](const number_range& range) {
+                return range.first <= element && element <= range.last;
+              });
+  });
+}
+
+constexpr std::uint64_t restored_unit_bit = std::uint64_t{1} << 63;
+
+} // namespace
+
+/// Rebuilds what was placed before a restart; who still runs is learnt from the launchers. Every
+/// unit gets a new number, which the planner is told.
+void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
+                                const std::vector<std::shared_ptr<node_entry const>>& nodes) {
+  for (const auto& node : nodes)
+    slots_on(node->offers->node).entry = node;
+  for (const auto& what : chunks) {
+    remember_instances(what.starting);
+    if (what.starting.window == 0)
+      adopt_wide(what);
+    else
+      adopt_lone(what);
+  }
+  for (auto& [node, at] : nodes_)
+    release_idle_slots(node);
+}
+
+/// The instance that the orders named; the inventory tells whether it is still the same.
+void job_state_machine::remember_instances(const starting_event& starting) {
+  for (std::size_t i = 0; i < starting.instances.size(); ++i) {
+    const auto part = std::find_if(starting.parts.begin() + static_cast<std::ptrdiff_t>(i),
+                                   starting.parts.end(),
+                                   [](const placement_part& each) { return each.ranks > 0; });
+    auto& at = slots_on(part->node);
+    if (!at.entry || starting.instances[i].size() != at.entry->instance.size())
+      continue;
+    auto entry = std::make_shared<node_entry>(*at.entry);
+    std::copy(starting.instances[i].begin(), starting.instances[i].end(), entry->instance.begin());
+    at.entry = std::move(entry);
+  }
+}
+
+std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts) {
+  plan_event event;
+  event.what = plan_event::kind::restored;
+  event.job = job_;
+  event.unit = restored_unit_bit | (job_ << 24) | ++restored_units_;
+  event.predicted_end_ns = predicted_end();
+  event.parts = std::move(parts);
+  plan_events_.push_back(event);
+  return event.unit;
+}
+
+void job_state_machine::adopt_lone(const placed_chunk& what) {
+  const auto& parts = what.starting.parts;
+  const auto first = std::find_if(parts.begin(), parts.end(),
+                                  [](const placement_part& each) { return each.ranks > 0; });
+  auto& at = slots_on(first->node);
+  if (at.slots.size() < parts.size())
+    at.slots.resize(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    if (parts[i].ranks > 0 && at.slots[i].unit == 0)
+      at.slots[i] = slot_state{restore_unit({parts[i]}), parts[i], false, false, true, no_element};
+  for (auto element = what.element_first;; ++element) {
+    if (!what.ended.contains(element)) {
+      active_element active;
+      active.incarnation = what.incarnation;
+      active.ordered = true;
+      active.parts = {*first};
+      active.node = first->node;
+      active.nodes_running.insert(first->node);
+      ++at.queued;
+      active_.emplace(element, std::move(active));
+    }
+    if (element == what.element_last)
+      break;
+  }
+}
+
+void job_state_machine::adopt_wide(const placed_chunk& what) {
+  const auto element = what.element_first;
+  if (what.ended.contains(element))
+    return;
+  active_element active;
+  active.incarnation = what.incarnation;
+  active.ordered = true;
+  active.unit = restore_unit(what.starting.parts);
+  active.parts = what.starting.parts;
+  for (const auto& part : active.parts) {
+    active.nodes_running.insert(part.node);
+    slots_on(part.node).slots.push_back(slot_state{active.unit, part, false, true, false, element});
+  }
+  active_.emplace(element, std::move(active));
+}
+
+void job_state_machine::reconcile(reconcile_job& what) {
+  auto& at = slots_on(what.node);
+  at.routed = true;
+  std::set<std::uint32_t> reported;
+  for (const auto& record : what.unacknowledged)
+    reported.insert(record.element);
+  std::vector<std::uint32_t> here;
+  for (const auto& [element, active] : active_)
+    if (active.nodes_running.contains(what.node) && active.ordered && !active.ending)
+      here.push_back(element);
+  const auto same_instance = at.entry && at.entry->instance == what.instance;
+  for (auto element : here) {
+    auto& active = active_.at(element);
+    const auto* running = find_running(what.groups, active.incarnation, element);
+    if (!same_instance)
+      lose(element, active, "its launcher ended while it ran");
+    else if (running)
+      adopt_running(what.node, active.incarnation, *running);
+    else if (!is_queued(what.groups, active.incarnation, element) && !reported.contains(element))
+      put_back(element, active, "its order never reached the launcher");
+  }
+  if (!same_instance && at.entry) {
+    auto entry = std::make_shared<node_entry>(*at.entry);
+    entry->instance = what.instance;
+    at.entry = std::move(entry);
+  }
+  world_.log->info("job {}: agreed with node {}: {} elements there, {} placed in all", job_,
+                   what.node, here.size(), active_.size());
+  take_records(what.node, what.unacknowledged);
+  for (auto& [element, active] : active_)
+    answer_parked(element);
+}
+
+/// It runs, as far as the launcher knows: as if its `started` record had just come.
+void job_state_machine::adopt_running(std::uint32_t node, std::uint32_t incarnation,
+                                      const report_inventory::running_element& running) {
+  element_record record;
+  record.what = element_record::kind::started;
+  record.group = {job_, incarnation, 0};
+  record.element = running.element;
+  record.slot = running.slot;
+  record.started_utc_ns = running.started_utc_ns;
+  take_started(node, record);
+}
+
+/// It may have run and nobody can say how it ended: reported so, never silently run again.
+void job_state_machine::lose(std::uint32_t element, active_element& what, const std::string& why) {
+  for (auto& [node, at] : nodes_)
+    for (auto& slot : at.slots)
+      if (slot.element == element && slot.lone)
+        slot.busy = false;
+  if (what.unit == 0 && what.nodes_running.size() == 1)
+    slots_on(what.node).queued -= std::min(slots_on(what.node).queued, 1u);
+  end_other_nodes(element, what, no_element);
+  if (event_->spec.requeue && !what.cancelled) {
+    put_back(element, what, why);
+    return;
+  }
+  what.nodes_running.clear();
+  what.verdict = exit_report{job_state::lost, 0, 0,
+                             why + "; submit it again if it is to run again"};
+  element_over(element, what);
+}
+
+/// Unstarted again, durably, in the next incarnation. `what` is gone afterwards.
+void job_state_machine::put_back(std::uint32_t element, active_element& what,
+                                 const std::string& why) {
+  if (what.cancelled) {
+    what.nodes_running.clear();
+    element_over(element, what);
+    return;
+  }
+  const auto incarnation = what.incarnation + 1;
+  requeued_event event{element, element, why};
+  ledger_entry entry;
+  entry.job = job_;
+  entry.element = element;
+  entry.incarnation = incarnation;
+  entry.what = ledger_entry::kind::requeued;
+  entry.encoded = to_cbor(event);
+  free_unit(what, element);
+  active_.erase(element);
+  unstarted_[incarnation].insert(element, element);
+  update_row();
+  entry.row = row_;
+  entry.uid = event_->identity.uid;
+  append_entries entries;
+  entries.entries.push_back(std::move(entry));
+  ++writes_in_flight_;
+  auto done = [this] {
+    --writes_in_flight_;
+    planner_event(plan_event::kind::pending_changed, 0,
+                  static_cast<std::uint32_t>(unstarted_count()));
+    publish();
+  };
+  ask(self_, links_.ledger, cap_, std::move(entries))
+    .then([done](entries_kept&) { done(); },
+          [this, done](caf::error& failure) {
+            // The ledger still says it was placed; the next restart finds the same answer.
+            world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
+            done();
+          });
+}
+
+} // namespace troupe::actors

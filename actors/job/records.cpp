@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/job/job.hpp"
+
+#include "messages/cbor.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+// Purpose: turn a launcher's records into durable ends.
+// Input:   records of this job from one node, in the launcher's order.
+// Action:  `ended` is written, then the record is acknowledged, then everyone else is told.
+// Caveats: records come again after a reconnect; what is durable already is acknowledged again.
+
+namespace troupe::actors {
+
+namespace {
+
+/// A new mean weighs an eighth: a few elements are enough to know whether they are short.
+double blend(double mean, double value) {
+  return mean <= 0 ? value : mean + (value - mean) / 8;
+}
+
+} // namespace
+
+void job_state_machine::take_records(std::uint32_t node, std::vector<element_record>& records) {
+  acknowledge_records known;
+  for (const auto& record : records) {
+    const auto ranged = record.what == element_record::kind::revoked
+                        || record.what == element_record::kind::refused;
+    if (!ranged) {
+      auto at = active_.find(record.element);
+      if (at == active_.end() || at->second.incarnation != record.group.incarnation) {
+        known.sequences.push_back(record.sequence);
+        continue;
+      }
+    }
+    switch (record.what) {
+      case element_record::kind::started: take_started(node, record); break;
+      case element_record::kind::exited:
+      case element_record::kind::start_failed: take_exit(node, record); break;
+      case element_record::kind::refused: take_refusal(node, record); break;
+      case element_record::kind::revoked: take_revoked(node, record); break;
+    }
+  }
+  auto& at = slots_on(node);
+  if (!known.sequences.empty() && at.entry)
+    tell(at.entry->actor, cap_, std::move(known));
+  std::vector<chunk> chunks;
+  fill(node, chunks);
+  write(std::move(chunks));
+  release_idle_slots(node);
+  write_ends();
+  publish();
+}
+
+void job_state_machine::take_started(std::uint32_t node, const element_record& record) {
+  auto& active = active_.at(record.element);
+  if (active.started_utc_ns == 0)
+    active.started_utc_ns = record.started_utc_ns;
+  if (active.state == job_state::starting)
+    active.state = job_state::running;
+  auto& at = slots_on(node);
+  if (active.unit != 0 || record.slot >= at.slots.size() || !at.slots[record.slot].lone)
+    return;
+  auto& slot = at.slots[record.slot];
+  const auto reused = slot.element != no_element;
+  slot.busy = true;
+  slot.element = record.element;
+  active.unit = slot.unit;
+  active.parts = {slot.part};
+  at.queued -= std::min(at.queued, 1u);
+  if (reused && event_->spec.time_limit_s != 0)
+    planner_event(plan_event::kind::refilled, slot.unit, 0, predicted_end());
+}
+
+void job_state_machine::take_exit(std::uint32_t node, const element_record& record) {
+  take_started(node, record);
+  const auto element = record.element;
+  auto& active = active_.at(element);
+  active.unacknowledged.emplace_back(node, record.sequence);
+  if (active.nodes_running.erase(node) == 0)
+    return;
+  active.ended_utc_ns = std::max(active.ended_utc_ns, record.ended_utc_ns);
+  active.user_us += record.user_us;
+  active.system_us += record.system_us;
+  active.max_rss_bytes = std::max(active.max_rss_bytes, record.max_rss_bytes);
+  const auto failed_start = record.what == element_record::kind::start_failed;
+  const auto bad = failed_start || record.timed_out || record.exit_code != 0 || record.signal != 0;
+  if (bad && !active.verdict) {
+    exit_report report;
+    report.state = record.timed_out ? job_state::timed_out : job_state::failed;
+    report.exit_code = record.exit_code;
+    report.signal = record.signal;
+    if (failed_start)
+      report.reason = record.text;
+    else if (record.timed_out)
+      report.reason = fmt::format("reached its time limit of {} s", event_->spec.time_limit_s);
+    else if (event_->spec.tasks > 1)
+      report.reason = fmt::format("rank {} ended first", record.rank);
+    active.verdict = std::move(report);
+    end_other_nodes(element, active, node);
+  }
+  if (record.leftovers_ended > 0)
+    world_.log->info("job {}: {} processes that {} left behind on node {} were ended", job_,
+                     record.leftovers_ended, format_id(job_, element), node);
+  auto& at = slots_on(node);
+  if (active.unit == 0)
+    at.queued -= std::min(at.queued, 1u);
+  else if (record.slot < at.slots.size() && at.slots[record.slot].lone
+           && at.slots[record.slot].element == element)
+    at.slots[record.slot].busy = false;
+  if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
+    mean_run_ns_ = blend(mean_run_ns_,
+                         static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
+  if (active.nodes_running.empty())
+    element_over(element, active);
+  else
+    active.state = job_state::completing;
+}
+
+/// A failed rank ends the element everywhere.
+void job_state_machine::end_other_nodes(std::uint32_t element, const active_element& what,
+                                        std::uint32_t except) {
+  for (auto node : what.nodes_running)
+    if (node != except && slots_on(node).entry)
+      tell(slots_on(node).entry->actor, cap_,
+           end_group{{job_, what.incarnation, 0}, element, element, event_->spec.grace_s});
+}
+
+/// The launcher took none of these elements: they never ran.
+void job_state_machine::take_refusal(std::uint32_t node, const element_record& record) {
+  world_.log->warn("job {}: the launcher of node {} refused an order: {}", job_, node, record.text);
+  std::vector<std::uint32_t> elements;
+  for (auto at = active_.lower_bound(record.element);
+       at != active_.end() && at->first <= record.element_last; ++at)
+    if (at->second.incarnation == record.group.incarnation && !at->second.ending)
+      elements.push_back(at->first);
+  for (auto element : elements) {
+    auto& active = active_.at(element);
+    active.unacknowledged.emplace_back(node, record.sequence);
+    if (active.unit == 0)
+      slots_on(node).queued -= std::min(slots_on(node).queued, 1u);
+    active.verdict = exit_report{job_state::failed, 0, 0,
+                                 fmt::format("not started: {}", record.text)};
+    active.nodes_running.erase(node);
+    end_other_nodes(element, active, node);
+    if (active.nodes_running.empty())
+      element_over(element, active);
+  }
+}
+
+/// Elements that were withdrawn before they started are unstarted again, in a new incarnation.
+void job_state_machine::take_revoked(std::uint32_t node, const element_record& record) {
+  std::vector<std::uint32_t> elements;
+  for (auto at = active_.lower_bound(record.element);
+       at != active_.end() && at->first <= record.element_last; ++at)
+    if (at->second.incarnation == record.group.incarnation && at->second.unit == 0
+        && !at->second.ending)
+      elements.push_back(at->first);
+  auto& at = slots_on(node);
+  at.queued -= std::min<std::uint32_t>(at.queued, static_cast<std::uint32_t>(elements.size()));
+  for (auto element : elements) {
+    auto& active = active_.at(element);
+    active.nodes_running.clear();
+    if (active.cancelled)
+      element_over(element, active);
+    else
+      put_back(element, active, "withdrawn before it started");
+  }
+  if (at.entry)
+    tell(at.entry->actor, cap_, acknowledge_records{{record.sequence}});
+  planner_event(plan_event::kind::pending_changed, 0,
+                static_cast<std::uint32_t>(unstarted_count()));
+}
+
+exit_report job_state_machine::final_report(const active_element& what) const {
+  exit_report report = what.verdict.value_or(exit_report{});
+  if (what.cancelled && report.state != job_state::timed_out) {
+    report.state = job_state::cancelled;
+    report.reason = what.cancel_reason;
+  }
+  return report;
+}
+
+/// An element's end counts towards the job's: the worst of them is its own.
+void job_state_machine::count_end(const exit_report& report) {
+  switch (report.state) {
+    case job_state::failed: ++failed_; break;
+    case job_state::timed_out: ++timed_out_; break;
+    case job_state::lost: ++lost_; break;
+    case job_state::cancelled: ++cancelled_; break;
+    default: ++completed_; break;
+  }
+  auto rank = [](job_state state) {
+    constexpr std::array order{job_state::completed, job_state::cancelled, job_state::lost,
+                               job_state::timed_out, job_state::failed};
+    return std::find(order.begin(), order.end(), state) - order.begin();
+  };
+  if (!worst_ || rank(report.state) > rank(worst_->state)
+      || (report.state == worst_->state && report.exit_code > worst_->exit_code))
+    worst_ = report;
+}
+
+/// Nothing of the element runs any more: count its end once, and write it with the next batch.
+void job_state_machine::element_over(std::uint32_t element, active_element& what) {
+  if (what.ending)
+    return;
+  what.ending = true;
+  what.state = job_state::completing;
+  if (what.ended_utc_ns == 0)
+    what.ended_utc_ns = world_.clock.utc();
+  const auto report = final_report(what);
+  what.verdict = report;
+  count_end(report);
+  to_write_.push_back(element);
+}
+
+ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_element& what) {
+  ended_event ended;
+  ended.exit = *what.verdict;
+  ended.started_utc_ns = what.started_utc_ns;
+  ended.ended_utc_ns = what.ended_utc_ns;
+  ended.user_us = what.user_us;
+  ended.system_us = what.system_us;
+  ended.max_rss_bytes = what.max_rss_bytes;
+  auto view = element_row(element, what);
+  view.state = what.verdict->state;
+  ended.nodelist = view.nodelist;
+  ledger_entry entry;
+  entry.job = job_;
+  entry.element = element;
+  entry.incarnation = what.incarnation;
+  entry.what = ledger_entry::kind::ended;
+  entry.encoded = to_cbor(ended);
+  entry.element_end = std::move(view);
+  entry.uid = event_->identity.uid;
+  return entry;
+}
+
+/// Writes the ends that are due; with the job's own end, when they are the last.
+void job_state_machine::write_ends() {
+  if (finished_)
+    return;
+  const auto last = unstarted_count() == 0 && writes_in_flight_ == 0
+                    && std::all_of(active_.begin(), active_.end(), [](const auto& each) {
+                         return each.second.ending;
+                       });
+  if (to_write_.empty() && !(last && active_.empty() && row_.ended_utc_ns == 0))
+    return;
+  auto elements = std::exchange(to_write_, {});
+  append_entries entries;
+  entries.essential = true;
+  for (auto element : elements)
+    entries.entries.push_back(end_entry(element, active_.at(element)));
+  update_row();
+  auto row = row_;
+  if (last) {
+    const auto worst = worst_.value_or(exit_report{job_state::cancelled, 0, 0, ""});
+    row.state = worst.state;
+    row.exit_code = worst.exit_code;
+    row.signal = worst.signal;
+    row.reason = worst.reason;
+    row.elements_running = 0;
+    row.ended_utc_ns = world_.clock.utc();
+    if (entries.entries.empty()) {
+      ledger_entry finished;
+      finished.job = job_;
+      finished.what = ledger_entry::kind::finished;
+      entries.entries.push_back(std::move(finished));
+    }
+    entries.entries.back().finishes = true;
+  }
+  entries.entries.back().row = row;
+  entries.entries.back().uid = event_->identity.uid;
+  ++writes_in_flight_;
+  ask(self_, links_.ledger, cap_, std::move(entries))
+    .then(
+      [this, elements, row](entries_kept& kept) {
+        --writes_in_flight_;
+        row_ = row;
+        ends_kept(elements, kept.at_utc_ns);
+      },
+      [this, elements](caf::error& why) {
+        --writes_in_flight_;
+        world_.log->error("job {}: cannot record ends: {}; trying again", job_, from_caf(why).text);
+        to_write_.insert(to_write_.end(), elements.begin(), elements.end());
+        tick_later(self_, world_, std::chrono::seconds(1));
+      });
+}
+
+void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
+  std::map<std::uint32_t, acknowledge_records> acknowledged;
+  for (auto element : elements) {
+    auto at = active_.find(element);
+    auto& active = at->second;
+    for (auto [node, sequence] : active.unacknowledged)
+      acknowledged[node].sequences.push_back(sequence);
+    ends_.push_back({job_, element, *active.verdict});
+    free_unit(active, element);
+    active_.erase(at);
+    answer_parked(element);
+  }
+  for (auto& [node, records] : acknowledged)
+    if (const auto& entry = slots_on(node).entry)
+      tell(entry->actor, cap_, std::move(records));
+  if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns == 0)
+    write_ends();
+  publish();
+}
+
+/// A wide element's unit is its own; lone ones' are freed with their slots.
+void job_state_machine::free_unit(const active_element& what, std::uint32_t element) {
+  auto wide = false;
+  for (auto& [node, at] : nodes_) {
+    for (auto& slot : at.slots) {
+      if (slot.unit == 0 || slot.lone || slot.element != element)
+        continue;
+      wide = true;
+      slot = {};
+    }
+    while (!at.slots.empty() && at.slots.back().unit == 0)
+      at.slots.pop_back();
+  }
+  if (wide)
+    planner_event(plan_event::kind::ended, what.unit);
+}
+
+} // namespace troupe::actors

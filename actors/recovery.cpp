@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/recovery.hpp"
+
+#include "actors/ledger_codec.hpp"
+#include "messages/cbor.hpp"
+
+#include <fmt/format.h>
+
+namespace troupe::actors {
+
+namespace {
+
+/// One job's events, taken in their order.
+class story {
+public:
+  expected<void> take(const ledger::stored_event& stored) {
+    using kind = ledger::event_kind;
+    switch (stored.kind) {
+      case kind::submitted: return submitted(stored);
+      case kind::held: job_.birth.row.held = true; break;
+      case kind::released: job_.birth.row.held = false; break;
+      case kind::starting: return starting(stored);
+      case kind::ended: return ended(stored);
+      case kind::requeued: return requeued(stored);
+      case kind::cancelled: return cancelled(stored);
+      default: break;
+    }
+    return {};
+  }
+
+  recovered_job finish() {
+    auto& birth = job_.birth;
+    std::erase_if(birth.placed, [](const placed_chunk& chunk) {
+      return chunk.ended.count() ==
+             std::uint64_t{chunk.element_last} - chunk.element_first + 1;
+    });
+    std::uint64_t left = 0;
+    for (const auto& [incarnation, elements] : birth.unstarted)
+      left += elements.count();
+    birth.row.elements_pending = static_cast<std::uint32_t>(left);
+    if (!job_.live)
+      birth.event.reset();
+    return std::move(job_);
+  }
+
+private:
+  template <class T>
+  expected<T> read(const ledger::stored_event& stored) {
+    auto value = from_cbor<T>(stored.payload);
+    if (!value)
+      return fail(errc::storage, fmt::format("event {} of job {} in the ledger cannot be read: {}",
+                                             stored.seq, stored.job, value.error().text));
+    return value;
+  }
+
+  expected<void> submitted(const ledger::stored_event& stored) {
+    auto event = read<submitted_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    auto shared = std::make_shared<submitted_event const>(std::move(*event));
+    const auto& spec = shared->spec;
+    job_.uid = shared->identity.uid;
+    job_.attached = spec.attached;
+    job_.birth.job = stored.job;
+    job_.birth.row = row_of_submission(stored.job, *shared, stored.time);
+    auto& elements = job_.birth.unstarted[1];
+    if (spec.array)
+      for (const auto& range : spec.array->ranges)
+        elements.insert(static_cast<std::uint32_t>(range.first),
+                        static_cast<std::uint32_t>(range.last));
+    else
+      elements.insert(no_element, no_element);
+    job_.spec = std::make_shared<job_spec const>(planning_part(spec));
+    job_.birth.event = std::move(shared);
+    return {};
+  }
+
+  /// The planner wants sizes, not arguments and environments.
+  static job_spec planning_part(const job_spec& spec) {
+    job_spec part = spec;
+    part.argv.clear();
+    part.env.clear();
+    part.script.clear();
+    return part;
+  }
+
+  expected<void> starting(const ledger::stored_event& stored) {
+    auto event = read<starting_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    job_.live = true;
+    auto& birth = job_.birth;
+    if (birth.row.started_utc_ns == 0)
+      birth.row.started_utc_ns = stored.time;
+    for (auto& [incarnation, elements] : birth.unstarted)
+      elements.erase(event->element_first, event->element_last);
+    placed_chunk chunk;
+    chunk.incarnation = stored.incarnation;
+    chunk.element_first = event->element_first;
+    chunk.element_last = event->element_last;
+    chunk.starting = std::move(*event);
+    birth.placed.push_back(std::move(chunk));
+    return {};
+  }
+
+  void close(std::uint32_t incarnation, std::uint32_t first, std::uint32_t last) {
+    for (auto& chunk : job_.birth.placed) {
+      const auto low = std::max(first, chunk.element_first);
+      const auto high = std::min(last, chunk.element_last);
+      if (chunk.incarnation == incarnation && low <= high)
+        chunk.ended.insert(low, high);
+    }
+  }
+
+  expected<void> ended(const ledger::stored_event& stored) {
+    auto event = read<ended_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    job_.live = true;
+    close(stored.incarnation, stored.element, stored.element);
+    job_.birth.ended.push_back(std::move(event->exit));
+    return {};
+  }
+
+  expected<void> requeued(const ledger::stored_event& stored) {
+    auto event = read<requeued_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    job_.live = true;
+    close(stored.incarnation - 1, event->element_first, event->element_last);
+    job_.birth.unstarted[stored.incarnation].insert(event->element_first, event->element_last);
+    return {};
+  }
+
+  expected<void> cancelled(const ledger::stored_event& stored) {
+    auto event = read<cancelled_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    job_.live = true;
+    for (const auto& range : event->elements) {
+      for (auto& [incarnation, elements] : job_.birth.unstarted)
+        elements.erase(static_cast<std::uint32_t>(range.first),
+                       static_cast<std::uint32_t>(range.last));
+      job_.birth.ended.push_back({job_state::cancelled, 0, 0, event->reason});
+    }
+    return {};
+  }
+
+  recovered_job job_;
+};
+
+} // namespace
+
+expected<scheduler_start> recover_jobs(ledger::store& store) {
+  scheduler_start result;
+  std::optional<story> current;
+  job_id current_id = 0;
+  expected<void> broken;
+  auto done = store.load_unfinished([&](const ledger::stored_event& stored) {
+    if (stored.job != current_id && current) {
+      result.jobs.push_back(current->finish());
+      current.reset();
+    }
+    if (!current) {
+      current.emplace();
+      current_id = stored.job;
+    }
+    if (auto ok = current->take(stored); !ok && broken)
+      broken = ok;
+  });
+  if (current)
+    result.jobs.push_back(current->finish());
+  if (!done)
+    return tl::unexpected<error>{done.error()};
+  if (!broken)
+    return tl::unexpected<error>{broken.error()};
+  done = store.events_of(0, [&](const ledger::stored_event& stored) {
+    if (stored.kind != ledger::event_kind::node)
+      return;
+    if (auto event = from_cbor<node_event>(stored.payload)) {
+      if (event->state == node_state::up)
+        result.nodes.erase(event->node);
+      else
+        result.nodes[event->node] = *event;
+    }
+  });
+  if (!done)
+    return tl::unexpected<error>{done.error()};
+  return result;
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/scheduler/scheduler.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+// Purpose: answer what clients ask of jobs: queue, show, why, where, and when it has ended.
+// Input:   ids, selectors.
+// Action:  what is in the table is answered from it or by the job's actor; the rest by the ledger.
+// Caveats: no question changes anything, but `attach`, which says that somebody follows a job.
+
+namespace troupe::actors {
+
+namespace {
+
+constexpr std::uint32_t queue_rows_max = 10'000;
+
+} // namespace
+
+expected<job_rows> scheduler_state::queue(request<list_queue>& what) {
+  const auto& asked = what.msg;
+  const auto rows_max = std::min(asked.rows_max, queue_rows_max);
+  job_rows result;
+  auto named = [&](job_id id) {
+    return asked.selector.targets.empty() ||
+           std::any_of(asked.selector.targets.begin(), asked.selector.targets.end(),
+                       [&](const auto& target) { return target.first <= id && id <= target.last; });
+  };
+  for (auto at = jobs_.upper_bound(asked.after); at != jobs_.end(); ++at) {
+    if (!named(at->first) || !matches(at->second, asked.selector))
+      continue;
+    if (result.rows.size() == rows_max) {
+      result.more = true;
+      break;
+    }
+    result.rows.push_back(at->second.row);
+  }
+  return result;
+}
+
+caf::result<job_view> scheduler_state::show(request<show_job>& what) {
+  auto at = jobs_.find(what.msg.job);
+  if (at == jobs_.end())
+    return self_->delegate(to_.ledger, request<query_job>{what.cap, {what.msg.job}});
+  const auto& job = at->second;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first,
+                                 world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  if (job.actor)
+    return self_->delegate(job.actor, request<get_job_view>{what.cap, {what.msg.element}});
+  auto promise = self_->make_response_promise<job_view>();
+  ask(self_, to_.ledger, cap_, fetch_submission{at->first})
+    .then(
+      [promise, row = job.row](submission_found& found) mutable {
+        job_view view;
+        view.row = row;
+        view.spec = found.event->spec;
+        promise.deliver(std::move(view));
+      },
+      [promise](caf::error& why) mutable { promise.deliver(why); });
+  return promise;
+}
+
+caf::result<why_view> scheduler_state::why(request<why_job>& what) {
+  auto at = jobs_.find(what.msg.job);
+  if (at == jobs_.end()) {
+    auto promise = self_->make_response_promise<why_view>();
+    ask(self_, to_.ledger, what.cap, query_job{what.msg.job})
+      .then(
+        [promise](job_view& view) mutable {
+          why_view result;
+          result.job = view.row.job;
+          result.state = view.row.state;
+          result.sentence = fmt::format("it does not wait: it is {}", to_string(view.row.state));
+          promise.deliver(std::move(result));
+        },
+        [promise](caf::error& failure) mutable { promise.deliver(failure); });
+    return promise;
+  }
+  const auto& job = at->second;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first,
+                                 world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  auto promise = self_->make_response_promise<why_view>();
+  ask(self_, to_.planner, cap_, why_job{at->first})
+    .then(
+      [promise, state = job.row.state](why_view& view) mutable {
+        view.state = state;
+        promise.deliver(std::move(view));
+      },
+      [promise](caf::error& failure) mutable { promise.deliver(failure); });
+  return promise;
+}
+
+caf::result<element_location> scheduler_state::locate(request<locate_element>& what) {
+  auto at = jobs_.find(what.msg.job);
+  if (at == jobs_.end())
+    return self_->delegate(to_.ledger, std::move(what));
+  const auto& job = at->second;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first,
+                                 world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  if (job.actor)
+    return self_->delegate(job.actor, std::move(what));
+  auto promise = self_->make_response_promise<element_location>();
+  parked_.push_back({at->first, std::move(what), promise});
+  return promise;
+}
+
+// -- waiting for ends -----------------------------------------------------------------
+
+caf::result<job_ends> scheduler_state::await(request<await_jobs>& what) {
+  auto who = std::make_shared<waiter>();
+  who->id = next_waiter_++;
+  who->targets = what.msg.targets;
+  who->promise = self_->make_response_promise<job_ends>();
+  std::vector<job_id> to_look_up;
+  for (const auto& target : who->targets) {
+    if (target.last < target.first || target.last - target.first > 100'000)
+      return auth::to_caf({errc::invalid, fmt::format("{} to {} is no range of jobs that can be "
+                                                      "waited for; name at most 100000",
+                                                      target.first, target.last)});
+    auto known = jobs_.lower_bound(target.first);
+    for (auto id = target.first;; ++id) {
+      while (known != jobs_.end() && known->first < id)
+        ++known;
+      const auto here = known != jobs_.end() && known->first == id;
+      if (here)
+        if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, known->second.uid, id,
+                                       world_.clock.utc());
+            !ok)
+          return auth::to_caf(ok.error());
+      auto& missing = who->missing[id];
+      if (target.elements)
+        missing.insert(static_cast<std::uint32_t>(target.elements->first),
+                       static_cast<std::uint32_t>(target.elements->last));
+      else
+        missing.insert(no_element, no_element);
+      if (!here || target.elements)
+        to_look_up.push_back(id);
+      if (id == target.last)
+        break;
+    }
+  }
+  waiters_.push_back(who);
+  for (auto id : to_look_up)
+    look_up_ends(who, id, what.cap);
+  answer_if_settled(who);
+  return who->promise;
+}
+
+/// What has ended already, the ledger knows.
+void scheduler_state::look_up_ends(const std::shared_ptr<waiter>& who, job_id job,
+                                   const verified_capability& cap) {
+  ++who->lookups;
+  ask(self_, to_.ledger, cap, query_job{job})
+    .then(
+      [this, who, job](job_view& view) {
+        --who->lookups;
+        auto& missing = who->missing[job];
+        for (const auto& element : view.elements)
+          if (missing.contains(element.element) && element.element != no_element) {
+            missing.erase(element.element, element.element);
+            who->ends[{job, element.element}] = {element.state, element.exit_code, element.signal,
+                                                 element.reason};
+          }
+        if (is_final(view.row.state)) {
+          const auto& row = view.row;
+          if (!missing.empty())
+            who->ends[{job, no_element}] = {row.state, row.exit_code, row.signal, row.reason};
+          missing = {};
+        }
+        answer_if_settled(who);
+      },
+      [this, who](caf::error& why) {
+        --who->lookups;
+        std::erase(waiters_, who);
+        who->promise.deliver(why);
+      });
+}
+
+/// News of ends, for everybody who waits for them.
+void scheduler_state::settle(job_id job, const std::vector<job_end>& ends,
+                             const exit_report* whole) {
+  auto waiting = waiters_;
+  for (auto& who : waiting) {
+    auto at = who->missing.find(job);
+    if (at == who->missing.end())
+      continue;
+    for (const auto& end : ends)
+      if (end.element != no_element && at->second.contains(end.element)) {
+        at->second.erase(end.element, end.element);
+        who->ends[{job, end.element}] = end.exit;
+      }
+    if (whole) {
+      if (!at->second.empty())
+        who->ends[{job, no_element}] = *whole;
+      at->second = {};
+    }
+    answer_if_settled(who);
+  }
+}
+
+void scheduler_state::answer_if_settled(const std::shared_ptr<waiter>& who) {
+  const auto open = who->lookups > 0 ||
+                    std::any_of(who->missing.begin(), who->missing.end(),
+                                [](const auto& each) { return !each.second.empty(); });
+  if (open || !who->promise.pending())
+    return;
+  job_ends answer;
+  for (auto& [key, exit] : who->ends)
+    answer.ends.push_back({key.first, key.second, std::move(exit)});
+  who->promise.deliver(std::move(answer));
+  std::erase(waiters_, who);
+}
+
+// -- followers --------------------------------------------------------------------------
+
+void scheduler_state::attach(request<attach_job>& what) {
+  auto at = jobs_.find(what.msg.job);
+  if (at == jobs_.end())
+    return;
+  auto& job = at->second;
+  if (!what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first, world_.clock.utc()))
+    return;
+  if (what.msg.attached)
+    ++job.followers;
+  else if (job.followers > 0)
+    --job.followers;
+  job.unattended_since = world_.clock.boot();
+}
+
+/// Ends attached jobs that nobody has followed for a while: nothing runs on unseen.
+void scheduler_state::check_unattended() {
+  const auto limit = world_.clock.boot() - std::int64_t{world_.config.attached_grace_s} * ns_per_s;
+  cancel_jobs ending;
+  for (const auto& [id, job] : jobs_)
+    if (job.attached && job.followers == 0 && job.unattended_since < limit && !job.leaving &&
+        ending.selector.targets.size() < 1024)
+      ending.selector.targets.push_back({id, id, std::nullopt});
+  if (!ending.selector.targets.empty()) {
+    ending.reason = fmt::format("its client went away and did not come back within {} s",
+                                world_.config.attached_grace_s);
+    tell(scheduler_actor{self_}, cap_, std::move(ending));
+  }
+  tick_later(self_, world_, std::chrono::seconds(5));
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/scheduler/scheduler.hpp"
+
+#include <fmt/format.h>
+
+// Purpose: carry the planner's decisions to jobs, and jobs' news to the planner.
+// Input:   decisions made from an older state of the table.
+// Action:  each is checked again against the table as it is now; what no longer holds is given back.
+// Caveats: a job's actor is made here, at its first start, from what the ledger keeps of it.
+
+namespace troupe::actors {
+
+void scheduler_state::plan(std::vector<plan_event> events) {
+  if (events.empty())
+    return;
+  plan_sequence_ += events.size();
+  tell(to_.planner, cap_,
+       plan_changes{plan_sequence_, std::move(events), scheduler_actor{self_}});
+}
+
+void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& units) {
+  std::vector<plan_event> events;
+  for (const auto& unit : units) {
+    plan_event event;
+    event.what = plan_event::kind::given_back;
+    event.job = job;
+    event.unit = unit.unit;
+    events.push_back(std::move(event));
+  }
+  plan(std::move(events));
+}
+
+void scheduler_state::place(place_jobs& what) {
+  for (auto& lease : what.leases) {
+    auto at = jobs_.find(lease.job);
+    if (at != jobs_.end() && at->second.actor)
+      tell(at->second.actor, cap_, allow_refill{lease.allowed});
+    if (at != jobs_.end())
+      at->second.lease = lease.allowed;
+  }
+  for (auto& placement : what.placements) {
+    auto at = jobs_.find(placement.job);
+    const auto gone = at == jobs_.end() || at->second.leaving;
+    const auto nodes_up = [&] {
+      for (const auto& unit : placement.units)
+        for (const auto& part : unit.parts)
+          if (nodes_.at(part.node).state() != node_state::up)
+            return false;
+      return true;
+    };
+    if (gone || at->second.row.held || !nodes_up())
+      give_back(placement.job, placement.units);
+    else
+      start(at, std::move(placement.units));
+  }
+}
+
+void scheduler_state::start(job_table::iterator at, std::vector<placed_unit> units) {
+  auto& job = at->second;
+  start_units message;
+  message.units = std::move(units);
+  std::set<std::uint32_t> seen;
+  for (const auto& unit : message.units)
+    for (const auto& part : unit.parts)
+      if (seen.insert(part.node).second)
+        message.nodes.push_back(nodes_.at(part.node).entry);
+  if (job.actor) {
+    tell(job.actor, cap_, std::move(message));
+    return;
+  }
+  if (job.first_units) {
+    auto& first = *job.first_units;
+    std::move(message.units.begin(), message.units.end(), std::back_inserter(first.units));
+    std::move(message.nodes.begin(), message.nodes.end(), std::back_inserter(first.nodes));
+    return;
+  }
+  job.first_units = std::make_unique<start_units>(std::move(message));
+  activate(at);
+}
+
+void scheduler_state::activate(job_table::iterator at) {
+  if (at->second.activating || at->second.actor)
+    return;
+  at->second.activating = true;
+  const auto id = at->first;
+  ask(self_, to_.ledger, cap_, fetch_submission{id})
+    .then([this, id](submission_found& found) { activate_with(id, found.event); },
+          [this, id](caf::error& why) {
+            world_.log->error("job {}: cannot be read back: {}", id, from_caf(why).text);
+            auto record = jobs_.find(id);
+            if (record == jobs_.end())
+              return;
+            record->second.activating = false;
+            if (auto units = std::exchange(record->second.first_units, nullptr))
+              give_back(id, units->units);
+          });
+}
+
+void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event const> event) {
+  auto at = jobs_.find(id);
+  if (at == jobs_.end())
+    return;
+  auto& job = at->second;
+  job.activating = false;
+  job_birth birth;
+  birth.job = id;
+  birth.event = std::move(event);
+  birth.row = job.row;
+  auto& elements = birth.unstarted[1];
+  if (const auto& array = birth.event->spec.array)
+    for (const auto& range : array->ranges)
+      elements.insert(static_cast<std::uint32_t>(range.first),
+                      static_cast<std::uint32_t>(range.last));
+  else
+    elements.insert(no_element, no_element);
+  job.actor = spawn_job(std::move(birth));
+  if (!job.actor)
+    return;
+  if (job.lease)
+    tell(job.actor, cap_, allow_refill{true});
+  if (auto units = std::exchange(job.first_units, nullptr))
+    tell(job.actor, cap_, std::move(*units));
+  std::erase_if(parked_, [&](parked_location& parked) {
+    if (parked.job != id)
+      return false;
+    parked.promise.delegate(job.actor, std::move(parked.what));
+    return true;
+  });
+}
+
+/// Makes a job's actor, under the capability that its warrant gives.
+job_actor scheduler_state::spawn_job(job_birth birth) {
+  const auto& event = *birth.event;
+  auto cap = world_.verifier.from_warrant(event.warrant, event.warrant_seal, world_.clock.utc());
+  if (!cap) {
+    world_.log->error("job {}: its warrant does not hold: {}", birth.job, cap.error().text);
+    return {};
+  }
+  birth.cap = std::move(*cap);
+  job_links links{to_.ledger, to_.authority, scheduler_actor{self_}};
+  return self_->template spawn<shell<job_state_machine>>(std::ref(world_), self_->id(),
+                                                         std::move(links), std::move(birth));
+}
+
+void scheduler_state::take_progress(job_progress& what) {
+  auto at = jobs_.find(what.job);
+  if (at == jobs_.end())
+    return;
+  const auto held = at->second.row.held;
+  at->second.row = std::move(what.row);
+  at->second.row.held = held;
+  auto events = std::move(what.events);
+  if (what.finished) {
+    ++finished_;
+    plan_event gone;
+    gone.what = plan_event::kind::removed;
+    gone.job = what.job;
+    events.push_back(std::move(gone));
+  }
+  plan(std::move(events));
+  if (!what.finished) {
+    if (!waiters_.empty())
+      settle(what.job, what.ends, nullptr);
+    return;
+  }
+  const auto& row = at->second.row;
+  const exit_report whole{row.state, row.exit_code, row.signal, row.reason};
+  settle(what.job, what.ends, &whole);
+  jobs_.erase(at);
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/job/job.hpp"
+#include "actors/plan_codec.hpp"
+#include "actors/shell.hpp"
+#include "runtime/plan/planner.hpp"
+
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace troupe::actors {
+
+/// A job as the ledger's events tell it after a restart (actors/recovery.hpp).
+struct recovered_job {
+  job_birth birth; ///< without a capability; `event` is dropped for jobs that never started
+  std::uint32_t uid = 0;
+  bool attached = false;
+  bool live = false; ///< something of it was placed or ended: it needs its actor at once
+  std::shared_ptr<job_spec const> spec;
+};
+
+/// What is known at start.
+struct scheduler_start {
+  std::vector<recovered_job> jobs;
+  std::map<std::string, node_event> nodes; ///< drained ones
+};
+
+/// Owns the table of unfinished jobs: takes submissions, changes and questions, hands events to the
+/// planner and the planner's decisions to jobs. A job that only waits is a row here, no actor.
+class scheduler_state {
+public:
+  using interface = scheduler_actor;
+  using self_pointer = interface::pointer;
+  static inline const char* name = "scheduler";
+
+  struct peers {
+    ledger_actor ledger;
+    authority_actor authority;
+    planner_actor planner;
+    std::vector<node_entry> nodes;
+  };
+
+  scheduler_state(self_pointer self, world& around, verified_capability cap, peers to,
+                  scheduler_start start);
+
+  interface::behavior_type make_behavior(auth::guard_observer& guard);
+
+private:
+  struct job_record {
+    job_row row;
+    std::uint32_t uid = 0;
+    job_actor actor;               ///< none while the job only waits
+    bool activating = false;
+    bool leaving = false;          ///< its end is being written
+    bool lease = false;            ///< may refill its slots
+    bool attached = false;
+    std::uint32_t followers = 0;
+    boot_ns unattended_since = 0;
+    std::unique_ptr<start_units> first_units; ///< wait for the actor
+  };
+
+  struct node_record {
+    std::shared_ptr<node_entry const> entry;
+    bool connected = false;
+    std::optional<node_event> drained;
+    node_state state() const {
+      return !connected ? node_state::down : drained ? node_state::draining : node_state::up;
+    }
+  };
+
+  /// Somebody waits for ends of jobs.
+  struct waiter {
+    std::uint64_t id = 0;
+    std::vector<job_selector::target> targets;
+    std::map<std::pair<job_id, std::uint32_t>, exit_report> ends;
+    std::map<job_id, interval_set> missing; ///< no_element alone: the whole job
+    std::uint32_t lookups = 0;
+    caf::typed_response_promise<job_ends> promise;
+  };
+
+  struct parked_location {
+    job_id job;
+    request<locate_element> what;
+    caf::typed_response_promise<element_location> promise;
+  };
+
+  using job_table = std::map<job_id, job_record>;
+  struct change {
+    std::vector<job_table::iterator> waiting; ///< jobs without an actor
+    std::vector<std::pair<job_table::iterator, std::vector<number_range>>> live;
+    jobs_changed result;
+  };
+
+  // submit.cpp
+  caf::result<jobs_submitted> submit(request<submit_jobs>& what);
+  expected<void> possible(const job_spec& spec) const;
+  void take_submitted(const warranted_job& job, utc_ns at);
+
+  // change.cpp
+  expected<change> select(const verified_capability& cap, const job_selector& selector, verb own,
+                          verb any);
+  bool matches(const job_record& job, const job_selector& selector) const;
+  caf::result<jobs_changed> cancel(request<cancel_jobs>& what);
+  caf::result<jobs_changed> set_held(const verified_capability& cap, const job_selector& selector,
+                                     bool held);
+  caf::result<jobs_changed> signal(request<signal_jobs>& what);
+  template <class M>
+  void forward(const verified_capability& cap, change& what, M message,
+               std::shared_ptr<jobs_changed> total, std::function<void(error)> done);
+  ledger_entry end_of_waiting(job_record& job, std::uint32_t by_uid, const std::string& reason);
+  void leave(const std::vector<job_id>& ids, const exit_report& whole);
+
+  // look.cpp
+  expected<job_rows> queue(request<list_queue>& what);
+  caf::result<job_view> show(request<show_job>& what);
+  caf::result<why_view> why(request<why_job>& what);
+  caf::result<element_location> locate(request<locate_element>& what);
+  caf::result<job_ends> await(request<await_jobs>& what);
+  void look_up_ends(const std::shared_ptr<waiter>& who, job_id job, const verified_capability& cap);
+  void settle(job_id job, const std::vector<job_end>& ends, const exit_report* whole);
+  void answer_if_settled(const std::shared_ptr<waiter>& who);
+  cluster_summary summary() const;
+  void attach(request<attach_job>& what);
+  void check_unattended();
+
+  // place.cpp
+  void place(place_jobs& what);
+  void start(job_table::iterator at, std::vector<placed_unit> units);
+  void activate(job_table::iterator at);
+  void activate_with(job_id job, std::shared_ptr<submitted_event const> event);
+  job_actor spawn_job(job_birth birth);
+  void take_progress(job_progress& what);
+  void plan(std::vector<plan_event> events);
+  void give_back(job_id job, const std::vector<placed_unit>& units);
+
+  // nodes.cpp
+  caf::result<node_rows> list(request<list_nodes>& what);
+  caf::result<node_rows> set(request<set_nodes>& what);
+  void take_inventory(report_inventory& what);
+  void plan_node(std::uint32_t id);
+  void begin(scheduler_start start);
+
+  status_report status() const;
+
+  self_pointer self_;
+  world& world_;
+  verified_capability cap_;
+  peers to_;
+  job_table jobs_;
+  std::map<std::uint32_t, node_record> nodes_;
+  node_numbers node_numbers_;
+  plan::planner_core shapes_; ///< nodes only: says what is impossible
+  std::vector<std::shared_ptr<waiter>> waiters_;
+  std::uint64_t next_waiter_ = 1;
+  std::vector<parked_location> parked_;
+  std::uint64_t plan_sequence_ = 0;
+  utc_ns started_utc_ns_ = 0;
+  std::uint64_t submitted_ = 0, finished_ = 0;
+};
+
+} // namespace troupe::actors
