@@ -174,11 +174,12 @@ std::string to_hex(byte_view bytes) {
 }
 
 expected<std::vector<std::uint8_t>> from_hex(std::string_view text) {
-  std::vector<std::uint8_t> bytes(text.size() / 2);
+  std::vector<std::uint8_t> bytes(text.size() / 2 + 1); // never an empty buffer for libsodium
   std::size_t length = 0;
   if (text.size() % 2 != 0 || ::sodium_hex2bin(bytes.data(), bytes.size(), text.data(), text.size(),
                                                nullptr, &length, nullptr) != 0)
     return fail(errc::invalid, "'" + std::string{text.substr(0, 80)} + "' is not hexadecimal");
+  bytes.resize(length);
   return bytes;
 }
 
