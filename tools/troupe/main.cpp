@@ -45,7 +45,8 @@ public:
   std::string make_usage(const CLI::App* app, std::string name) const override {
     if (!takes_command_)
       return CLI::Formatter::make_usage(app, std::move(name));
-    return "Usage: " + app->get_name() + " [OPTIONS] COMMAND [ARGUMENT...] | SCRIPT [ARGUMENT...]\n\n";
+    return "Usage: " + app->get_name() +
+           " [OPTIONS] COMMAND [ARGUMENT...] | SCRIPT [ARGUMENT...]\n\n";
   }
 
 private:

@@ -4,6 +4,7 @@
 #include "auth/domain.hpp"
 #include "auth/job_request.hpp"
 #include "auth/seal.hpp"
+#include "messages/exec.hpp"
 #include "tools/troupe/paths.hpp"
 
 #include <array>
@@ -14,21 +15,9 @@ namespace troupe::cli {
 
 namespace {
 
-// A request is good from a little earlier, for clocks that differ, and for as long as a job may
-// wait and run.
+// A request is good from a little earlier, for clocks that differ, until it must have arrived.
 constexpr std::int64_t request_skew_ns = 5 * ns_per_s;
-constexpr std::int64_t request_life_ns = 366 * 86'400 * ns_per_s;
-constexpr std::uint32_t incarnations_with_requeue = 100;
-
-auth::element_summary elements_of(const job_spec& spec) {
-  auth::element_summary result;
-  if (spec.array && !spec.array->ranges.empty()) {
-    result.count = element_count(spec);
-    result.first = static_cast<std::uint32_t>(spec.array->ranges.front().first);
-    result.last = static_cast<std::uint32_t>(spec.array->ranges.back().last);
-  }
-  return result;
-}
+constexpr std::int64_t request_life_ns = 600 * ns_per_s;
 
 } // namespace
 
@@ -93,8 +82,8 @@ expected<std::vector<signed_request>> session::sign(std::span<const job_spec> sp
     request.id = auth::random_bytes<16>();
     request.uid = ::getuid();
     request.spec_digest = spec_digest(spec);
-    request.elements = elements_of(spec);
-    request.incarnations_max = spec.requeue ? incarnations_with_requeue : 1;
+    request.elements = summary_of_elements(spec);
+    request.incarnations_max = incarnations_max(spec);
     request.not_before = now - request_skew_ns;
     request.not_after = now + request_life_ns;
     bodies.push_back(auth::encode(request));
