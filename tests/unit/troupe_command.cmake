@@ -5,3 +5,9 @@ troupe_test(troupe_command_test LABEL unit
           ${CMAKE_CURRENT_SOURCE_DIR}/unit/troupe_text_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/unit/troupe_state_test.cpp
   LINK troupe_command)
+
+# The pages in docs/man are what the program says today.
+add_test(NAME man_pages
+  COMMAND ${PROJECT_SOURCE_DIR}/docs/man/write $<TARGET_FILE:troupe> ${PROJECT_SOURCE_DIR}/docs/man
+          --check)
+set_tests_properties(man_pages PROPERTIES LABELS unit TIMEOUT 60)

@@ -110,8 +110,8 @@ TEST_CASE("an output pattern becomes the file that the launcher opens") {
   job_view job;
   job.row.job = 12;
   job.row.nodelist = "node[3-4]";
-  job.spec.cwd = "/work";
-  CHECK(expand_output_path(job, no_element, 2, "out-%j-%t.%N") == "/work/out-12-2.node3");
+  job.spec.cwd = "/data";
+  CHECK(expand_output_path(job, no_element, 2, "out-%j-%t.%N") == "/data/out-12-2.node3");
   CHECK(expand_output_path(job, 7, 0, "/tmp/%j_%a%%") == "/tmp/12_7%");
 }
 

@@ -93,8 +93,9 @@ TEST_CASE("an owner that reads on while frames wait is stopped at the limit") {
 }
 
 TEST_CASE("the scanner accepts exactly what JSON is") {
-  for (auto good : {"0", "-0", "1.5e+10", "\"\"", "\"\\u00e4\\n\"", "\"\\ud83d\\ude00\"", "\"ä€😀\"", "[]", "{}",
-                    " [1, {\"a\":[true,null]}] ", "{\"a\":{},\"b\":[[]],\"c\":false}"}) {
+  for (auto good :
+       {"0", "-0", "1.5e+10", "\"\"", "\"\\u00e4\\n\"", "\"\\ud83d\\ude00\"", "\"ä€😀\"", "[]", "{}",
+        " [1, {\"a\":[true,null]}] ", "{\"a\":{},\"b\":[[]],\"c\":false}"}) {
     INFO(good);
     CHECK(scans(good));
     CHECK(nlohmann::json::accept(good));
@@ -116,7 +117,11 @@ TEST_CASE("the scanner accepts exactly what JSON is") {
                    "[",
                    "{\"a\":1,}",
                    "\"\\x\"",
-                   "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\u-123\"",
+                   "\"\\u12g4\"",
+                   "\"\\ud800\"",
+                   "\"\\udc00\"",
+                   "\"\\ud800\\u0041\"",
+                   "\"\\u-123\"",
                    "\"\n\"",
                    "\"\xc0\x80\"",
                    "\"\xed\xa0\x80\"",

@@ -72,14 +72,21 @@ int help_of_all() {
   return print(text) ? exit_code::done : exit_code::failed;
 }
 
-/// CLI11's sentences, shortened to ours.
-int report_parse_error(const invocation& run, const CLI::ParseError& wrong) {
+/// CLI11's sentences, made ours where they do not say what to do.
+std::string sentence(const CLI::App& app, const CLI::ParseError& wrong) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&wrong) != nullptr && app.remaining_size(true) > 0)
+    return "unknown argument " + app.remaining(true).front().substr(0, 80);
+  auto actions = app.get_subcommands({});
+  if (!actions.empty() && dynamic_cast<const CLI::RequiredError*>(&wrong) != nullptr &&
+      app.get_subcommands().empty()) {
+    std::string names;
+    for (const auto* action : actions)
+      names += (names.empty() ? "" : ", ") + action->get_name();
+    return "name one of its actions: " + names;
+  }
   std::string text = wrong.what();
-  if (wrong.get_name() == "ExtrasError")
-    text = "unknown argument: " +
-           text.substr(text.rfind(':') == std::string::npos ? 0 : text.rfind(':') + 2);
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return report_usage(run, text + "; see 'troupe " + run.command + " --help'");
+  return text;
 }
 
 int run_command(const command& what, std::vector<std::string> words) {
@@ -102,7 +109,7 @@ int run_command(const command& what, std::vector<std::string> words) {
   } catch (const CLI::CallForHelp&) {
     return print(app.help()) ? exit_code::done : exit_code::failed;
   } catch (const CLI::ParseError& wrong) {
-    return report_parse_error(run, wrong);
+    return report_usage(run, sentence(app, wrong) + "; see 'troupe " + run.command + " --help'");
   }
   return run.act();
 }
