@@ -60,6 +60,18 @@ expected<bool> frame_reader::feed_kept(std::string_view bytes, const on_frame& h
 }
 
 expected<bool> frame_reader::feed(std::string_view bytes, const on_frame& handle) {
+  if (delivering_) {
+    if (bytes.empty())
+      return false;
+    return fail(errc::internal, "bytes were fed to a frame reader from within its own frames");
+  }
+  delivering_ = true;
+  auto all = feed_outermost(bytes, handle);
+  delivering_ = false;
+  return all;
+}
+
+expected<bool> frame_reader::feed_outermost(std::string_view bytes, const on_frame& handle) {
   if (paused_)
     return feed_kept(bytes, handle);
   if (!kept_.empty()) {

@@ -28,13 +28,15 @@ public:
   /// reading with more than a frame kept.
   expected<bool> feed(std::string_view bytes, const on_frame& handle);
 
-  /// Goes on with what was kept when `handle` last said false.
+  /// Goes on with what was kept when `handle` last said false. Called from within `handle` it does
+  /// nothing and answers false: the frames go on when `handle` returns.
   expected<bool> resume(const on_frame& handle) { return feed({}, handle); }
 
   /// Bytes kept: the beginning of an unfinished frame, and frames that wait for `resume`.
   std::size_t kept_bytes() const { return kept_.size() - head_; }
 
 private:
+  expected<bool> feed_outermost(std::string_view bytes, const on_frame& handle);
   expected<bool> deliver(std::string_view& bytes, const on_frame& handle);
   expected<bool> feed_kept(std::string_view bytes, const on_frame& handle);
   tl::unexpected<error> oversize(std::size_t size) const;
@@ -44,6 +46,7 @@ private:
   std::string kept_;
   std::size_t head_ = 0;
   bool paused_ = false;
+  bool delivering_ = false;
 };
 
 } // namespace troupe::varlink

@@ -76,6 +76,19 @@ TEST_CASE("an owner that wants no more gets the rest on resume and loses nothing
   CHECK(frames == std::vector<std::string>{"a", "b", "c", "part"});
 }
 
+TEST_CASE("resuming from within a frame hands out no frame twice") {
+  frame_reader reader;
+  std::vector<std::string> frames;
+  frame_reader::on_frame eager = [&](std::string_view frame) {
+    frames.emplace_back(frame);
+    CHECK_FALSE(*reader.resume(eager));
+    return frames.size() != 2;
+  };
+  CHECK_FALSE(*reader.feed("a\0b\0c\0d\0"s, eager));
+  CHECK(*reader.resume(eager));
+  CHECK(frames == std::vector<std::string>{"a", "b", "c", "d"});
+}
+
 TEST_CASE("an owner that reads on while frames wait is stopped at the limit") {
   frame_reader reader{16};
   auto never = [](std::string_view) { return false; };
