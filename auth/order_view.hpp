@@ -24,7 +24,7 @@ inline constexpr std::size_t order_nodelist_bytes_max = 32767;
 
 /// A decoded order; spans point into the bytes it was decoded from.
 struct order_view {
-  std::uint8_t bind_mode = 0; ///< 0 none, 1 core, 2 socket; informative, cpusets are explicit
+  std::uint8_t bind_mode = 0; ///< 0 none (cpusets only say which slots there are), 1 core, 2 socket
   byte_view cluster_id;       ///< 16 bytes
   std::uint32_t node_id = 0;
   byte_view instance; ///< 16 bytes

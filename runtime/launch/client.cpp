@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <utility>
 
 namespace troupe::launch {
 
@@ -337,9 +338,12 @@ expected<event> launcher_client::receive() {
   head.msg_control = control;
   head.msg_controllen = sizeof control;
   ssize_t got = 0;
+  // A reset is told once, before what the launcher had said on closing: that is still there to
+  // read.
+  bool was_reset = false;
   do
     got = ::recvmsg(fd_.get(), &head, MSG_CMSG_CLOEXEC);
-  while (got < 0 && errno == EINTR);
+  while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (got < 0)
     return fail_errno(errc::unreachable, "receiving from the launcher");
   if (got == 0)

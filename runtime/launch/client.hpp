@@ -28,7 +28,8 @@ struct welcomed {
 };
 
 /// What happened, at most 64 records in the order of their numbers. After a reconnect, records that
-/// were not acknowledged come again: those with a seq already seen are to be left out.
+/// were not acknowledged come again: those with a seq already seen are to be left out. Each
+/// instance of a launcher numbers from 1.
 struct recorded {
   std::vector<record> records;
 };

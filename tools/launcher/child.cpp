@@ -99,7 +99,8 @@ void bind_to_cores(const child_plan& plan) {
   const auto& order = *plan.binding;
   std::uint64_t words[auth::order_cpu_words_max] = {};
   std::uint64_t any = 0;
-  if (order.bind_mode == 0 || order.cpu_words == 0 || plan.slot >= order.window || plan.local_rank >= order.ranks_here)
+  if (order.bind_mode == 0 || order.cpu_words == 0 || plan.slot >= order.window ||
+      plan.local_rank >= order.ranks_here)
     return;
   for (std::uint32_t i = 0; i < order.cpu_words; ++i)
     any |= words[i] = order.cpuset_word(plan.slot, plan.local_rank, i);

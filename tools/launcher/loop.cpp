@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -107,7 +108,16 @@ bool watch(launcher& l, int fd) {
   return fd >= 0 && ::epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+/// As the kernel numbers them, the two that libc hides included: children start with what is set
+/// here.
+void reset_dispositions() {
+  std::uint64_t default_action[4] = {}; // struct sigaction as the kernel knows it
+  for (int signo = 1; signo <= 64; ++signo)
+    (void)::syscall(SYS_rt_sigaction, signo, default_action, nullptr, sizeof(std::uint64_t));
+}
+
 bool open_loop(launcher& l) {
+  reset_dispositions();
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
