@@ -15,7 +15,8 @@ namespace troupe::cli {
 
 namespace {
 
-// A request is good from a little earlier, for clocks that differ, until it must have arrived.
+// A request is used at once. It is good from a little earlier, for clocks that differ, and for as
+// long as a busy cluster may take to look at it; what comes of it, the warrant, lives longer.
 constexpr std::int64_t request_skew_ns = 5 * ns_per_s;
 constexpr std::int64_t request_life_ns = 600 * ns_per_s;
 
