@@ -242,38 +242,59 @@ verdict admit_order(launcher& l, const batch& from, byte_view bytes, byte_view s
   return {};
 }
 
+/// What became of one order of a batch.
+struct outcome {
+  verdict bad;
+  std::uint32_t group_index;
+  launch::group_key key;
+  std::uint32_t element_first, element_count;
+};
+
+outcome outcomes[launch::batch_orders_max];
+
+void judge(launcher& l, batch& from, outcome& out) {
+  auto order_length = from.orders.take<std::uint32_t>();
+  auto seal_length = from.orders.take<std::uint32_t>();
+  auto spec_index = from.orders.take<std::uint32_t>();
+  auto bytes = from.orders.take_bytes(order_length);
+  auto seal = from.orders.take_bytes(seal_length);
+  auth::order_view order;
+  bool decoded = false;
+  out = {};
+  out.group_index = none;
+  out.bad = admit_order(l, from, bytes, seal, spec_index, order, decoded, out.group_index);
+  if (decoded) {
+    out.key = {order.job, order.incarnation, order.step};
+    out.element_first = order.element_first;
+    out.element_count = order.element_count;
+  }
+  chain_order(l, decoded ? &order : nullptr, bytes, static_cast<std::uint32_t>(out.bad.why));
+}
+
+/// Judged all, then written to the journal, and only then answered and started.
 void admit_orders(launcher& l, batch& from) {
   message<launch::batch_done> done;
   done.body.tag = from.tag;
+  for (std::uint32_t i = 0; i < from.order_count; ++i)
+    judge(l, from, outcomes[i]);
+  flush_chain(l);
   for (std::uint32_t i = 0; i < from.order_count; ++i) {
-    auto order_length = from.orders.take<std::uint32_t>();
-    auto seal_length = from.orders.take<std::uint32_t>();
-    auto spec_index = from.orders.take<std::uint32_t>();
-    auto bytes = from.orders.take_bytes(order_length);
-    auto seal = from.orders.take_bytes(seal_length);
-    auth::order_view order;
-    bool decoded = false;
-    std::uint32_t group_index = none;
-    auto bad = admit_order(l, from, bytes, seal, spec_index, order, decoded, group_index);
-    chain_order(l, decoded ? &order : nullptr, bytes, static_cast<std::uint32_t>(bad.why));
-    if (!bad) {
+    const auto& out = outcomes[i];
+    if (!out.bad) {
       ++done.body.accepted;
-      refill(l, group_index);
+      refill(l, out.group_index);
       continue;
     }
     ++done.body.refused;
     launch::refusal what;
     what.tag = from.tag;
     what.order = i;
-    what.why = bad.why;
-    if (decoded) {
-      what.key = {order.job, order.incarnation, order.step};
-      what.element_first = order.element_first;
-      what.element_count = order.element_count;
-    }
-    refuse(l, what, bad.text);
+    what.why = out.bad.why;
+    what.key = out.key;
+    what.element_first = out.element_first;
+    what.element_count = out.element_count;
+    refuse(l, what, out.bad.text);
   }
-  flush_chain(l);
   send_datagram(l, &done, sizeof done, none);
 }
 

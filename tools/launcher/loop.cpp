@@ -221,15 +221,13 @@ int run(launcher& l) {
     note_pending(l);
   }
   while (!is_done(l)) {
-    if (l.reap_wanted) {
-      l.reap_wanted = false;
+    if (l.reap_wanted)
       reap(l);
-    }
     if (l.reexec_wanted)
       reexec(l);
     auto timeout = flush_if_due(l);
     epoll_event events[16];
-    auto count = ::epoll_wait(l.epoll_fd, events, 16, timeout);
+    auto count = ::epoll_wait(l.epoll_fd, events, 16, l.reap_wanted ? 0 : timeout);
     for (int i = 0; i < count; ++i)
       handle_event(l, events[i]);
   }

@@ -14,6 +14,8 @@ namespace troupe::launcher {
 
 namespace {
 
+constexpr int reaps_per_turn = 32;
+
 std::uint32_t& rank_bucket(launcher& l, pid_t pid) {
   return l.rank_buckets[static_cast<std::uint32_t>(pid) & (buckets - 1)];
 }
@@ -159,10 +161,15 @@ void element_ended(launcher& l, std::uint32_t index) {
 
 void reap(launcher& l) {
   read_failures(l);
-  for (;;) {
+  // Short jobs die as fast as they are started: the peer and the records have their turn in
+  // between.
+  l.reap_wanted = true;
+  for (int i = 0; i < reaps_per_turn; ++i) {
     siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
+      l.reap_wanted = false;
       return;
+    }
     auto pid = info.si_pid;
     auto index = find_rank(l, pid, true);
     if (index == none)

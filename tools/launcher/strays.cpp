@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::int64_t linger_ns = 10 * second_ns;
 constexpr std::int64_t resweep_ns = second_ns / 100;
+constexpr std::int64_t second_look_ns = second_ns;
 
 std::uint32_t& stray_bucket(launcher& l, pid_t pid) {
   return l.stray_buckets[static_cast<std::uint32_t>(pid) & (buckets - 1)];
@@ -258,10 +259,13 @@ void stray_died(launcher& l, pid_t pid) {
 }
 
 void sweep(launcher& l) {
-  if (l.sweep_wanted)
-    look_at_children(l);
-  l.sweep_wanted = false;
   auto now = boot_now();
+  bool is_second_look = l.sweep_at_ns != 0 && now >= l.sweep_at_ns;
+  bool looks = l.sweep_wanted || is_second_look;
+  if (looks)
+    look_at_children(l);
+  bool looks_again = l.sweep_wanted; // the list may miss one while others leave it
+  l.sweep_wanted = false;
   auto* link = &l.ended_head;
   bool some_linger = false;
   while (*link != none) {
@@ -276,7 +280,12 @@ void sweep(launcher& l) {
     report_element(l, index);
     free_element(l, index);
   }
-  l.sweep_at_ns = some_linger || l.strays.in_use > 0 ? now + resweep_ns : 0;
+  if (some_linger || l.strays.in_use > 0)
+    l.sweep_at_ns = now + resweep_ns;
+  else if (looks_again)
+    l.sweep_at_ns = now + second_look_ns;
+  else if (looks)
+    l.sweep_at_ns = 0;
   if (l.sweep_at_ns != 0)
     want_timer(l, l.sweep_at_ns);
 }
