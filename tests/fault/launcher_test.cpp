@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <iostream>
 #include <set>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,6 +133,28 @@ TEST_CASE("ending a group stops what runs and gives back what waits") {
     }
 }
 
+TEST_CASE("ending a range gives back exactly those of it that wait") {
+  launcher_world world;
+  auto w = world.shell("while [ ! -e go ]; do sleep 0.01; done");
+  launcher_world::make_array(w, 0, 30, 2);
+  world.send(w);
+  REQUIRE(world.wait_for([&] { return world.count(record_kind::started, w.order.job) == 2; }));
+  REQUIRE(world.client().end(launcher_world::key(w), 1, 1, 5));
+  REQUIRE(world.client().end(launcher_world::key(w), 10, 19, 5));
+  REQUIRE(world.wait_for([&] { return world.count(record_kind::revoked, w.order.job) == 1; }));
+  std::ofstream{world.folder() + "/go"};
+  REQUIRE(world.wait_for([&] { return world.count(record_kind::exited, w.order.job) == 20; }));
+  for (const auto& [seq, record] : world.records) {
+    if (record.what == record_kind::revoked) {
+      CHECK(record.element == 10);
+      CHECK(record.element_count == 10);
+    } else if (record.what == record_kind::exited) {
+      CHECK((record.element < 10 || record.element > 19));
+      CHECK(((record.flags & launch::record_ended) != 0) == (record.element == 1));
+    }
+  }
+}
+
 TEST_CASE("a stopped job is ended too") {
   launcher_world world;
   auto w = world.shell("kill -STOP $$");
@@ -196,6 +219,39 @@ TEST_CASE("a daemon of a running element is left alone until that element ends")
   std::ofstream{world.folder() + "/go"};
   CHECK(world.end_of(w).leftovers == 1);
   CHECK_FALSE(is_alive(pid));
+}
+
+TEST_CASE("in a cgroup a leftover without any trace of its job is found at once") {
+  std::string parent = "/sys/fs/cgroup/unified";
+  if (::access((parent + "/cgroup.procs").c_str(), W_OK) != 0)
+    parent = "/sys/fs/cgroup";
+  auto folder = parent + "/troupe-test-" + std::to_string(::getpid());
+  if (::access((parent + "/cgroup.procs").c_str(), W_OK) != 0 ||
+      ::mkdir(folder.c_str(), 0755) != 0) {
+    std::cout << "skipped: no writable cgroup v2 hierarchy\n";
+    return;
+  }
+  {
+    launcher_world world{true, {"--cgroup", folder}};
+    INFO(world.log());
+    auto hidden = "(env -i setsid /bin/sh -c 'echo $$ > pid; exec sleep 1000' &);"
+                  "while [ ! -s pid ]; do sleep 0.01; done; cat /proc/self/cgroup > group";
+    auto w = world.shell(hidden);
+    auto end = world.run(w);
+    CHECK(end.leftovers >= 1);
+    CHECK_FALSE(is_alive(std::atoi(read_file(world.folder() + "/pid").c_str())));
+    CHECK(read_file(world.folder() + "/group").find("/troupe-elements/e0") != std::string::npos);
+    auto array = world.job({"true"});
+    launcher_world::make_array(array, 0, 100, 8);
+    world.send(array);
+    CHECK(world.wait_for([&] { return world.count(record_kind::exited, array.order.job) == 100; }));
+  }
+  REQUIRE(eventually([&] {
+    (void)!std::system(
+        ("rmdir " + folder + "/troupe-elements/e* " + folder + "/troupe-elements 2>/dev/null")
+            .c_str());
+    return ::rmdir(folder.c_str()) == 0;
+  }));
 }
 
 TEST_CASE("output goes to files named by pattern, the environment comes from the order alone") {

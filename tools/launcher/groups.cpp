@@ -179,6 +179,27 @@ void release_slot(launcher& l, element& e) {
   --g.running;
 }
 
+namespace {
+
+/// Takes [from, to] out of a chunk; what comes after it becomes a chunk of its own.
+void cut_chunk(launcher& l, std::uint32_t index, std::uint32_t from, std::uint32_t to) {
+  auto& c = l.chunks[index];
+  auto last = c.first + (c.left - 1);
+  if (to < last) {
+    auto rest = l.chunks.take(); // the caller saw that there is one
+    l.chunks[rest].order = c.order;
+    l.chunks[rest].first = to + 1;
+    l.chunks[rest].left = last - to;
+    l.chunks[rest].next = c.next;
+    ++l.orders[c.order].references;
+    c.next = rest;
+  }
+  c.left = from - c.first;
+  l.queued -= to - from + 1;
+}
+
+} // namespace
+
 void revoke(launcher& l, std::uint32_t group_index, std::uint32_t lo, std::uint32_t hi) {
   auto& g = l.groups[group_index];
   auto* link = &g.head;
@@ -188,16 +209,13 @@ void revoke(launcher& l, std::uint32_t group_index, std::uint32_t lo, std::uint3
     auto& c = l.chunks[index];
     auto last = c.first + (c.left - 1);
     auto from = c.first > lo ? c.first : lo;
-    auto to = last < hi ? last : hi;
-    // A chunk is cut at its end only; a range in its middle takes the rest of the chunk with it.
-    if (from <= to) {
+    auto to = last < hi || l.chunks.left() == 0 ? last : hi;
+    if (from <= last && from <= hi) {
       auto& r = add_record(l, launch::record_kind::revoked, g);
-      auto count = last - from + 1;
       r.element = from;
-      r.element_count = count;
+      r.element_count = to - from + 1;
       r.flags = l.orders[c.order].view.is_array() ? launch::record_array : 0;
-      c.left -= count;
-      l.queued -= count;
+      cut_chunk(l, index, from, to);
     }
     if (c.left == 0) {
       *link = c.next;
