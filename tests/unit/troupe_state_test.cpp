@@ -92,8 +92,11 @@ TEST_CASE("a purge removes Troupe's files and the directory") {
   place in;
   auto state = in.path + "/troupe";
   fs::create_directories(state + "/launcher");
-  for (auto name : {"/ledger.db", "/ledger.db-wal", "/audit.log", "/root.key", "/signing-1.key",
-                    "/keyring", "/socket.lock", "/trouped.log", "/shape", "/launcher/chain"})
+  fs::create_directories(state + "/keys");
+  fs::create_directories(state + "/spool/1000/7");
+  for (auto name : {"/ledger.db", "/ledger.db-wal", "/audit.log", "/keys/root.key", "/keys/keyring",
+                    "/socket.lock", "/trouped.log", "/trouped.pid", "/shape", "/launcher/chain",
+                    "/spool/1000/7/0.out"})
     touch(state + name);
   auto left = purge_state(state);
   REQUIRE(left);
@@ -130,6 +133,6 @@ TEST_CASE("names that only begin like ours are not ours") {
   CHECK(is_state_file("ledger.db-shm"));
   CHECK(is_state_file("socket"));
   CHECK_FALSE(is_state_file("ledgers"));
-  CHECK_FALSE(is_state_file("rooted"));
+  CHECK_FALSE(is_state_file("keystone"));
   CHECK_FALSE(is_state_file("my-ledger"));
 }

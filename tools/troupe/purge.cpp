@@ -17,11 +17,11 @@ namespace troupe::cli {
 
 namespace {
 
-// What starts with one of these is ours: the ledger with SQLite's companions, keys, sockets with
-// their locks, logs.
-constexpr std::array<std::string_view, 12> own_names{"ledger",  "audit",    "root",    "signing",
-                                                     "keyring", "launcher", "socket",  "trouped",
-                                                     "shape",   "trust",    "ballast", "cluster"};
+// What starts with one of these is ours: the ledger with SQLite's companions, keys, the launcher's
+// folder, streamed output, sockets with their locks, logs.
+constexpr std::array<std::string_view, 8> own_names{"ledger", "audit",  "keys",    "launcher",
+                                                    "spool",  "socket", "trouped", "shape"};
+constexpr int folder_depth_max = 8;
 // How such a name may go on.
 constexpr std::string_view separators = ".-_";
 
@@ -61,19 +61,26 @@ expected<void> remove_entry(int directory, const std::string& path, const entry&
               "cannot remove " + path + "/" + one.name + ": " + varlink::system_message(errno));
 }
 
-/// The files of one of our folders: it holds no folders.
-expected<void> empty_folder(int directory, const std::string& path, const std::string& name) {
+/// Empties one of our folders, and the folders in it.
+expected<void> empty_folder(int directory, const std::string& path, const std::string& name,
+                            int depth) {
+  auto full = path + "/" + name;
+  if (depth > folder_depth_max)
+    return fail(errc::conflict, full + " is nested deeper than anything of Troupe's; left there");
   unique_fd folder{
       ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
   if (!folder)
-    return fail(errc::storage,
-                "cannot open " + path + "/" + name + ": " + varlink::system_message(errno));
-  auto entries = entries_of(folder.get(), path + "/" + name);
+    return fail(errc::storage, "cannot open " + full + ": " + varlink::system_message(errno));
+  auto entries = entries_of(folder.get(), full);
   if (!entries)
     return tl::unexpected{entries.error()};
-  for (const auto& one : *entries)
-    if (auto done = remove_entry(folder.get(), path + "/" + name, one); !done)
+  for (const auto& one : *entries) {
+    if (one.is_directory)
+      if (auto emptied = empty_folder(folder.get(), full, one.name, depth + 1); !emptied)
+        return emptied;
+    if (auto done = remove_entry(folder.get(), full, one); !done)
       return done;
+  }
   return {};
 }
 
@@ -104,7 +111,7 @@ expected<std::string> purge_state(const std::string& directory) {
       return one.name;
   for (const auto& one : *entries) {
     if (one.is_directory)
-      if (auto emptied = empty_folder(state.get(), directory, one.name); !emptied)
+      if (auto emptied = empty_folder(state.get(), directory, one.name, 1); !emptied)
         return tl::unexpected{emptied.error()};
     if (auto removed = remove_entry(state.get(), directory, one); !removed)
       return tl::unexpected{removed.error()};

@@ -8,6 +8,7 @@
 #include "tools/troupe/shape.hpp"
 #include "tools/troupe/values.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -92,6 +93,8 @@ expected<std::optional<shape>> asked_shape(const up_options& options, const shap
     return tl::unexpected{taken.error()};
   if (auto taken = take("--cores", options.cores, cores_here_max, result.cores); !taken)
     return tl::unexpected{taken.error()};
+  if (options.cores.empty())
+    result.cores = std::max(1u, machine_cores() / result.nodes);
   return std::optional{result};
 }
 
@@ -279,7 +282,8 @@ void define_up(CLI::App& app, invocation& run) {
   auto options = std::make_shared<up_options>();
   app.add_option("--nodes", options->nodes, "how many nodes this machine plays (1, or as before)")
       ->type_name("N");
-  app.add_option("--cores", options->cores, "cores of each node (this machine's, or as before)")
+  app.add_option("--cores", options->cores,
+                 "cores of each node (an equal part of this machine's, or as before)")
       ->type_name("C");
   app.add_flag("--foreground", options->foreground, "stay here and log to the terminal");
   run.act = [&run, options] { return up(run, *options); };
