@@ -303,10 +303,12 @@ struct inventory_part {
   std::uint32_t reserved = 0;
 };
 
-/// `last_seq` is the highest number given to a record so far.
+/// `last_seq` is the highest number given to a record so far; those after `acknowledged_seq` are
+/// sent to every new peer.
 struct inventory_end {
   static constexpr kind what = kind::inventory_end;
   std::uint64_t last_seq = 0;
+  std::uint64_t acknowledged_seq = 0;
 };
 
 /// Followed by a sentence, to the end of the datagram.

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # The launcher's parsers, as its sources are: a bounded number of random inputs as a test, with
-# TROUPE_FUZZ (clang) a libFuzzer program too. Built here with the sanitizers that the launcher itself,
-# which links no run time but libc's, is built without.
+# TROUPE_FUZZ (clang) a libFuzzer program too. Built here with the sanitizers that the launcher
+# itself, which links no run time but libc's, is built without.
 file(GLOB launcher_parts ${PROJECT_SOURCE_DIR}/tools/launcher/*.cpp)
 list(FILTER launcher_parts EXCLUDE REGEX "/main\\.cpp$")
 add_library(troupe_launcher_parts STATIC ${launcher_parts})
-target_include_directories(troupe_launcher_parts PUBLIC ${PROJECT_SOURCE_DIR}/tools/launcher)
 target_compile_definitions(troupe_launcher_parts PUBLIC _GNU_SOURCE)
 target_link_libraries(troupe_launcher_parts PUBLIC troupe_options PkgConfig::SODIUM)
 

@@ -46,9 +46,10 @@ std::string broken_arrow(const text_file& file, const include_line& include) {
 bool is_freestanding(std::string_view header) {
   // Headers whose use needs no libstdc++ at run time, as long as nothing in them throws.
   static const std::set<std::string_view> allowed{
-      "algorithm", "array",       "atomic",  "bit",    "climits", "compare",
-      "concepts",  "cstddef",     "cstdint", "limits", "span",    "string_view",
-      "tuple",     "type_traits", "utility", "new",    "cerrno",  "cstring"};
+      "algorithm", "array",       "atomic",  "bit",     "climits", "compare",
+      "concepts",  "cstddef",     "cstdint", "limits",  "span",    "string_view",
+      "tuple",     "type_traits", "utility", "new",     "cerrno",  "cstring",
+      "cstdio",    "cstdlib",     "csignal", "cstdarg", "ctime"};
   return header.ends_with(".h") || allowed.contains(header);
 }
 

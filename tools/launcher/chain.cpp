@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher.hpp"
+#include "tools/launcher/launcher.hpp"
 
 #include <cerrno>
 #include <cstdio>

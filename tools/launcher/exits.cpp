@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher.hpp"
+#include "tools/launcher/launcher.hpp"
 
 // Records: numbered, kept in a ring until acknowledged, sent in groups. Room for an element's
 // records is set aside when its order is accepted, so that the ring never overflows.
@@ -172,6 +172,7 @@ void send_inventory(launcher& l) {
   out.flush();
   message<launch::inventory_end> end;
   end.body.last_seq = l.last_seq;
+  end.body.acknowledged_seq = l.acknowledged_seq;
   send_datagram(l, &end, sizeof end, none);
 }
 

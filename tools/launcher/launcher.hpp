@@ -3,7 +3,7 @@
 
 #include "auth/keyring_view.hpp"
 #include "auth/seal_view.hpp"
-#include "tables.hpp"
+#include "tools/launcher/tables.hpp"
 
 #include <sys/resource.h>
 
