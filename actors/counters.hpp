@@ -4,6 +4,7 @@
 #include "messages/types.hpp"
 
 #include <atomic>
+#include <caf/actor_addr.hpp>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,6 +17,7 @@ struct actor_counters {
   std::uint64_t id = 0;
   std::uint64_t parent = 0;
   std::string name;
+  caf::actor_addr address; ///< where its status is asked; none for connections
   std::atomic<std::uint64_t> received{0};
   std::atomic<std::uint64_t> consumed{0};
   std::atomic<std::uint64_t> admitted{0};
@@ -49,9 +51,26 @@ public:
     return entry;
   }
 
+  /// Those without a parent get one: the root, which is made last.
+  void adopt_orphans(std::uint64_t parent) {
+    std::lock_guard lock{mutex_};
+    for (auto& [id, entry] : entries_)
+      if (entry->parent == 0 && id != parent)
+        entry->parent = parent;
+  }
+
   void remove(std::uint64_t id) {
     std::lock_guard lock{mutex_};
     entries_.erase(id);
+  }
+
+  /// By number or by name.
+  std::shared_ptr<actor_counters> find(const std::string& text) const {
+    std::lock_guard lock{mutex_};
+    for (const auto& [id, entry] : entries_)
+      if (entry->name == text || std::to_string(id) == text)
+        return entry;
+    return nullptr;
   }
 
   std::vector<actor_row> rows() const {
@@ -63,7 +82,6 @@ public:
     return result;
   }
 
-private:
   static actor_row row_of(const actor_counters& entry) {
     actor_row row;
     row.id = entry.id;
@@ -79,6 +97,7 @@ private:
     return row;
   }
 
+private:
   mutable std::mutex mutex_;
   std::map<std::uint64_t, std::shared_ptr<actor_counters>> entries_;
 };

@@ -30,7 +30,6 @@ node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& 
     on<read_output>([this](request<read_output>& what) {
       return self_->delegate(agent_, std::move(what));
     }),
-    on<tick>([](request<tick>&) {}),
     on<route_job>([this](request<route_job>& what) { routes_[what.msg.job] = what.msg.to; }),
     on<finish_recovery>([this](request<finish_recovery>&) {
       recovered_ = true;

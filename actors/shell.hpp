@@ -32,6 +32,10 @@ public:
   shell(caf::actor_config& config, world& around, std::uint64_t parent, Args... args)
     : base(config), world_{around}, state_{new State(this, around, std::move(args)...)} {
     counters_ = around.counters.add(this->id(), display_name(), parent);
+    counters_->address = this->address();
+    this->set_exception_handler([this](caf::scheduled_actor*, std::exception_ptr& thrown) {
+      return failed(thrown);
+    });
     this->set_error_handler([this](caf::scheduled_actor*, caf::error& what) {
       note_error(from_caf(what));
     });
@@ -78,6 +82,21 @@ public:
   }
 
 private:
+  /// A defect: the process starts over from what is durable, rather than go on without this actor.
+  caf::error failed(const std::exception_ptr& thrown) {
+    std::string text = "unknown";
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::exception& defect) {
+      text = defect.what();
+    } catch (...) {
+    }
+    note_error({errc::internal, text});
+    if (world_.on_failure)
+      world_.on_failure(counters_->name, text);
+    return auth::to_caf({errc::internal, text});
+  }
+
   std::string display_name() const {
     if constexpr (requires { state_->display_name(); })
       return state_->display_name();

@@ -34,6 +34,8 @@ struct world {
   settings config;
   /// What timers are sent under.
   auth::verified_capability timer_cap;
+  /// An actor failed by a defect: the process has to start over; any thread.
+  std::function<void(const std::string& actor, const std::string& why)> on_failure;
   /// Puts a refusal into the audit chain; any thread.
   std::function<void(const char* message_type, const auth::verified_capability& cap,
                      const auth::refusal& why)>

@@ -102,6 +102,7 @@ struct revoke {
 
 /// What went wrong with one of several things.
 struct failure {
+  static constexpr std::string_view type_name = "Failure";
   std::string code;
   std::string message;
   static constexpr auto fields() {
@@ -242,6 +243,7 @@ struct why {
 };
 
 struct end_row {
+  static constexpr std::string_view type_name = "EndRow";
   job_id job = 0;
   std::uint32_t element = no_element;
   exit_report exit;
@@ -266,6 +268,7 @@ struct wait {
 
 /// Where a follower stands in one rank's stream.
 struct stream_position {
+  static constexpr std::string_view type_name = "StreamPosition";
   std::uint32_t rank = 0;
   bool error_stream = false;
   std::uint64_t offset = 0;

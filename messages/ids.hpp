@@ -31,6 +31,7 @@ struct element_ref {
 
 /// An inclusive range of numbers.
 struct number_range {
+  static constexpr std::string_view type_name = "NumberRange";
   std::uint64_t first = 0;
   std::uint64_t last = 0;
   auto operator<=>(const number_range&) const = default;
@@ -41,6 +42,7 @@ struct number_range {
 
 /// Which elements of an array: inclusive ranges, ascending, disjoint; and how many may run at once.
 struct array_spec {
+  static constexpr std::string_view type_name = "ArraySpec";
   std::vector<number_range> ranges;
   std::uint32_t running_max = 0; ///< 0 is no limit
   bool operator==(const array_spec&) const = default;

@@ -147,6 +147,8 @@ struct policy<read_output> : allow_own_or_any<verb::job_read, verb::job_read_any
 template <>
 struct policy<take_stream> : allow<verb::node_report, troupe::roles> {};
 template <>
+struct policy<note_output> : allow<verb::node_report, troupe::roles> {};
+template <>
 struct policy<drop_stream> : allow<verb::node_launch, troupe::jobs_or_roles> {};
 
 template <>
@@ -156,6 +158,7 @@ struct policy<show_actor> : allow<verb::console_read, troupe::people> {};
 template <>
 struct policy<stop_cluster> : allow<verb::cluster_stop, troupe::people> {};
 template <>
-struct policy<get_summary> : allow<verb::queue_read, troupe::people> {};
+struct policy<get_summary>
+  : allow<verb::queue_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 
 } // namespace troupe::auth

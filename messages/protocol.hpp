@@ -527,8 +527,8 @@ struct finish_recovery {
   using answer = void;
 };
 
-/// Asks for a rank's streamed output from `offset` on. Answers bytes; waits until there are some, or
-/// the stream has ended, or `wait_ms` have passed.
+/// Asks for a rank's streamed output from `offset` on. Answers bytes; waits until there are some or
+/// the stream has ended.
 struct output_chunk;
 struct read_output {
   group_key group;
@@ -537,6 +537,7 @@ struct read_output {
   bool error_stream = false;
   std::uint64_t offset = 0;
   std::uint32_t bytes_max = 65'536;
+  bool wait = true; ///< false: what is there now
   using answer = output_chunk;
 };
 struct output_chunk {
@@ -717,7 +718,7 @@ using executor_actor = protocol<get_status, launch_orders, signal_group, end_gro
                                 acknowledge_records, forget_group, read_output>;
 
 using agent_actor =
-  executor_actor::extend_with<protocol<tick, report_records, report_inventory, take_stream>>;
+  executor_actor::extend_with<protocol<report_records, report_inventory, take_stream>>;
 
 /// A node's agent is there, and the scheduler hears of it. No answer.
 struct join_node {
@@ -727,7 +728,7 @@ struct join_node {
 };
 
 using node_actor = executor_actor::extend_with<
-  protocol<tick, route_job, join_node, finish_recovery, report_records, report_inventory>>;
+  protocol<route_job, join_node, finish_recovery, report_records, report_inventory>>;
 
 /// A node as jobs know it: where it is reached, what it offers, the launcher's present instance.
 struct node_entry {
@@ -736,7 +737,16 @@ struct node_entry {
   std::shared_ptr<node_inventory const> offers;
 };
 
-using task_actor = protocol<get_status, tick, report_records, read_output, take_stream>;
+/// A stream's spool file has grown to `bytes`, or the stream has ended. No answer.
+struct note_output {
+  std::uint64_t stream = 0;
+  std::uint64_t bytes = 0;
+  bool ended = false;
+  using answer = void;
+};
+
+using task_actor =
+  protocol<get_status, tick, read_output, take_stream, note_output, forget_group>;
 
 using launcher_actor =
   protocol<get_status, tick, launch_orders, signal_group, end_group, revoke_group,

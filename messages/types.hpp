@@ -35,6 +35,7 @@ bool from_string(std::string_view text, bind_mode& mode);
 
 /// What was asked for: one job, or one array of equal elements.
 struct job_spec {
+  static constexpr std::string_view type_name = "JobSpec";
   std::string name;
   std::string account;
   std::string queue;
@@ -108,6 +109,7 @@ bool is_final(job_state state);
 
 /// How an element or a job ended.
 struct exit_report {
+  static constexpr std::string_view type_name = "ExitReport";
   job_state state = job_state::completed;
   std::int32_t exit_code = 0;
   std::int32_t signal = 0; ///< 0: it exited by itself
@@ -123,6 +125,7 @@ struct exit_report {
 
 /// One row of `troupe queue` and `troupe history`.
 struct job_row {
+  static constexpr std::string_view type_name = "JobRow";
   job_id job = 0;
   std::string name;
   std::string user;
@@ -185,6 +188,7 @@ struct placement_part {
 
 /// One element as `show` tells it.
 struct element_view {
+  static constexpr std::string_view type_name = "ElementView";
   std::uint32_t element = no_element;
   std::uint32_t incarnation = 0;
   job_state state = job_state::pending;
@@ -209,6 +213,7 @@ struct element_view {
 
 /// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its elements.
 struct job_view {
+  static constexpr std::string_view type_name = "JobView";
   using answer_tag = void;
   job_row row;
   job_spec spec;
@@ -224,6 +229,7 @@ struct job_view {
 
 /// Which jobs a request is about: ids, or a filter. All given conditions must hold.
 struct job_selector {
+  static constexpr std::string_view type_name = "JobSelector";
   struct target {
     job_id first = 0;
     job_id last = 0;
@@ -252,6 +258,7 @@ struct job_selector {
 
 /// Why a job waits and when it may start.
 struct why_view {
+  static constexpr std::string_view type_name = "WhyView";
   using answer_tag = void;
   job_id job = 0;
   job_state state = job_state::pending;
@@ -309,6 +316,7 @@ struct node_inventory {
 
 /// One row of `troupe nodes`.
 struct node_row {
+  static constexpr std::string_view type_name = "NodeRow";
   std::string name;
   node_state state = node_state::up;
   std::uint32_t cores = 0;
@@ -333,6 +341,7 @@ struct node_row {
 // -- actors as the console sees them -------------------------------------------
 
 struct actor_row {
+  static constexpr std::string_view type_name = "ActorRow";
   std::uint64_t id = 0;
   std::string name; ///< "job/812", "node/1"
   std::uint64_t parent = 0;
@@ -360,6 +369,7 @@ bool from_string(std::string_view text, status_verbosity& verbosity);
 
 /// What an actor tells of itself: names and values, ready to print.
 struct status_report {
+  static constexpr std::string_view type_name = "StatusReport";
   using answer_tag = void;
   struct item {
     std::string key;
@@ -380,6 +390,7 @@ struct status_report {
 // -- sessions -------------------------------------------------------------------
 
 struct key_row {
+  static constexpr std::string_view type_name = "KeyRow";
   std::uint32_t key_id = 0;
   std::string state;
   std::string public_key; ///< hexadecimal
@@ -394,6 +405,7 @@ struct key_row {
 
 /// A job request as the holder signed it, with its seal (auth/job_request.hpp, auth/seal.hpp).
 struct signed_request {
+  static constexpr std::string_view type_name = "SignedRequest";
   std::vector<std::uint8_t> body;
   std::vector<std::uint8_t> seal;
   static constexpr auto fields() {

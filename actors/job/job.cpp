@@ -250,7 +250,8 @@ void job_state_machine::finish() {
   tell(links_.authority, cap_, forget_job{job_});
   for (auto& [node, at] : nodes_)
     if (at.routed)
-      tell(at.entry->actor, cap_, forget_group{{job_, 0, 0}});
+      for (auto incarnation : incarnations_)
+        tell(at.entry->actor, cap_, forget_group{{job_, incarnation, 0}});
   for (auto& parked : parked_)
     parked.promise.delegate(links_.ledger, request<locate_element>{cap_, {job_, parked.element}});
   parked_.clear();

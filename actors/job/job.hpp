@@ -189,6 +189,7 @@ private:
   std::map<std::uint32_t, node_slots> nodes_;
   std::vector<std::uint32_t> to_write_; ///< elements whose end is to be written
   std::uint32_t writes_in_flight_ = 0;
+  std::set<std::uint32_t> incarnations_; ///< that were ordered
   bool lease_ = false;
   bool finished_ = false;
   double mean_run_ns_ = 0; ///< of elements that ended; 0: none yet

@@ -57,6 +57,7 @@ void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
   for (const auto& node : nodes)
     slots_on(node->offers->node).entry = node;
   for (const auto& what : chunks) {
+    incarnations_.insert(what.incarnation);
     remember_instances(what.starting);
     if (what.starting.window == 0)
       adopt_wide(what);

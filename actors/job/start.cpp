@@ -357,6 +357,7 @@ void job_state_machine::order(std::vector<chunk> chunks) {
         broken = encoded.error();
         continue;
       }
+      incarnations_.insert(what.incarnation);
       drafts.orders.push_back({*encoded, event_});
       destinations->push_back({what.parts[i].node,
                                {{job_, what.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});

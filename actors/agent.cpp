@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/agent.hpp"
+
+#include "actors/task.hpp"
+#include "auth/exec_spec.hpp"
+#include "auth/order.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace troupe::actors {
+
+agent_state::agent_state(self_pointer self, world& around, verified_capability cap,
+                         std::string node_name, peers to)
+  : self_{self},
+    world_{around},
+    cap_{std::move(cap)},
+    node_name_{std::move(node_name)},
+    to_{std::move(to)} {}
+
+agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guard) {
+  auto forward = [this](auto& what) {
+    tell(to_.launcher, what.cap, std::move(what.msg));
+  };
+  return secure_behavior<agent_actor>(
+    guard, on<get_status>([this](request<get_status>&) { return status(); }),
+    on<launch_orders>([this](request<launch_orders>& what) { launch(what); }),
+    on<signal_group>([forward](request<signal_group>& what) { forward(what); }),
+    on<end_group>([forward](request<end_group>& what) { forward(what); }),
+    on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
+    on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
+    on<forget_group>([this, forward](request<forget_group>& what) {
+      if (auto at = tasks_.find(what.msg.group); at != tasks_.end()) {
+        tell(at->second, what.cap, what.msg);
+        tasks_.erase(at);
+      }
+      forward(what);
+    }),
+    on<read_output>([this](request<read_output>& what) { return read(what); }),
+    on<report_records>([this](request<report_records>& what) {
+      records_ += what.msg.records.size();
+      tell(to_.node, cap_, std::move(what.msg));
+    }),
+    on<report_inventory>([this](request<report_inventory>& what) {
+      tell(to_.node, cap_, std::move(what.msg));
+    }),
+    on<take_stream>([this](request<take_stream>& what) { take(what); }));
+}
+
+task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
+  auto& task = tasks_[group];
+  if (!task)
+    task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
+                                                    to_.launcher, to_.pump, to_.files);
+  return task;
+}
+
+/// Orders go on as they are: only the launcher judges them. A streamed step gets its task.
+void agent_state::launch(request<launch_orders>& what) {
+  orders_ += what.msg.orders.size();
+  for (const auto& each : what.msg.orders) {
+    auth::exec_spec_view spec{};
+    auth::order_view order{};
+    if (auth::decode_exec_spec(each.spec, spec) || auth::decode_order(each.order, order))
+      continue;
+    if (spec.stdout_path == "|" || spec.stderr_path == "|")
+      task_for(each.group, order.uid);
+  }
+  tell(to_.launcher, what.cap, std::move(what.msg));
+}
+
+void agent_state::take(request<take_stream>& what) {
+  ++streams_;
+  // After a restart the spool remembers whose job it was; without a file it is our own user's.
+  auto uid = to_.files->owner_of(what.msg.group.job).value_or(::getuid());
+  auto task = task_for(what.msg.group, uid);
+  to_.routes->add(what.msg.stream, task);
+  tell(task, cap_, std::move(what.msg));
+}
+
+caf::result<output_chunk> agent_state::read(request<read_output>& what) {
+  if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
+    return self_->delegate(at->second, std::move(what));
+  // Its task is gone: everything that was written is in the file.
+  output_chunk chunk;
+  chunk.offset = what.msg.offset;
+  chunk.ended = true;
+  const auto owner = to_.files->owner_of(what.msg.group.job);
+  if (!owner)
+    return chunk;
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, *owner, what.msg.group.job,
+                                 world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  if (auto file = to_.files->open_for_reading(*owner, key_of(what.msg))) {
+    const auto bytes_max = std::min<std::uint32_t>(what.msg.bytes_max, 256 * 1024);
+    chunk.data = read_at(file.get(), what.msg.offset, bytes_max);
+    chunk.ended = chunk.data.size() < bytes_max;
+  }
+  return chunk;
+}
+
+status_report agent_state::status() const {
+  status_report report;
+  report.actor = display_name();
+  auto add = [&](std::string key, auto value) {
+    report.items.push_back({std::move(key), fmt::format("{}", value)});
+  };
+  add("orders passed on", orders_);
+  add("records passed back", records_);
+  add("streams taken", streams_);
+  add("tasks", tasks_.size());
+  return report;
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/shell.hpp"
+#include "actors/spool.hpp"
+#include "actors/stream_routes.hpp"
+#include "runtime/launch/output_pump.hpp"
+
+#include <map>
+
+namespace troupe::actors {
+
+/// The node's own side: passes orders to the launcher and the launcher's news to `node`, and keeps a
+/// task for every group whose output is streamed.
+class agent_state {
+public:
+  using interface = agent_actor;
+  using self_pointer = interface::pointer;
+  static inline const char* name = "agent";
+
+  struct peers {
+    node_actor node;
+    launcher_actor launcher;
+    std::shared_ptr<launch::output_pump> pump;
+    std::shared_ptr<spool> files;
+    std::shared_ptr<stream_routes> routes;
+  };
+
+  agent_state(self_pointer self, world& around, verified_capability cap, std::string node_name,
+              peers to);
+
+  interface::behavior_type make_behavior(auth::guard_observer& guard);
+  std::string display_name() const { return "agent/" + node_name_; }
+
+private:
+  void launch(request<launch_orders>& what);
+  void take(request<take_stream>& what);
+  caf::result<output_chunk> read(request<read_output>& what);
+  task_actor task_for(const group_key& group, std::uint32_t uid);
+  status_report status() const;
+
+  self_pointer self_;
+  world& world_;
+  verified_capability cap_;
+  std::string node_name_;
+  peers to_;
+  std::map<group_key, task_actor> tasks_;
+  std::uint64_t orders_ = 0, records_ = 0, streams_ = 0;
+};
+
+} // namespace troupe::actors

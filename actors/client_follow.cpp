@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/client_templates.hpp"
+
+#include <fmt/format.h>
+
+// Purpose: org.troupe.jobs.Follow: one element's state, streamed output and end.
+// Input:   where the follower stands in each stream; a new follower stands at the beginning.
+// Action:  asks where the element is, then pulls each rank's stream from its node, one piece at a
+//          time: a follower that does not read asks for nothing more.
+// Caveats: offsets are bytes of the spool, so a follower that comes back after a crash of this
+//          process goes on exactly where it was.
+
+namespace troupe::actors {
+
+struct client_state::following {
+  slot_ptr slot;
+  calls::follow call;
+  std::uint32_t incarnation = 0;
+  struct stream_state {
+    node_actor node;
+    read_output next;
+    bool ended = false;
+  };
+  std::vector<stream_state> streams;
+  bool located = false;
+  bool attached = false;
+  std::optional<exit_report> exit;
+};
+
+void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
+  auto call = parse<calls::follow>(parameters, slot);
+  if (!call)
+    return;
+  if (!slot->more) {
+    answer_error(slot, {errc::invalid, "Follow answers many times: call it with 'more'"});
+    return;
+  }
+  auto what = std::make_shared<following>();
+  what->slot = slot;
+  what->call = std::move(*call);
+  followings_.insert(what);
+  auto failed = [this, what](caf::error& why) {
+    detach(what);
+    answer_error(what->slot, from_caf(why));
+  };
+  const auto job = what->call.job;
+  const auto element = what->call.element;
+  what->attached = true;
+  tell(to_->scheduler, cap_, attach_job{job, true});
+  self_->request(to_->scheduler, caf::infinite, request<locate_element>{cap_, {job, element}})
+    .then([this, what](element_location& where) { follow_located(what, where); }, failed);
+  if (!what->call.until_end)
+    return;
+  await_jobs end;
+  end.targets.push_back({job, job, {}});
+  if (element != no_element)
+    end.targets.front().elements = number_range{element, element};
+  self_->request(to_->scheduler, caf::infinite, request<await_jobs>{cap_, std::move(end)})
+    .then(
+      [this, what](job_ends& ends) {
+        what->exit = ends.ends.empty() ? exit_report{} : ends.ends.front().exit;
+        finish_follow(what);
+      },
+      [](caf::error&) {
+        // The same error has answered the call already.
+      });
+}
+
+void client_state::follow_located(const std::shared_ptr<following>& what,
+                                  element_location& where) {
+  if (closed_ || what->slot->done)
+    return;
+  what->located = true;
+  what->incarnation = where.incarnation;
+  calls::follow::reply state;
+  state.state.emplace();
+  state.state->element = what->call.element;
+  state.state->incarnation = where.incarnation;
+  state.state->state = where.state;
+  if (where.exit) {
+    state.state->exit_code = where.exit->exit_code;
+    state.state->signal = where.exit->signal;
+    state.state->reason = where.exit->reason;
+  }
+  for (const auto& part : where.parts) {
+    state.state->nodelist +=
+      fmt::format("{}{}", state.state->nodelist.empty() ? "" : ",", part.node);
+    state.state->cpus += fmt::format("{}{}:{}", state.state->cpus.empty() ? "" : " ", part.node,
+                                     fmt::join(part.cores, ","));
+  }
+  answer_part(what->slot, state);
+  if (!what->call.until_end)
+    what->exit = where.exit.value_or(exit_report{where.state, 0, 0, ""});
+  if (what->call.output)
+    for (const auto& part : where.parts)
+      for (std::uint32_t rank = part.rank_first; rank < part.rank_first + part.ranks; ++rank)
+        for (auto error_stream : {false, true}) {
+          if (!(error_stream ? where.streams_errors : where.streams_output))
+            continue;
+          auto node = to_->nodes.find(part.node);
+          if (node == to_->nodes.end())
+            continue;
+          following::stream_state stream;
+          stream.node = node->second;
+          stream.next.group = {what->call.job, where.incarnation, 0};
+          stream.next.element = what->call.element;
+          stream.next.rank = rank;
+          stream.next.error_stream = error_stream;
+          stream.next.wait = what->call.until_end;
+          for (const auto& from : what->call.from)
+            if (from.rank == rank && from.error_stream == error_stream)
+              stream.next.offset = from.offset;
+          what->streams.push_back(std::move(stream));
+        }
+  for (std::size_t i = 0; i < what->streams.size(); ++i)
+    pull(what, i);
+  finish_follow(what);
+}
+
+void client_state::pull(const std::shared_ptr<following>& what, std::size_t index) {
+  if (closed_ || what->slot->done)
+    return;
+  if (unwritten_ > 256 * 1024) {
+    paused_pulls_.emplace_back(what, index);
+    return;
+  }
+  auto& stream = what->streams[index];
+  self_->request(stream.node, caf::infinite, request<read_output>{cap_, stream.next})
+    .then(
+      [this, what, index](output_chunk& chunk) {
+        auto& from = what->streams[index];
+        if (!chunk.data.empty()) {
+          from.next.offset = chunk.offset + chunk.data.size();
+          calls::follow::reply part;
+          part.output = calls::follow::piece{from.next.rank, from.next.error_stream, chunk.offset,
+                                             std::move(chunk.data)};
+          answer_part(what->slot, part, visibility::owner);
+        }
+        from.ended = chunk.ended;
+        if (from.ended)
+          finish_follow(what);
+        else
+          pull(what, index);
+      },
+      [this, what](caf::error& why) {
+        detach(what);
+        if (!what->slot->done)
+          answer_error(what->slot, from_caf(why));
+      });
+}
+
+/// The end is told when it is known and every stream has been told to its end.
+void client_state::finish_follow(const std::shared_ptr<following>& what) {
+  if (closed_ || what->slot->done || !what->exit || !what->located)
+    return;
+  for (const auto& stream : what->streams)
+    if (!stream.ended)
+      return;
+  detach(what);
+  calls::follow::reply end;
+  end.end = *what->exit;
+  answer(what->slot, end);
+}
+
+void client_state::detach(const std::shared_ptr<following>& what) {
+  followings_.erase(what);
+  if (std::exchange(what->attached, false))
+    tell(to_->scheduler, cap_, attach_job{what->call.job, false});
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/client.hpp"
+
+// The parts of client_state that every method uses.
+
+namespace troupe::actors {
+
+template <class Reply>
+void client_state::answer(const slot_ptr& slot, const Reply& reply, visibility viewer) {
+  if (!slot->oneway)
+    varlink::append_reply(slot->text, to_json_text(reply, viewer));
+  slot->done = true;
+  flush();
+}
+
+template <class Reply>
+void client_state::answer_part(const slot_ptr& slot, const Reply& reply, visibility viewer) {
+  varlink::append_continued_reply(slot->text, to_json_text(reply, viewer));
+  flush();
+}
+
+template <class Call>
+std::optional<Call> client_state::parse(std::string_view parameters, const slot_ptr& slot) {
+  auto parsed = from_json_text<Call>(parameters);
+  if (!parsed) {
+    answer_error(slot, parsed.error());
+    return std::nullopt;
+  }
+  return std::move(*parsed);
+}
+
+/// Asks `target` under the session's capability; `on_answer` gets the answer, an error goes back.
+template <class Target, class M, class F>
+void client_state::forward(const Target& target, M message, const slot_ptr& slot, F on_answer) {
+  self_->request(target, caf::infinite, request<M>{cap_, std::move(message)})
+    .then(std::move(on_answer),
+          [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/spool.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace troupe::actors {
+
+namespace files = std::filesystem;
+
+namespace {
+
+template <class T>
+std::optional<T> number_of(const files::path& name) {
+  const auto text = name.filename().string();
+  T value{};
+  auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (bad != std::errc{} || end != text.data() + text.size())
+    return std::nullopt;
+  return value;
+}
+
+} // namespace
+
+std::string spool::path_of(std::uint32_t uid, const stream_key& key) const {
+  return fmt::format("{}/{}/{}/{}.{}.{}.{}.{}", directory_, uid, key.job, key.incarnation, key.step,
+                     key.element, key.rank, key.error_stream ? "err" : "out");
+}
+
+expected<unique_fd> spool::open_for_writing(std::uint32_t uid, const stream_key& key) const {
+  const auto owner = fmt::format("{}/{}", directory_, uid);
+  const auto job = fmt::format("{}/{}", owner, key.job);
+  for (const auto* each : {&owner, &job})
+    if (::mkdir(each->c_str(), 0700) != 0 && errno != EEXIST)
+      return fail(errc::storage, fmt::format("cannot make the spool directory {}: {}", *each,
+                                             std::strerror(errno)));
+  const auto path = path_of(uid, key);
+  unique_fd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (!fd)
+    return fail(errc::storage,
+                fmt::format("cannot open the spool file {}: {}", path, std::strerror(errno)));
+  return fd;
+}
+
+unique_fd spool::open_for_reading(std::uint32_t uid, const stream_key& key) const {
+  return unique_fd{::open(path_of(uid, key).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+}
+
+std::optional<std::uint32_t> spool::owner_of(job_id job) const {
+  std::error_code ignored;
+  for (const auto& owner : files::directory_iterator{directory_, ignored})
+    if (files::exists(owner.path() / std::to_string(job), ignored))
+      return number_of<std::uint32_t>(owner.path());
+  return std::nullopt;
+}
+
+void spool::trim(std::uint64_t bytes_max, const std::function<bool(job_id)>& live) const {
+  struct held {
+    job_id job;
+    files::path where;
+    std::uint64_t bytes;
+  };
+  std::vector<held> jobs;
+  std::uint64_t total = 0;
+  std::error_code ignored;
+  for (const auto& owner : files::directory_iterator{directory_, ignored}) {
+    for (const auto& job : files::directory_iterator{owner.path(), ignored}) {
+      const auto id = number_of<job_id>(job.path());
+      if (!id)
+        continue;
+      std::uint64_t size = 0;
+      for (const auto& file : files::directory_iterator{job.path(), ignored})
+        size += file.file_size(ignored);
+      total += size;
+      if (!live(*id))
+        jobs.push_back({*id, job.path(), size});
+    }
+  }
+  std::sort(jobs.begin(), jobs.end(),
+            [](const held& left, const held& right) { return left.job < right.job; });
+  for (const auto& oldest : jobs) {
+    if (total <= bytes_max)
+      break;
+    files::remove_all(oldest.where, ignored);
+    total -= oldest.bytes;
+  }
+}
+
+bytes read_at(int fd, std::uint64_t offset, std::size_t bytes_max) {
+  bytes result(bytes_max);
+  const auto count = ::pread(fd, result.data(), result.size(), static_cast<off_t>(offset));
+  result.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+  return result;
+}
+
+} // namespace troupe::actors

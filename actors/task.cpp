@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/task.hpp"
+
+#include <fmt/format.h>
+
+namespace troupe::actors {
+
+namespace {
+
+/// A reader that stays this far behind makes the writer wait.
+constexpr std::uint64_t behind_bytes_max = 64u << 20;
+constexpr std::uint32_t chunk_bytes_max = 256 * 1024;
+
+} // namespace
+
+task_state::task_state(self_pointer self, world& around, verified_capability cap, group_key group,
+                       std::uint32_t uid, launcher_actor launcher,
+                       std::shared_ptr<launch::output_pump> pump, std::shared_ptr<spool> files)
+  : self_{self},
+    world_{around},
+    cap_{std::move(cap)},
+    group_{group},
+    uid_{uid},
+    launcher_{std::move(launcher)},
+    pump_{std::move(pump)},
+    files_{std::move(files)} {}
+
+std::string task_state::display_name() const {
+  return fmt::format("task/{}.{}", group_.job, group_.step);
+}
+
+task_actor::behavior_type task_state::make_behavior(auth::guard_observer& guard) {
+  return secure_behavior<task_actor>(
+    guard, on<get_status>([this](request<get_status>&) { return status(); }),
+    on<tick>([](request<tick>&) {}),
+    on<read_output>([this](request<read_output>& what) { return read(what); }),
+    on<take_stream>([this](request<take_stream>& what) { take(what.msg); }),
+    on<note_output>([this](request<note_output>& what) { note(what.msg); }),
+    on<forget_group>([this](request<forget_group>&) { group_over(); }));
+}
+
+void task_state::on_stop() {
+  for (const auto& [id, key] : keys_)
+    pump_->remove(id);
+}
+
+/// A stream came, or came again after a reconnect: its file goes on where it ended.
+void task_state::take(take_stream& what) {
+  unique_fd pipe{what.descriptor};
+  const stream_key key{group_.job,   group_.incarnation, group_.step,
+                       what.element, what.rank,          what.error_stream};
+  if (auto at = streams_.find(key); at != streams_.end() && at->second.id == what.stream)
+    return;
+  auto file = files_->open_for_writing(uid_, key);
+  if (!file) {
+    // Without a file the writer must not block for ever: its reader goes away.
+    world_.log->error("{}: {}", display_name(), file.error().text);
+    tell(launcher_, cap_, drop_stream{what.stream});
+    return;
+  }
+  auto& stream = streams_[key];
+  stream.id = what.stream;
+  stream.limit = world_.config.spool_stream_bytes_max;
+  stream.file = unique_fd{::dup(file->get())};
+  keys_[what.stream] = key;
+  if (auto ok = pump_->add(what.stream, std::move(pipe), std::move(*file), stream.limit); !ok)
+    world_.log->error("{}: {}", display_name(), ok.error().text);
+}
+
+void task_state::note(note_output& what) {
+  auto key = keys_.find(what.stream);
+  if (key == keys_.end())
+    return;
+  auto& stream = streams_.at(key->second);
+  stream.bytes = what.bytes;
+  if (what.ended && !stream.ended) {
+    stream.ended = true;
+    tell(launcher_, cap_, drop_stream{what.stream});
+  }
+  answer_waiting();
+}
+
+caf::result<output_chunk> task_state::read(request<read_output>& what) {
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid_, group_.job,
+                                 world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  if (auto chunk = try_read(what.msg))
+    return std::move(*chunk);
+  auto promise = self_->make_response_promise<output_chunk>();
+  waiting_.push_back({std::move(what.msg), promise});
+  return promise;
+}
+
+/// What can be said now; nothing while the reader has to wait.
+std::optional<output_chunk> task_state::try_read(const read_output& what) {
+  output_chunk chunk;
+  chunk.offset = what.offset;
+  auto at = streams_.find(key_of(what));
+  if (at == streams_.end()) {
+    chunk.ended = true;
+    return group_over_ || !what.wait ? std::optional{chunk} : std::nullopt;
+  }
+  auto& stream = at->second;
+  if (what.offset < stream.bytes) {
+    const auto wanted = std::min<std::uint64_t>(
+      {stream.bytes - what.offset, what.bytes_max, std::uint64_t{chunk_bytes_max}});
+    chunk.data = read_at(stream.file.get(), what.offset, wanted);
+    if (what.offset + behind_bytes_max > stream.limit) {
+      stream.limit = what.offset + 2 * behind_bytes_max;
+      pump_->raise_limit(stream.id, stream.limit);
+    }
+    chunk.ended = stream.ended && what.offset + chunk.data.size() >= stream.bytes;
+    return chunk;
+  }
+  if (!stream.ended && what.wait)
+    return std::nullopt;
+  chunk.ended = true;
+  return chunk;
+}
+
+void task_state::answer_waiting() {
+  std::erase_if(waiting_, [this](waiting_read& waiting) {
+    auto chunk = try_read(waiting.what);
+    if (!chunk)
+      return false;
+    waiting.promise.deliver(std::move(*chunk));
+    return true;
+  });
+  const auto all_ended = std::all_of(streams_.begin(), streams_.end(),
+                                     [](const auto& each) { return each.second.ended; });
+  if (group_over_ && all_ended && waiting_.empty())
+    self_->quit();
+}
+
+/// The job has ended and is durable; streams still end by themselves.
+void task_state::group_over() {
+  group_over_ = true;
+  answer_waiting();
+}
+
+status_report task_state::status() const {
+  status_report report;
+  report.actor = display_name();
+  for (const auto& [key, stream] : streams_)
+    report.items.push_back(
+      {fmt::format("rank {} {}", key.rank, key.error_stream ? "errors" : "output"),
+       fmt::format("{} bytes{}", stream.bytes, stream.ended ? ", ended" : "")});
+  report.items.push_back({"readers waiting", fmt::format("{}", waiting_.size())});
+  return report;
+}
+
+} // namespace troupe::actors

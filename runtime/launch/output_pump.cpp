@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/launch/output_pump.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+namespace troupe::launch {
+
+namespace {
+
+constexpr std::size_t splice_bytes_max = 256 * 1024;
+constexpr std::uint64_t wake_id = ~std::uint64_t{0};
+
+} // namespace
+
+output_pump::output_pump(on_progress report)
+  : report_{std::move(report)},
+    epoll_{::epoll_create1(EPOLL_CLOEXEC)},
+    wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = wake_id;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
+  thread_ = std::thread{[this] { run(); }};
+}
+
+output_pump::~output_pump() {
+  {
+    std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  const std::uint64_t one = 1;
+  if (::write(wake_.get(), &one, sizeof one) == sizeof one)
+    thread_.join();
+  else
+    thread_.detach();
+}
+
+expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, unique_fd file,
+                                std::uint64_t limit_bytes) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0)
+    return fail(errc::storage, std::string{"cannot look at a spool file: "} + std::strerror(errno));
+  ::fcntl(pipe.get(), F_SETFL, ::fcntl(pipe.get(), F_GETFL) | O_NONBLOCK);
+  auto what = std::make_unique<entry>();
+  what->stream = stream;
+  what->size = static_cast<std::uint64_t>(status.st_size);
+  what->limit = limit_bytes;
+  what->pipe = std::move(pipe);
+  what->file = std::move(file);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = stream;
+  std::lock_guard lock{mutex_};
+  if (entries_.contains(stream))
+    return {};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, what->pipe.get(), &event) != 0)
+    return fail(errc::exhausted, std::string{"cannot watch a stream: "} + std::strerror(errno));
+  entries_.emplace(stream, std::move(what));
+  return {};
+}
+
+void output_pump::arm(entry& what, bool on) {
+  if (what.armed == on)
+    return;
+  what.armed = on;
+  // Taken out altogether: a hang-up would be reported however little is asked for.
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = what.stream;
+  ::epoll_ctl(epoll_.get(), on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, what.pipe.get(), &event);
+}
+
+void output_pump::raise_limit(std::uint64_t stream, std::uint64_t limit_bytes) {
+  std::lock_guard lock{mutex_};
+  if (auto at = entries_.find(stream); at != entries_.end()) {
+    at->second->limit = limit_bytes;
+    arm(*at->second, true);
+  }
+}
+
+void output_pump::remove(std::uint64_t stream) {
+  std::lock_guard lock{mutex_};
+  entries_.erase(stream);
+}
+
+void output_pump::run() {
+  std::array<epoll_event, 64> events{};
+  for (;;) {
+    const auto count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+    if (count < 0 && errno != EINTR)
+      return;
+    for (int i = 0; i < count; ++i) {
+      std::unique_lock lock{mutex_};
+      if (stopping_)
+        return;
+      const auto id = events[static_cast<std::size_t>(i)].data.u64;
+      auto at = entries_.find(id);
+      if (at == entries_.end())
+        continue;
+      auto& what = *at->second;
+      bool ended = false;
+      if (what.size >= what.limit)
+        arm(what, false);
+      else if (!move_some(what, ended))
+        discard_some(what, ended);
+      const progress report{id, what.size, what.discarded, ended};
+      if (ended)
+        entries_.erase(at);
+      lock.unlock();
+      report_(report);
+    }
+  }
+}
+
+/// False when the file takes nothing more.
+bool output_pump::move_some(entry& what, bool& ended) {
+  for (int round = 0; round < 8; ++round) {
+    auto offset = static_cast<loff_t>(what.size);
+    const auto room = std::min<std::uint64_t>(what.limit - what.size, splice_bytes_max);
+    if (room == 0)
+      return true;
+    const auto moved = ::splice(what.pipe.get(), nullptr, what.file.get(), &offset, room,
+                                SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (moved > 0) {
+      what.size += static_cast<std::uint64_t>(moved);
+      continue;
+    }
+    if (moved == 0) {
+      ended = true;
+      return true;
+    }
+    return errno == EAGAIN || errno == EINTR;
+  }
+  return true;
+}
+
+/// A full disk must not stop the job: its output is lost, and counted.
+void output_pump::discard_some(entry& what, bool& ended) {
+  std::array<char, 65'536> buffer;
+  const auto count = ::read(what.pipe.get(), buffer.data(), buffer.size());
+  if (count > 0)
+    what.discarded += static_cast<std::uint64_t>(count);
+  else if (count == 0)
+    ended = true;
+}
+
+} // namespace troupe::launch

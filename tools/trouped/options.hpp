@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace troupe::daemon {
+
+/// What trouped is told on its command line.
+struct options {
+  bool is_private = false;
+  bool foreground = false;
+  std::string state;
+  std::string socket;
+  std::uint32_t nodes = 1;
+  std::uint32_t cores = 0;        ///< per node; 0: an equal part of the machine
+  std::uint64_t memory_bytes = 0; ///< per node; 0: an equal part of the machine
+};
+
+/// Reads the command line; nothing when the process should end with `exit_code` at once.
+std::optional<options> read_options(int argc, char** argv, int& exit_code);
+
+} // namespace troupe::daemon
