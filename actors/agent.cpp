@@ -16,7 +16,11 @@ agent_state::agent_state(self_pointer self, world& around, verified_capability c
     world_{around},
     cap_{std::move(cap)},
     node_name_{std::move(node_name)},
-    to_{std::move(to)} {}
+    to_{std::move(to)} {
+  self_->set_down_handler([this](caf::scheduled_actor*, caf::down_msg& gone) {
+    std::erase_if(tasks_, [&](const auto& each) { return each.second == gone.source; });
+  });
+}
 
 agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guard) {
   auto forward = [this](auto& what) {
@@ -30,10 +34,9 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
     on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
     on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
     on<forget_group>([this, forward](request<forget_group>& what) {
-      if (auto at = tasks_.find(what.msg.group); at != tasks_.end()) {
+      // The task goes when its streams have been moved to their ends; till then readers ask it.
+      if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
         tell(at->second, what.cap, what.msg);
-        tasks_.erase(at);
-      }
       forward(what);
     }),
     on<read_output>([this](request<read_output>& what) { return read(what); }),
@@ -49,9 +52,11 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
 
 task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
   auto& task = tasks_[group];
-  if (!task)
-    task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
+  if (task)
+    return task;
+  task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
                                                     to_.launcher, to_.pump, to_.files);
+  self_->monitor(task);
   return task;
 }
 

@@ -128,6 +128,8 @@ bool client_state::take_frame(std::string_view frame) {
 
 void client_state::dispatch(const varlink::call& call, const slot_ptr& slot) {
   if (!to_->registry->resolve(call, slot->text)) {
+    if (slot->oneway)
+      slot->text.clear();
     slot->done = true;
     flush();
     return;

@@ -25,6 +25,7 @@ struct client_links {
   observer_actor observer;
   cluster_actor cluster;
   std::map<std::uint32_t, node_actor> nodes;
+  std::map<std::uint32_t, std::string> node_names;
   std::shared_ptr<varlink::service_registry const> registry;
   verified_capability gateway; ///< the gateway role's own
 };

@@ -83,9 +83,10 @@ void client_state::follow_located(const std::shared_ptr<following>& what,
     state.state->reason = where.exit->reason;
   }
   for (const auto& part : where.parts) {
-    state.state->nodelist +=
-      fmt::format("{}{}", state.state->nodelist.empty() ? "" : ",", part.node);
-    state.state->cpus += fmt::format("{}{}:{}", state.state->cpus.empty() ? "" : " ", part.node,
+    const auto known = to_->node_names.find(part.node);
+    const auto& node = known == to_->node_names.end() ? std::string{"?"} : known->second;
+    state.state->nodelist += fmt::format("{}{}", state.state->nodelist.empty() ? "" : ",", node);
+    state.state->cpus += fmt::format("{}{}:{}", state.state->cpus.empty() ? "" : " ", node,
                                      fmt::join(part.cores, ","));
   }
   answer_part(what->slot, state);

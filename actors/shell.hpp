@@ -30,16 +30,17 @@ public:
 
   template <class... Args>
   shell(caf::actor_config& config, world& around, std::uint64_t parent, Args... args)
-    : base(config), world_{around}, state_{new State(this, around, std::move(args)...)} {
-    counters_ = around.counters.add(this->id(), display_name(), parent);
-    counters_->address = this->address();
-    this->set_exception_handler([this](caf::scheduled_actor*, std::exception_ptr& thrown) {
-      return failed(thrown);
-    });
+    : base(config), world_{around} {
     this->set_error_handler([this](caf::scheduled_actor*, caf::error& what) {
       note_error(from_caf(what));
     });
     this->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});
+    this->set_exception_handler([this](caf::scheduled_actor*, std::exception_ptr& thrown) {
+      return failed(thrown);
+    });
+    state_ = std::make_unique<State>(this, around, std::move(args)...);
+    counters_ = around.counters.add(this->id(), display_name(), parent);
+    counters_->address = this->address();
   }
 
   const char* name() const override { return State::name; }

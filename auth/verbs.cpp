@@ -138,7 +138,7 @@ verb_set verbs_of(account_role role) {
 
 verb_set verbs_of(actor_role role) {
   switch (role) {
-  case actor_role::gateway: return {verb::session_open, verb::observe};
+  case actor_role::gateway: return {verb::session_open, verb::queue_read, verb::observe};
   case actor_role::scheduler:
     return {verb::ledger_write,   verb::ledger_read, verb::plan_decide, verb::job_start,
             verb::job_cancel_any, verb::node_read,   verb::node_launch, verb::observe};
@@ -152,7 +152,7 @@ verb_set verbs_of(actor_role role) {
   case actor_role::observer: return {verb::observe, verb::console_read};
   case actor_role::cluster: return {verb::supervise, verb::observe, verb::cluster_stop};
   case actor_role::authority:
-    return {verb::ledger_write, verb::ledger_read, verb::capability_revoke};
+    return {verb::ledger_write, verb::ledger_read, verb::order_sign, verb::capability_revoke};
   }
   return {};
 }

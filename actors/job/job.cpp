@@ -117,7 +117,8 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
                                    world_.clock.utc()); !ok)
     return auth::to_caf(ok.error());
   const auto element = what.msg.element;
-  if (auto at = active_.find(element); at != active_.end() && !at->second.parts.empty())
+  // Only what was ordered has a task that a reader of its output could ask.
+  if (auto at = active_.find(element); at != active_.end() && at->second.ordered)
     return location_of(at->second);
   auto waits = active_.contains(element);
   for (const auto& [incarnation, elements] : unstarted_)

@@ -247,6 +247,7 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
     agents.agents[offers->node] =
       system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, beside);
     links->nodes[offers->node] = node;
+    links->node_names[offers->node] = offers->name;
     to.nodes.push_back({node, {}, offers});
   }
   to.ledger = ledger;
