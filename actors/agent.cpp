@@ -12,42 +12,36 @@ namespace troupe::actors {
 
 agent_state::agent_state(self_pointer self, world& around, verified_capability cap,
                          std::string node_name, peers to)
-  : self_{self},
-    world_{around},
-    cap_{std::move(cap)},
-    node_name_{std::move(node_name)},
-    to_{std::move(to)} {
+    : self_{self}, world_{around}, cap_{std::move(cap)},
+      node_name_{std::move(node_name)}, to_{std::move(to)} {
   self_->set_down_handler([this](caf::scheduled_actor*, caf::down_msg& gone) {
     std::erase_if(tasks_, [&](const auto& each) { return each.second == gone.source; });
   });
 }
 
 agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guard) {
-  auto forward = [this](auto& what) {
-    tell(to_.launcher, what.cap, std::move(what.msg));
-  };
+  auto forward = [this](auto& what) { tell(to_.launcher, what.cap, std::move(what.msg)); };
   return secure_behavior<agent_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<launch_orders>([this](request<launch_orders>& what) { launch(what); }),
-    on<signal_group>([forward](request<signal_group>& what) { forward(what); }),
-    on<end_group>([forward](request<end_group>& what) { forward(what); }),
-    on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
-    on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
-    on<forget_group>([this, forward](request<forget_group>& what) {
-      // The task goes when its streams have been moved to their ends; till then readers ask it.
-      if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
-        tell(at->second, what.cap, what.msg);
-      forward(what);
-    }),
-    on<read_output>([this](request<read_output>& what) { return read(what); }),
-    on<report_records>([this](request<report_records>& what) {
-      records_ += what.msg.records.size();
-      tell(to_.node, cap_, std::move(what.msg));
-    }),
-    on<report_inventory>([this](request<report_inventory>& what) {
-      tell(to_.node, cap_, std::move(what.msg));
-    }),
-    on<take_stream>([this](request<take_stream>& what) { take(what); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<launch_orders>([this](request<launch_orders>& what) { launch(what); }),
+      on<signal_group>([forward](request<signal_group>& what) { forward(what); }),
+      on<end_group>([forward](request<end_group>& what) { forward(what); }),
+      on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
+      on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
+      on<forget_group>([this, forward](request<forget_group>& what) {
+        // The task goes when its streams have been moved to their ends; till then readers ask it.
+        if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
+          tell(at->second, what.cap, what.msg);
+        forward(what);
+      }),
+      on<read_output>([this](request<read_output>& what) { return read(what); }),
+      on<report_records>([this](request<report_records>& what) {
+        records_ += what.msg.records.size();
+        tell(to_.node, cap_, std::move(what.msg));
+      }),
+      on<report_inventory>(
+          [this](request<report_inventory>& what) { tell(to_.node, cap_, std::move(what.msg)); }),
+      on<take_stream>([this](request<take_stream>& what) { take(what); }));
 }
 
 task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
@@ -55,7 +49,7 @@ task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
   if (task)
     return task;
   task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
-                                                    to_.launcher, to_.pump, to_.files);
+                                                  to_.launcher, to_.pump, to_.files);
   self_->monitor(task);
   return task;
 }

@@ -10,8 +10,8 @@
 
 namespace troupe::actors {
 
-/// The node's own side: passes orders to the launcher and the launcher's news to `node`, and keeps a
-/// task for every group whose output is streamed.
+/// The node's own side: passes orders to the launcher and the launcher's news to `node`, and keeps
+/// a task for every group whose output is streamed.
 class agent_state {
 public:
   using interface = agent_actor;

@@ -42,40 +42,37 @@ job_identity identity_of(const auth::account& account) {
 authority_state::authority_state(self_pointer self, world& around,
                                  std::shared_ptr<auth::authority> core,
                                  std::shared_ptr<audit_trail> audit, verified_capability cap)
-  : self_{self},
-    world_{around},
-    core_{std::move(core)},
-    audit_{std::move(audit)},
-    cap_{std::move(cap)} {}
+    : self_{self}, world_{around}, core_{std::move(core)}, audit_{std::move(audit)}, cap_{std::move(
+                                                                                         cap)} {}
 
 authority_actor::behavior_type authority_state::make_behavior(auth::guard_observer& guard) {
   tick_later(self_, world_, std::chrono::seconds(1), flush_timer);
   return secure_behavior<authority_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([this](request<tick>& what) {
-      if (what.msg.timer != flush_timer) {
-        sign_waiting();
-        return;
-      }
-      audit_->flush();
-      if (audit_->last_sequence() != checkpointed_) {
-        if (auto done = audit_->checkpoint(); !done)
-          world_.log->error("audit: {}", done.error().text);
-        checkpointed_ = audit_->last_sequence();
-      }
-      tick_later(self_, world_, std::chrono::seconds(5), flush_timer);
-    }),
-    on<open_session>([this](request<open_session>& what) { return login(what.msg); }),
-    on<note_refusal>([this](request<note_refusal>& what) {
-      audit_->refused(what.msg.peer, what.msg.uid, what.msg.reason, what.msg.action);
-    }),
-    on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
-    on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
-    on<forget_job>([this](request<forget_job>& what) { core_->forget_job(what.msg.job); }),
-    on<list_keys>([this](request<list_keys>&) { return keys(); }),
-    on<tail_audit>([this](request<tail_audit>& what) { return tail(what.msg.lines); }),
-    on<verify_audit>([this](request<verify_audit>&) { return verify(); }),
-    on<revoke_capabilities>([this](request<revoke_capabilities>& what) { return revoke(what); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([this](request<tick>& what) {
+        if (what.msg.timer != flush_timer) {
+          sign_waiting();
+          return;
+        }
+        audit_->flush();
+        if (audit_->last_sequence() != checkpointed_) {
+          if (auto done = audit_->checkpoint(); !done)
+            world_.log->error("audit: {}", done.error().text);
+          checkpointed_ = audit_->last_sequence();
+        }
+        tick_later(self_, world_, std::chrono::seconds(5), flush_timer);
+      }),
+      on<open_session>([this](request<open_session>& what) { return login(what.msg); }),
+      on<note_refusal>([this](request<note_refusal>& what) {
+        audit_->refused(what.msg.peer, what.msg.uid, what.msg.reason, what.msg.action);
+      }),
+      on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
+      on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
+      on<forget_job>([this](request<forget_job>& what) { core_->forget_job(what.msg.job); }),
+      on<list_keys>([this](request<list_keys>&) { return keys(); }),
+      on<tail_audit>([this](request<tail_audit>& what) { return tail(what.msg.lines); }),
+      on<verify_audit>([this](request<verify_audit>&) { return verify(); }),
+      on<revoke_capabilities>([this](request<revoke_capabilities>& what) { return revoke(what); }));
 }
 
 // -- sessions -------------------------------------------------------------------
@@ -86,9 +83,9 @@ expected<session_opened> authority_state::login(open_session& what) {
   if (!what.role.empty()) {
     wanted = auth::parse_account_role(what.role);
     if (!wanted)
-      return fail(errc::invalid,
-                  fmt::format("there is no role '{}'; the roles are user, operator, admin",
-                              what.role));
+      return fail(
+          errc::invalid,
+          fmt::format("there is no role '{}'; the roles are user, operator, admin", what.role));
   }
   if (auto ok = audit_->accepts(); !ok)
     return tl::unexpected<error>{ok.error()};
@@ -280,12 +277,12 @@ expected<audit_verdict> authority_state::verify() {
   verdict.records = report->records;
   verdict.broken_record = report->broken_record;
   verdict.sentence =
-    report->good()
-      ? fmt::format("the audit chain is whole: {} records, {} signed checkpoints, the last at "
-                    "record {}",
-                    report->records, report->checkpoints, report->last_signed)
-      : fmt::format("the audit chain is broken at record {}: {}", report->broken_record,
-                    report->why);
+      report->good()
+          ? fmt::format("the audit chain is whole: {} records, {} signed checkpoints, the last at "
+                        "record {}",
+                        report->records, report->checkpoints, report->last_signed)
+          : fmt::format("the audit chain is broken at record {}: {}", report->broken_record,
+                        report->why);
   return verdict;
 }
 

@@ -9,7 +9,7 @@ namespace troupe::actors {
 
 namespace {
 
-constexpr std::size_t unwritten_bytes_max = 1u << 20;      ///< beyond: nothing more is read
+constexpr std::size_t unwritten_bytes_max = 1u << 20;        ///< beyond: nothing more is read
 constexpr std::size_t unwritten_bytes_hard_max = 256u << 20; ///< beyond: the peer is given up
 
 } // namespace
@@ -17,14 +17,15 @@ constexpr std::size_t unwritten_bytes_hard_max = 256u << 20; ///< beyond: the pe
 caf::behavior client_broker(caf::io::broker* self, world* around,
                             std::shared_ptr<client_links const> to,
                             std::shared_ptr<varlink::accepted_connection> connection) {
-  auto counters = around->counters.add(self->id(), fmt::format("client/{}", connection->peer.pid), 0);
+  auto counters =
+      around->counters.add(self->id(), fmt::format("client/{}", connection->peer.pid), 0);
   auto state = std::make_shared<client_state>(self, *around, std::move(to), std::move(connection),
                                               std::move(counters));
   // The broker keeps the state alive through its behaviour.
   return {
-    [state](const caf::io::new_data_msg& message) { state->take_data(message.buf); },
-    [state](const caf::io::data_transferred_msg& message) { state->written(message.remaining); },
-    [state](const caf::io::connection_closed_msg&) { state->close({}); },
+      [state](const caf::io::new_data_msg& message) { state->take_data(message.buf); },
+      [state](const caf::io::data_transferred_msg& message) { state->written(message.remaining); },
+      [state](const caf::io::connection_closed_msg&) { state->close({}); },
   };
 }
 
@@ -32,12 +33,8 @@ client_state::client_state(caf::io::broker* self, world& around,
                            std::shared_ptr<client_links const> to,
                            std::shared_ptr<varlink::accepted_connection> connection,
                            std::shared_ptr<actor_counters> counters)
-  : self_{self},
-    world_{around},
-    to_{std::move(to)},
-    peer_{std::move(connection->peer)},
-    slot_{std::move(connection->slot)},
-    counters_{std::move(counters)} {
+    : self_{self}, world_{around}, to_{std::move(to)}, peer_{std::move(connection->peer)},
+      slot_{std::move(connection->slot)}, counters_{std::move(counters)} {
   wire_ = self_->add_scribe(connection->fd.release());
   self_->ack_writes(wire_, true);
   self_->configure_read(wire_, caf::io::receive_policy::at_most(256 * 1024));
@@ -79,8 +76,8 @@ void client_state::read(const std::vector<char>& data) {
 }
 
 bool client_state::busy() const {
-  return logging_in_ || slots_.size() >= world_.config.unanswered_max
-         || unwritten_ > unwritten_bytes_max;
+  return logging_in_ || slots_.size() >= world_.config.unanswered_max ||
+         unwritten_ > unwritten_bytes_max;
 }
 
 void client_state::stop_reading_if_busy() {
@@ -187,8 +184,8 @@ void client_state::written(std::size_t remaining) {
 void client_state::answer_error(const slot_ptr& slot, const error& why, std::string reason) {
   counters_->note_error(why.text);
   if (!slot->oneway)
-    varlink::append_error(slot->text, varlink::application_error{why.code, std::move(reason),
-                                                                 why.text});
+    varlink::append_error(slot->text,
+                          varlink::application_error{why.code, std::move(reason), why.text});
   slot->done = true;
   flush();
 }
@@ -211,30 +208,30 @@ void client_state::close(const std::string& why) {
 const std::map<std::string_view, client_state::method_entry>& client_state::methods() {
   using self = client_state;
   static const std::map<std::string_view, method_entry> table{
-    {calls::hello::method, {&self::hello, false}},
-    {calls::present::method, {&self::present, false}},
-    {calls::summary::method, {&self::summary, false}},
-    {calls::keys::method, {&self::keys, true}},
-    {calls::revoke::method, {&self::revoke, true}},
-    {calls::submit::method, {&self::submit, true}},
-    {calls::cancel::method, {&self::cancel, true}},
-    {calls::hold::method, {&self::hold, true}},
-    {calls::release::method, {&self::release, true}},
-    {calls::signal::method, {&self::signal, true}},
-    {calls::queue::method, {&self::queue, true}},
-    {calls::history::method, {&self::history, true}},
-    {calls::show::method, {&self::show, true}},
-    {calls::why::method, {&self::why, true}},
-    {calls::wait::method, {&self::wait, true}},
-    {calls::follow::method, {&self::follow, true}},
-    {calls::nodes::method, {&self::nodes, true}},
-    {calls::drain::method, {&self::drain, true}},
-    {calls::resume::method, {&self::resume, true}},
-    {calls::stop::method, {&self::stop, true}},
-    {calls::actors::method, {&self::actors, true}},
-    {calls::actor_status::method, {&self::actor_status, true}},
-    {calls::audit_tail::method, {&self::audit_tail, true}},
-    {calls::audit_verify::method, {&self::audit_verify, true}},
+      {calls::hello::method, {&self::hello, false}},
+      {calls::present::method, {&self::present, false}},
+      {calls::summary::method, {&self::summary, false}},
+      {calls::keys::method, {&self::keys, true}},
+      {calls::revoke::method, {&self::revoke, true}},
+      {calls::submit::method, {&self::submit, true}},
+      {calls::cancel::method, {&self::cancel, true}},
+      {calls::hold::method, {&self::hold, true}},
+      {calls::release::method, {&self::release, true}},
+      {calls::signal::method, {&self::signal, true}},
+      {calls::queue::method, {&self::queue, true}},
+      {calls::history::method, {&self::history, true}},
+      {calls::show::method, {&self::show, true}},
+      {calls::why::method, {&self::why, true}},
+      {calls::wait::method, {&self::wait, true}},
+      {calls::follow::method, {&self::follow, true}},
+      {calls::nodes::method, {&self::nodes, true}},
+      {calls::drain::method, {&self::drain, true}},
+      {calls::resume::method, {&self::resume, true}},
+      {calls::stop::method, {&self::stop, true}},
+      {calls::actors::method, {&self::actors, true}},
+      {calls::actor_status::method, {&self::actor_status, true}},
+      {calls::audit_tail::method, {&self::audit_tail, true}},
+      {calls::audit_verify::method, {&self::audit_verify, true}},
   };
   return table;
 }

@@ -31,8 +31,8 @@ struct client_links {
 };
 
 /// One connection: reads calls, makes requests of them under the peer's capability, and answers in
-/// the order of the calls. What waits for its answer is bounded, and so is what waits to be written:
-/// beyond that nothing is read.
+/// the order of the calls. What waits for its answer is bounded, and so is what waits to be
+/// written: beyond that nothing is read.
 class client_state {
 public:
   client_state(caf::io::broker* self, world& around, std::shared_ptr<client_links const> to,

@@ -33,21 +33,21 @@ void client_state::resume(std::string_view parameters, const slot_ptr& slot) {
 /// Needs no session: `troupe up` asks it to see whether the cluster is there.
 void client_state::summary(std::string_view, const slot_ptr& slot) {
   self_->request(to_->scheduler, caf::infinite, request<get_summary>{to_->gateway, {}})
-    .then(
-      [this, slot](cluster_summary& from) {
-        calls::summary::reply reply;
-        reply.name = from.name;
-        reply.version = from.version;
-        reply.state = from.state;
-        reply.pid = static_cast<std::uint32_t>(::getpid());
-        reply.nodes = from.nodes;
-        reply.cores = from.cores;
-        reply.pending = from.pending;
-        reply.running = from.running;
-        reply.oversubscribed = from.oversubscribed;
-        answer(slot, reply);
-      },
-      [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+      .then(
+          [this, slot](cluster_summary& from) {
+            calls::summary::reply reply;
+            reply.name = from.name;
+            reply.version = from.version;
+            reply.state = from.state;
+            reply.pid = static_cast<std::uint32_t>(::getpid());
+            reply.nodes = from.nodes;
+            reply.cores = from.cores;
+            reply.pending = from.pending;
+            reply.running = from.running;
+            reply.oversubscribed = from.oversubscribed;
+            answer(slot, reply);
+          },
+          [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
 }
 
 void client_state::stop(std::string_view parameters, const slot_ptr& slot) {

@@ -48,7 +48,7 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   what->attached = true;
   tell(to_->scheduler, cap_, attach_job{job, true});
   self_->request(to_->scheduler, caf::infinite, request<locate_element>{cap_, {job, element}})
-    .then([this, what](element_location& where) { follow_located(what, where); }, failed);
+      .then([this, what](element_location& where) { follow_located(what, where); }, failed);
   if (!what->call.until_end)
     return;
   await_jobs end;
@@ -56,18 +56,17 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   if (element != no_element)
     end.targets.front().elements = number_range{element, element};
   self_->request(to_->scheduler, caf::infinite, request<await_jobs>{cap_, std::move(end)})
-    .then(
-      [this, what](job_ends& ends) {
-        what->exit = ends.ends.empty() ? exit_report{} : ends.ends.front().exit;
-        finish_follow(what);
-      },
-      [](caf::error&) {
-        // The same error has answered the call already.
-      });
+      .then(
+          [this, what](job_ends& ends) {
+            what->exit = ends.ends.empty() ? exit_report{} : ends.ends.front().exit;
+            finish_follow(what);
+          },
+          [](caf::error&) {
+            // The same error has answered the call already.
+          });
 }
 
-void client_state::follow_located(const std::shared_ptr<following>& what,
-                                  element_location& where) {
+void client_state::follow_located(const std::shared_ptr<following>& what, element_location& where) {
   if (closed_ || what->slot->done)
     return;
   what->located = true;
@@ -127,27 +126,27 @@ void client_state::pull(const std::shared_ptr<following>& what, std::size_t inde
   }
   auto& stream = what->streams[index];
   self_->request(stream.node, caf::infinite, request<read_output>{cap_, stream.next})
-    .then(
-      [this, what, index](output_chunk& chunk) {
-        auto& from = what->streams[index];
-        if (!chunk.data.empty()) {
-          from.next.offset = chunk.offset + chunk.data.size();
-          calls::follow::reply part;
-          part.output = calls::follow::piece{from.next.rank, from.next.error_stream, chunk.offset,
-                                             std::move(chunk.data)};
-          answer_part(what->slot, part, visibility::owner);
-        }
-        from.ended = chunk.ended;
-        if (from.ended)
-          finish_follow(what);
-        else
-          pull(what, index);
-      },
-      [this, what](caf::error& why) {
-        detach(what);
-        if (!what->slot->done)
-          answer_error(what->slot, from_caf(why));
-      });
+      .then(
+          [this, what, index](output_chunk& chunk) {
+            auto& from = what->streams[index];
+            if (!chunk.data.empty()) {
+              from.next.offset = chunk.offset + chunk.data.size();
+              calls::follow::reply part;
+              part.output = calls::follow::piece{from.next.rank, from.next.error_stream,
+                                                 chunk.offset, std::move(chunk.data)};
+              answer_part(what->slot, part, visibility::owner);
+            }
+            from.ended = chunk.ended;
+            if (from.ended)
+              finish_follow(what);
+            else
+              pull(what, index);
+          },
+          [this, what](caf::error& why) {
+            detach(what);
+            if (!what->slot->done)
+              answer_error(what->slot, from_caf(why));
+          });
 }
 
 /// The end is told when it is known and every stream has been told to its end.

@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t submissions_at_once_max = 4096;
 constexpr std::int64_t request_life_ns = 600 * ns_per_s;
 
-calls::failure failure_of(const error& what) { return {to_string(what.code), what.text}; }
+calls::failure failure_of(const error& what) {
+  return {to_string(what.code), what.text};
+}
 
 calls::change_reply reply_of(jobs_changed& changed) {
   calls::change_reply reply;
@@ -92,8 +94,8 @@ void client_state::submit(std::string_view parameters, const slot_ptr& slot) {
       continue;
     }
     waiting.places.push_back(i);
-    waiting.submissions.push_back({std::make_shared<job_spec const>(std::move(call->jobs[i])),
-                                   std::move(call->requests[i])});
+    waiting.submissions.push_back(
+        {std::make_shared<job_spec const>(std::move(call->jobs[i])), std::move(call->requests[i])});
   }
   submits_.push_back(std::move(waiting));
   if (submits_.size() >= submissions_at_once_max)
@@ -115,11 +117,11 @@ void client_state::send_submits() {
     return;
   }
   self_->request(to_->authority, caf::infinite, request<request_warrants>{cap_, std::move(message)})
-    .then([this, batch](warrants_issued& issued) { submit_warranted(batch, issued); },
-          [this, batch](caf::error& why) {
-            for (auto& waiting : *batch)
-              answer_error(waiting.slot, from_caf(why));
-          });
+      .then([this, batch](warrants_issued& issued) { submit_warranted(batch, issued); },
+            [this, batch](caf::error& why) {
+              for (auto& waiting : *batch)
+                answer_error(waiting.slot, from_caf(why));
+            });
 }
 
 void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>> batch,
@@ -148,21 +150,21 @@ void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>>
     return;
   }
   self_->request(to_->scheduler, caf::infinite, request<submit_jobs>{cap_, std::move(message)})
-    .then(
-      [places, answer_all](jobs_submitted& done) {
-        for (std::size_t i = 0; i < places->size(); ++i) {
-          if (done.jobs.at(i))
-            (*places)[i]->job = *done.jobs[i];
-          else
-            (*places)[i]->error = failure_of(done.jobs[i].error());
-        }
-        answer_all();
-      },
-      [places, answer_all](caf::error& why) {
-        for (auto* place : *places)
-          place->error = failure_of(from_caf(why));
-        answer_all();
-      });
+      .then(
+          [places, answer_all](jobs_submitted& done) {
+            for (std::size_t i = 0; i < places->size(); ++i) {
+              if (done.jobs.at(i))
+                (*places)[i]->job = *done.jobs[i];
+              else
+                (*places)[i]->error = failure_of(done.jobs[i].error());
+            }
+            answer_all();
+          },
+          [places, answer_all](caf::error& why) {
+            for (auto* place : *places)
+              place->error = failure_of(from_caf(why));
+            answer_all();
+          });
 }
 
 // -- changes ----------------------------------------------------------------------
@@ -208,26 +210,25 @@ void client_state::queue(std::string_view parameters, const slot_ptr& slot) {
 
 void client_state::queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
                               std::shared_ptr<calls::rows_reply> gathered) {
-  forward(to_->scheduler, list_queue{*asked}, slot,
-          [this, asked, slot, gathered](job_rows& page) {
-            if (!page.rows.empty())
-              asked->after = page.rows.back().job;
-            if (slot->more) {
-              calls::rows_reply part{std::move(page.rows)};
-              if (!page.more) {
-                answer(slot, part);
-                return;
-              }
-              answer_part(slot, part);
-            } else {
-              std::move(page.rows.begin(), page.rows.end(), std::back_inserter(gathered->rows));
-              if (!page.more) {
-                answer(slot, *gathered);
-                return;
-              }
-            }
-            queue_part(asked, slot, gathered);
-          });
+  forward(to_->scheduler, list_queue{*asked}, slot, [this, asked, slot, gathered](job_rows& page) {
+    if (!page.rows.empty())
+      asked->after = page.rows.back().job;
+    if (slot->more) {
+      calls::rows_reply part{std::move(page.rows)};
+      if (!page.more) {
+        answer(slot, part);
+        return;
+      }
+      answer_part(slot, part);
+    } else {
+      std::move(page.rows.begin(), page.rows.end(), std::back_inserter(gathered->rows));
+      if (!page.more) {
+        answer(slot, *gathered);
+        return;
+      }
+    }
+    queue_part(asked, slot, gathered);
+  });
 }
 
 void client_state::history(std::string_view parameters, const slot_ptr& slot) {
@@ -239,37 +240,33 @@ void client_state::history(std::string_view parameters, const slot_ptr& slot) {
   message.since_utc_ns = call->since_utc_ns;
   message.until_utc_ns = call->until_utc_ns;
   message.rows_max = call->rows_max;
-  forward(to_->ledger, std::move(message), slot, [this, slot](job_rows& rows) {
-    answer(slot, calls::rows_reply{std::move(rows.rows)});
-  });
+  forward(to_->ledger, std::move(message), slot,
+          [this, slot](job_rows& rows) { answer(slot, calls::rows_reply{std::move(rows.rows)}); });
 }
 
 void client_state::show(std::string_view parameters, const slot_ptr& slot) {
   if (auto call = parse<calls::show>(parameters, slot))
-    forward(to_->scheduler, show_job{call->job, call->element}, slot,
-            [this, slot](job_view& view) {
-              answer(slot, calls::show::reply{std::move(view)}, visibility::owner);
-            });
+    forward(to_->scheduler, show_job{call->job, call->element}, slot, [this, slot](job_view& view) {
+      answer(slot, calls::show::reply{std::move(view)}, visibility::owner);
+    });
 }
 
 void client_state::why(std::string_view parameters, const slot_ptr& slot) {
   if (auto call = parse<calls::why>(parameters, slot))
-    forward(to_->scheduler, why_job{call->job}, slot, [this, slot](why_view& view) {
-      answer(slot, calls::why::reply{std::move(view)});
-    });
+    forward(to_->scheduler, why_job{call->job}, slot,
+            [this, slot](why_view& view) { answer(slot, calls::why::reply{std::move(view)}); });
 }
 
 void client_state::wait(std::string_view parameters, const slot_ptr& slot) {
   auto call = parse<calls::wait>(parameters, slot);
   if (!call)
     return;
-  forward(to_->scheduler, await_jobs{std::move(call->targets)}, slot,
-          [this, slot](job_ends& ends) {
-            calls::wait::reply reply;
-            for (auto& each : ends.ends)
-              reply.ends.push_back({each.job, each.element, std::move(each.exit)});
-            answer(slot, reply);
-          });
+  forward(to_->scheduler, await_jobs{std::move(call->targets)}, slot, [this, slot](job_ends& ends) {
+    calls::wait::reply reply;
+    for (auto& each : ends.ends)
+      reply.ends.push_back({each.job, each.element, std::move(each.exit)});
+    answer(slot, reply);
+  });
 }
 
 } // namespace troupe::actors

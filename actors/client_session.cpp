@@ -26,8 +26,8 @@ void client_state::hello(std::string_view parameters, const slot_ptr& slot) {
   if (!call)
     return;
   const auto& offered = call->mechanisms;
-  if (!offered.empty()
-      && std::find(offered.begin(), offered.end(), mechanism_native) == offered.end()) {
+  if (!offered.empty() &&
+      std::find(offered.begin(), offered.end(), mechanism_native) == offered.end()) {
     answer_error(slot, {errc::refused, "none of the mechanisms offered is known here; this server "
                                        "has: native"});
     return;
@@ -40,24 +40,25 @@ void client_state::hello(std::string_view parameters, const slot_ptr& slot) {
   message.holder = call->holder;
   message.mechanism = mechanism_native;
   message.role = call->role;
-  self_->request(to_->authority, caf::infinite,
-                 request<open_session>{to_->gateway, std::move(message)})
-    .then(
-      [this, slot](session_opened& opened) {
-        calls::hello::reply reply;
-        reply.cluster = world_.config.cluster_name;
-        reply.cluster_id = world_.verifier.options().cluster;
-        reply.version = world_.config.version;
-        reply.mechanism = mechanism_native;
-        reply.role = opened.role;
-        server_nonce_ = world_.verifier.challenge(world_.clock.utc());
-        reply.nonce = *server_nonce_;
-        reply.audience = world_.verifier.options().meant_for.bytes();
-        reply.capability = std::move(opened.capability);
-        role_ = opened.role;
-        answer(slot, reply, visibility::operator_);
-      },
-      [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+  self_
+      ->request(to_->authority, caf::infinite,
+                request<open_session>{to_->gateway, std::move(message)})
+      .then(
+          [this, slot](session_opened& opened) {
+            calls::hello::reply reply;
+            reply.cluster = world_.config.cluster_name;
+            reply.cluster_id = world_.verifier.options().cluster;
+            reply.version = world_.config.version;
+            reply.mechanism = mechanism_native;
+            reply.role = opened.role;
+            server_nonce_ = world_.verifier.challenge(world_.clock.utc());
+            reply.nonce = *server_nonce_;
+            reply.audience = world_.verifier.options().meant_for.bytes();
+            reply.capability = std::move(opened.capability);
+            role_ = opened.role;
+            answer(slot, reply, visibility::operator_);
+          },
+          [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
 }
 
 void client_state::present(std::string_view parameters, const slot_ptr& slot) {
@@ -125,22 +126,23 @@ void client_state::login_unasked() {
     send_submits();
     resume_reading();
   };
-  self_->request(to_->authority, caf::infinite,
-                 request<open_session>{to_->gateway, std::move(message)})
-    .then(
-      [this, go_on](session_opened& opened) {
-        role_ = opened.role;
-        auto admitted = world_.verifier.admit_held(opened.capability, *connection_key_,
-                                                   world_.clock.utc());
-        if (admitted)
-          cap_ = std::move(*admitted);
-        go_on();
-      },
-      [this, go_on](caf::error& why) {
-        for (auto& each : std::exchange(deferred_, {}))
-          answer_error(each.slot, from_caf(why));
-        go_on();
-      });
+  self_
+      ->request(to_->authority, caf::infinite,
+                request<open_session>{to_->gateway, std::move(message)})
+      .then(
+          [this, go_on](session_opened& opened) {
+            role_ = opened.role;
+            auto admitted =
+                world_.verifier.admit_held(opened.capability, *connection_key_, world_.clock.utc());
+            if (admitted)
+              cap_ = std::move(*admitted);
+            go_on();
+          },
+          [this, go_on](caf::error& why) {
+            for (auto& each : std::exchange(deferred_, {}))
+              answer_error(each.slot, from_caf(why));
+            go_on();
+          });
 }
 
 void client_state::keys(std::string_view, const slot_ptr& slot) {
@@ -153,10 +155,9 @@ void client_state::revoke(std::string_view parameters, const slot_ptr& slot) {
   auto call = parse<calls::revoke>(parameters, slot);
   if (!call)
     return;
-  forward(to_->authority, revoke_capabilities{call->serial, call->uid, call->job}, slot,
-          [this, slot](capabilities_revoked& done) {
-            answer(slot, calls::revoke::reply{done.epoch});
-          });
+  forward(
+      to_->authority, revoke_capabilities{call->serial, call->uid, call->job}, slot,
+      [this, slot](capabilities_revoked& done) { answer(slot, calls::revoke::reply{done.epoch}); });
 }
 
 } // namespace troupe::actors

@@ -12,22 +12,22 @@ constexpr auto ending_deadline = std::chrono::seconds(20);
 } // namespace
 
 cluster_state::cluster_state(self_pointer self, world& around, peers to)
-  : self_{self}, world_{around}, to_{std::move(to)} {}
+    : self_{self}, world_{around}, to_{std::move(to)} {}
 
 cluster_actor::behavior_type cluster_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<cluster_actor>(
-    guard, on<get_status>([this](request<get_status>&) {
-      status_report report;
-      report.actor = name;
-      report.items.push_back({"cluster", world_.config.cluster_name});
-      report.items.push_back({"version", world_.config.version});
-      report.items.push_back({"state directory", world_.config.state_directory});
-      report.items.push_back({"socket", world_.config.socket_path});
-      report.items.push_back({"stopping", stopping_ ? "true" : "false"});
-      return report;
-    }),
-    on<tick>([this](request<tick>& what) { finish(what.msg.timer == 1); }),
-    on<stop_cluster>([this](request<stop_cluster>& what) { return stop(what); }));
+      guard, on<get_status>([this](request<get_status>&) {
+        status_report report;
+        report.actor = name;
+        report.items.push_back({"cluster", world_.config.cluster_name});
+        report.items.push_back({"version", world_.config.version});
+        report.items.push_back({"state directory", world_.config.state_directory});
+        report.items.push_back({"socket", world_.config.socket_path});
+        report.items.push_back({"stopping", stopping_ ? "true" : "false"});
+        return report;
+      }),
+      on<tick>([this](request<tick>& what) { finish(what.msg.timer == 1); }),
+      on<stop_cluster>([this](request<stop_cluster>& what) { return stop(what); }));
 }
 
 /// Answers what was running; the ending itself goes on behind the answer.
@@ -39,29 +39,29 @@ caf::result<cluster_stopping> cluster_state::stop(request<stop_cluster>& what) {
   list_queue asked;
   asked.rows_max = 10'000;
   ask(self_, to_.scheduler, what.cap, std::move(asked))
-    .then(
-      [this, promise, cap = what.cap, end = what.msg.end_jobs](job_rows& rows) mutable {
-        cluster_stopping answer;
-        for (auto& row : rows.rows) {
-          if (row.state == job_state::pending)
-            ++answer.pending;
-          else
-            answer.running.push_back(std::move(row));
-        }
-        world_.log->info("cluster: stopping; {} jobs run, {} wait", answer.running.size(),
-                         answer.pending);
-        if (!end)
-          tick_later(self_, world_, std::chrono::milliseconds(50), 0);
-        else if (answer.running.empty())
-          tick_later(self_, world_, std::chrono::milliseconds(50), 1);
-        else
-          end_jobs(cap, answer.running);
-        promise.deliver(std::move(answer));
-      },
-      [this, promise](caf::error& why) mutable {
-        stopping_ = false;
-        promise.deliver(why);
-      });
+      .then(
+          [this, promise, cap = what.cap, end = what.msg.end_jobs](job_rows& rows) mutable {
+            cluster_stopping answer;
+            for (auto& row : rows.rows) {
+              if (row.state == job_state::pending)
+                ++answer.pending;
+              else
+                answer.running.push_back(std::move(row));
+            }
+            world_.log->info("cluster: stopping; {} jobs run, {} wait", answer.running.size(),
+                             answer.pending);
+            if (!end)
+              tick_later(self_, world_, std::chrono::milliseconds(50), 0);
+            else if (answer.running.empty())
+              tick_later(self_, world_, std::chrono::milliseconds(50), 1);
+            else
+              end_jobs(cap, answer.running);
+            promise.deliver(std::move(answer));
+          },
+          [this, promise](caf::error& why) mutable {
+            stopping_ = false;
+            promise.deliver(why);
+          });
   return promise;
 }
 
@@ -78,7 +78,7 @@ void cluster_state::end_jobs(const verified_capability& cap, const std::vector<j
   ends.targets = cancel.selector.targets;
   ask(self_, to_.scheduler, cap, std::move(cancel)).then([](jobs_changed&) {}, [](caf::error&) {});
   ask(self_, to_.scheduler, cap, std::move(ends))
-    .then([this](job_ends&) { finish(true); }, [this](caf::error&) { finish(true); });
+      .then([this](job_ends&) { finish(true); }, [this](caf::error&) { finish(true); });
   tick_later(self_, world_, ending_deadline, 1);
 }
 

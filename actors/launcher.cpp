@@ -30,12 +30,8 @@ std::int32_t start_failure_code(const launch::record& from) {
 launcher_state::launcher_state(self_pointer self, world& around, verified_capability cap,
                                launch::launcher_place place, bytes keyring,
                                std::shared_ptr<launch::launcher_client> first)
-  : self_{self},
-    world_{around},
-    cap_{std::move(cap)},
-    place_{std::move(place)},
-    keyring_{std::move(keyring)},
-    connection_{std::move(first)} {}
+    : self_{self}, world_{around}, cap_{std::move(cap)}, place_{std::move(place)},
+      keyring_{std::move(keyring)}, connection_{std::move(first)} {}
 
 launcher_state::~launcher_state() {
   if (connection_)
@@ -51,60 +47,57 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
       check(request_to_launcher(*connection_));
   };
   return secure_behavior<interface>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([this](request<tick>& what) {
-      if (what.msg.timer == 0)
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([this](request<tick>& what) {
+        if (what.msg.timer == 0)
+          send_batch();
+        else
+          reconnect();
+      }),
+      on<launch_orders>([this](request<launch_orders>& what) {
+        if (waiting_.empty() && !what.msg.orders.empty())
+          self_->send(self_, request<tick>{world_.timer_cap, tick{}});
+        std::move(what.msg.orders.begin(), what.msg.orders.end(), std::back_inserter(waiting_));
+      }),
+      on<signal_group>([this, send](request<signal_group>& what) {
         send_batch();
-      else
-        reconnect();
-    }),
-    on<launch_orders>([this](request<launch_orders>& what) {
-      if (waiting_.empty() && !what.msg.orders.empty())
-        self_->send(self_, request<tick>{world_.timer_cap, tick{}});
-      std::move(what.msg.orders.begin(), what.msg.orders.end(), std::back_inserter(waiting_));
-    }),
-    on<signal_group>([this, send](request<signal_group>& what) {
-      send_batch();
-      const auto& m = what.msg;
-      send([&](auto& to) {
-        return to.signal(to_launch(m.group), m.element_first, m.element_last,
-                         static_cast<std::uint32_t>(m.signal));
-      });
-    }),
-    on<end_group>([this, send](request<end_group>& what) {
-      send_batch();
-      const auto& m = what.msg;
-      send([&](auto& to) {
-        return to.end(to_launch(m.group), m.element_first, m.element_last, m.grace_s);
-      });
-    }),
-    on<revoke_group>([this, send](request<revoke_group>& what) {
-      send_batch();
-      send([&](auto& to) {
-        return to.revoke(to_launch(what.msg.group), what.msg.element_from);
-      });
-    }),
-    on<acknowledge_records>([this](request<acknowledge_records>& what) {
-      acknowledge(what.msg.sequences);
-    }),
-    on<forget_group>([send](request<forget_group>& what) {
-      send([&](auto& to) { return to.forget(to_launch(what.msg.group)); });
-    }),
-    on<drop_stream>([send](request<drop_stream>& what) {
-      send([&](auto& to) { return to.drop_stream(what.msg.stream); });
-    }),
-    on<launcher_news>([this](request<launcher_news>& what) { take(what.msg); }),
-    on<serve_agents>([this](request<serve_agents>& what) {
-      agents_ = std::move(what.msg.agents);
-      if (connection_)
-        connected(connection_);
-      else
-        reconnect();
-    }),
-    on<end_launcher>([this, send](request<end_launcher>& what) {
-      ending_ = true;
-      send([&](auto& to) { return to.shutdown(what.msg.end_jobs); });
-    }));
+        const auto& m = what.msg;
+        send([&](auto& to) {
+          return to.signal(to_launch(m.group), m.element_first, m.element_last,
+                           static_cast<std::uint32_t>(m.signal));
+        });
+      }),
+      on<end_group>([this, send](request<end_group>& what) {
+        send_batch();
+        const auto& m = what.msg;
+        send([&](auto& to) {
+          return to.end(to_launch(m.group), m.element_first, m.element_last, m.grace_s);
+        });
+      }),
+      on<revoke_group>([this, send](request<revoke_group>& what) {
+        send_batch();
+        send([&](auto& to) { return to.revoke(to_launch(what.msg.group), what.msg.element_from); });
+      }),
+      on<acknowledge_records>(
+          [this](request<acknowledge_records>& what) { acknowledge(what.msg.sequences); }),
+      on<forget_group>([send](request<forget_group>& what) {
+        send([&](auto& to) { return to.forget(to_launch(what.msg.group)); });
+      }),
+      on<drop_stream>([send](request<drop_stream>& what) {
+        send([&](auto& to) { return to.drop_stream(what.msg.stream); });
+      }),
+      on<launcher_news>([this](request<launcher_news>& what) { take(what.msg); }),
+      on<serve_agents>([this](request<serve_agents>& what) {
+        agents_ = std::move(what.msg.agents);
+        if (connection_)
+          connected(connection_);
+        else
+          reconnect();
+      }),
+      on<end_launcher>([this, send](request<end_launcher>& what) {
+        ending_ = true;
+        send([&](auto& to) { return to.shutdown(what.msg.end_jobs); });
+      }));
 }
 
 // -- the connection -----------------------------------------------------------
@@ -160,7 +153,7 @@ void launcher_state::disconnected(const std::string& why) {
 /// Finds the launcher again, or starts a new one; off this thread, for it may take seconds.
 void launcher_state::reconnect() {
   ++reconnects_;
-  auto self = interface{self_};
+  auto self = interface { self_ };
   std::thread{[self, place = place_, keyring = keyring_, cap = cap_] {
     launcher_news news;
     auto found = launch::find_or_spawn_launcher(place, keyring, reconnect_deadline);
@@ -208,12 +201,10 @@ void launcher_state::take(const launch::welcomed&) {
 element_record launcher_state::record_of(const launch::record& from) {
   element_record record;
   switch (from.what) {
-    case launch::record_kind::started: record.what = element_record::kind::started; break;
-    case launch::record_kind::exited: record.what = element_record::kind::exited; break;
-    case launch::record_kind::start_failed:
-      record.what = element_record::kind::start_failed;
-      break;
-    case launch::record_kind::revoked: record.what = element_record::kind::revoked; break;
+  case launch::record_kind::started: record.what = element_record::kind::started; break;
+  case launch::record_kind::exited: record.what = element_record::kind::exited; break;
+  case launch::record_kind::start_failed: record.what = element_record::kind::start_failed; break;
+  case launch::record_kind::revoked: record.what = element_record::kind::revoked; break;
   }
   record.sequence = from.seq;
   record.group = from_launch(from.key);
@@ -311,9 +302,8 @@ void launcher_state::take(const launch::inventory_end& what) {
 
 /// When everything has come that the launcher keeps, the nodes compare it with what they know.
 void launcher_state::finish_inventory() {
-  if (!gathering_->complete
-      || (gathering_->last_sequence > gathering_->acknowledged
-          && highest_ < gathering_->last_sequence))
+  if (!gathering_->complete || (gathering_->last_sequence > gathering_->acknowledged &&
+                                highest_ < gathering_->last_sequence))
     return;
   auto gathered = std::move(*gathering_);
   gathering_.reset();
@@ -354,8 +344,8 @@ void launcher_state::send_batch() {
     for (const auto& order : waiting_) {
       if (count == launch::batch_orders_max || (count > 0 && size > batch_bytes_aim))
         break;
-      if (specs.empty() || specs.back().size() != order.spec.size()
-          || std::memcmp(specs.back().data(), order.spec.data(), order.spec.size()) != 0) {
+      if (specs.empty() || specs.back().size() != order.spec.size() ||
+          std::memcmp(specs.back().data(), order.spec.data(), order.spec.size()) != 0) {
         specs.push_back(order.spec);
         size += order.spec.size();
       }
@@ -393,8 +383,8 @@ void launcher_state::take(const launch::refused& what) {
   record.group = from_launch(what.what.key);
   record.element = what.what.element_first;
   record.element_last = what.what.element_count == 0
-                          ? no_element
-                          : what.what.element_first + (what.what.element_count - 1);
+                            ? no_element
+                            : what.what.element_first + (what.what.element_count - 1);
   record.text = fmt::format("the launcher refused its order ({}): {}",
                             launch::to_string(what.what.why), what.text);
   for (const auto& batch : batches_) {

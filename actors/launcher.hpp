@@ -13,9 +13,9 @@ namespace troupe {
 
 /// What the reading thread hands to the launcher's actor. No answer.
 struct launcher_news {
-  std::shared_ptr<launch::event> what;                     ///< an event of the connection,
-  std::shared_ptr<launch::launcher_client> connection;     ///< or a new connection,
-  std::string lost;                                        ///< or why there is none
+  std::shared_ptr<launch::event> what;                 ///< an event of the connection,
+  std::shared_ptr<launch::launcher_client> connection; ///< or a new connection,
+  std::string lost;                                    ///< or why there is none
   std::uint64_t generation = 0;
   using answer = void;
 };
@@ -49,7 +49,7 @@ namespace troupe::actors {
 class launcher_state {
 public:
   using interface =
-    launcher_actor::extend_with<protocol<launcher_news, serve_agents, end_launcher>>;
+      launcher_actor::extend_with<protocol<launcher_news, serve_agents, end_launcher>>;
   using self_pointer = interface::pointer;
   static inline const char* name = "launcher";
 

@@ -18,23 +18,23 @@ constexpr std::uint32_t history_rows_max = 100'000;
 } // namespace
 
 ledger_state::ledger_state(self_pointer self, world& around, std::shared_ptr<ledger::store> store)
-  : self_{self}, world_{around}, store_{std::move(store)} {}
+    : self_{self}, world_{around}, store_{std::move(store)} {}
 
 ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& guard) {
   tick_later(self_, world_, std::chrono::seconds(1), 1);
   return secure_behavior<ledger_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([this](request<tick>& what) {
-      if (what.msg.timer == 0)
-        commit();
-      else
-        idle();
-    }),
-    on<append_entries>([this](request<append_entries>& what) { return append(what); }),
-    on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
-    on<query_history>([this](request<query_history>& what) { return history(what); }),
-    on<query_job>([this](request<query_job>& what) { return job(what); }),
-    on<locate_element>([this](request<locate_element>& what) { return locate(what); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([this](request<tick>& what) {
+        if (what.msg.timer == 0)
+          commit();
+        else
+          idle();
+      }),
+      on<append_entries>([this](request<append_entries>& what) { return append(what); }),
+      on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
+      on<query_history>([this](request<query_history>& what) { return history(what); }),
+      on<query_job>([this](request<query_job>& what) { return job(what); }),
+      on<locate_element>([this](request<locate_element>& what) { return locate(what); }));
 }
 
 // -- writing --------------------------------------------------------------------
@@ -176,9 +176,10 @@ expected<job_rows> ledger_state::history(request<query_history>& what) {
     if (!id)
       return tl::unexpected<error>{id.error()};
     if (filter.uid && *filter.uid != *id)
-      return fail(errc::refused, fmt::format("the history of user '{}' is not yours to read; ask an "
-                                             "operator",
-                                             asked.selector.user));
+      return fail(errc::refused,
+                  fmt::format("the history of user '{}' is not yours to read; ask an "
+                              "operator",
+                              asked.selector.user));
     filter.uid = *id;
   }
   for (auto state : asked.selector.states)
@@ -238,8 +239,8 @@ expected<job_view> ledger_state::job(request<query_job>& what) {
   view.row = std::move(*row);
   view.spec = event->spec;
   auto done = store_->events_of(what.msg.job, [&](const ledger::stored_event& stored) {
-    if (stored.kind != ledger::event_kind::ended
-        || view.elements.size() >= job_view::elements_shown_max)
+    if (stored.kind != ledger::event_kind::ended ||
+        view.elements.size() >= job_view::elements_shown_max)
       return;
     auto ended = from_cbor<ended_event>(stored.payload);
     if (!ended)

@@ -7,16 +7,16 @@ ledger::event_kind to_kind(ledger_entry::kind kind) {
   using from = ledger_entry::kind;
   using to = ledger::event_kind;
   switch (kind) {
-    case from::submitted: return to::submitted;
-    case from::held: return to::held;
-    case from::released: return to::released;
-    case from::starting: return to::starting;
-    case from::running: return to::running;
-    case from::ended: return to::ended;
-    case from::requeued: return to::requeued;
-    case from::cancelled: return to::cancelled;
-    case from::node_changed: return to::node;
-    case from::finished: return to::note;
+  case from::submitted: return to::submitted;
+  case from::held: return to::held;
+  case from::released: return to::released;
+  case from::starting: return to::starting;
+  case from::running: return to::running;
+  case from::ended: return to::ended;
+  case from::requeued: return to::requeued;
+  case from::cancelled: return to::cancelled;
+  case from::node_changed: return to::node;
+  case from::finished: return to::note;
   }
   return to::note;
 }
@@ -48,9 +48,12 @@ ledger::summary summary_of(const ledger_entry& entry) {
     change.elements_done = 1;
     change.elements_failed = end.state == job_state::completed ? 0 : 1;
     if (entry.element != no_element)
-      change.element =
-        ledger::element_end{static_cast<std::uint8_t>(end.state), end.exit_code, end.signal,
-                            end.started_utc_ns, end.ended_utc_ns, end.nodelist};
+      change.element = ledger::element_end{static_cast<std::uint8_t>(end.state),
+                                           end.exit_code,
+                                           end.signal,
+                                           end.started_utc_ns,
+                                           end.ended_utc_ns,
+                                           end.nodelist};
   }
   return change;
 }

@@ -7,41 +7,38 @@ namespace troupe::actors {
 
 node_state_actor::node_state_actor(self_pointer self, world& around, verified_capability cap,
                                    std::shared_ptr<node_inventory const> offers)
-  : self_{self}, world_{around}, cap_{std::move(cap)}, offers_{std::move(offers)} {}
+    : self_{self}, world_{around}, cap_{std::move(cap)}, offers_{std::move(offers)} {}
 
 node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& guard) {
-  auto forward = [this](auto& what) {
-    tell(agent_, what.cap, std::move(what.msg));
-  };
+  auto forward = [this](auto& what) { tell(agent_, what.cap, std::move(what.msg)); };
   return secure_behavior<node_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<launch_orders>([this, forward](request<launch_orders>& what) {
-      orders_ += what.msg.orders.size();
-      forward(what);
-    }),
-    on<signal_group>([forward](request<signal_group>& what) { forward(what); }),
-    on<end_group>([forward](request<end_group>& what) { forward(what); }),
-    on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
-    on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
-    on<forget_group>([this, forward](request<forget_group>& what) {
-      routes_.erase(what.msg.group.job);
-      forward(what);
-    }),
-    on<read_output>([this](request<read_output>& what) {
-      return self_->delegate(agent_, std::move(what));
-    }),
-    on<route_job>([this](request<route_job>& what) { routes_[what.msg.job] = what.msg.to; }),
-    on<finish_recovery>([this](request<finish_recovery>&) {
-      recovered_ = true;
-      compare();
-    }),
-    on<join_node>([this](request<join_node>& what) {
-      agent_ = what.msg.agent;
-      scheduler_ = what.msg.scheduler;
-      compare();
-    }),
-    on<report_records>([this](request<report_records>& what) { take_records(what.msg); }),
-    on<report_inventory>([this](request<report_inventory>& what) { take_inventory(what.msg); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<launch_orders>([this, forward](request<launch_orders>& what) {
+        orders_ += what.msg.orders.size();
+        forward(what);
+      }),
+      on<signal_group>([forward](request<signal_group>& what) { forward(what); }),
+      on<end_group>([forward](request<end_group>& what) { forward(what); }),
+      on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
+      on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
+      on<forget_group>([this, forward](request<forget_group>& what) {
+        routes_.erase(what.msg.group.job);
+        forward(what);
+      }),
+      on<read_output>(
+          [this](request<read_output>& what) { return self_->delegate(agent_, std::move(what)); }),
+      on<route_job>([this](request<route_job>& what) { routes_[what.msg.job] = what.msg.to; }),
+      on<finish_recovery>([this](request<finish_recovery>&) {
+        recovered_ = true;
+        compare();
+      }),
+      on<join_node>([this](request<join_node>& what) {
+        agent_ = what.msg.agent;
+        scheduler_ = what.msg.scheduler;
+        compare();
+      }),
+      on<report_records>([this](request<report_records>& what) { take_records(what.msg); }),
+      on<report_inventory>([this](request<report_inventory>& what) { take_inventory(what.msg); }));
 }
 
 void node_state_actor::take_inventory(report_inventory& what) {

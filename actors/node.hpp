@@ -8,8 +8,8 @@
 
 namespace troupe::actors {
 
-/// A node as the controller reaches it: passes jobs' orders on to the agent, and the agent's news to
-/// jobs. It speaks with the agent only in messages that could cross a network.
+/// A node as the controller reaches it: passes jobs' orders on to the agent, and the agent's news
+/// to jobs. It speaks with the agent only in messages that could cross a network.
 class node_state_actor {
 public:
   using interface = node_actor;

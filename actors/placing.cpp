@@ -35,8 +35,8 @@ std::vector<std::uint64_t> rank_cpusets(const node_inventory& node, const placem
         break;
       const auto& chosen = node.cores[part.cores[index]];
       for (const auto& core : node.cores)
-        if (bind == bind_mode::none || (bind == bind_mode::socket && core.socket == chosen.socket)
-            || &core == &chosen)
+        if (bind == bind_mode::none ||
+            (bind == bind_mode::socket && core.socket == chosen.socket) || &core == &chosen)
           set_units(set, core);
     }
   }

@@ -7,10 +7,10 @@ namespace troupe::actors {
 
 plan::node_state to_plan(node_state state) {
   switch (state) {
-    case node_state::up: return plan::node_state::up;
-    case node_state::draining:
-    case node_state::drained: return plan::node_state::drained;
-    case node_state::down: return plan::node_state::down;
+  case node_state::up: return plan::node_state::up;
+  case node_state::draining:
+  case node_state::drained: return plan::node_state::drained;
+  case node_state::down: return plan::node_state::down;
   }
   return plan::node_state::down;
 }

@@ -52,19 +52,19 @@ std::string clock_time(plan::instant at) {
 } // namespace
 
 planner_state::planner_state(self_pointer self, world& around, verified_capability cap)
-  : self_{self}, world_{around}, cap_{std::move(cap)} {}
+    : self_{self}, world_{around}, cap_{std::move(cap)} {}
 
 planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<planner_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([this](request<tick>& what) {
-      if (what.msg.timer == 1)
-        wakeup_ = plan::never;
-      pass();
-    }),
-    on<plan_changes>([this](request<plan_changes>& what) { take(what.msg); }),
-    on<why_job>([this](request<why_job>& what) { return why(what); }),
-    on<list_nodes>([this](request<list_nodes>&) { return nodes(); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([this](request<tick>& what) {
+        if (what.msg.timer == 1)
+          wakeup_ = plan::never;
+        pass();
+      }),
+      on<plan_changes>([this](request<plan_changes>& what) { take(what.msg); }),
+      on<why_job>([this](request<why_job>& what) { return why(what); }),
+      on<list_nodes>([this](request<list_nodes>&) { return nodes(); }));
 }
 
 void planner_state::take(plan_changes& what) {
@@ -89,24 +89,24 @@ void planner_state::apply(const plan_event& event) {
   ++events_;
   auto done = [&]() -> expected<void> {
     switch (event.what) {
-      case kind::node_added: return add_node(event);
-      case kind::node_changed: return core_.set_node_state(event.node_id, to_plan(event.state));
-      case kind::submitted: return apply_submitted(event);
-      case kind::held: return core_.hold(event.job);
-      case kind::released: return core_.release(event.job);
-      case kind::removed: return core_.set_pending(event.job, 0);
-      case kind::pending_changed: return core_.set_pending(event.job, event.elements);
-      case kind::ended: {
-        auto result = core_.ended(event.job, core_slot(event.unit));
-        restored_.erase(event.unit);
-        return result;
-      }
-      case kind::given_back: return core_.give_back(event.job, core_slot(event.unit));
-      case kind::refilled:
-        return core_.refilled(event.job, core_slot(event.unit),
-                              event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns,
-                              event.elements);
-      case kind::restored: return apply_restored(event);
+    case kind::node_added: return add_node(event);
+    case kind::node_changed: return core_.set_node_state(event.node_id, to_plan(event.state));
+    case kind::submitted: return apply_submitted(event);
+    case kind::held: return core_.hold(event.job);
+    case kind::released: return core_.release(event.job);
+    case kind::removed: return core_.set_pending(event.job, 0);
+    case kind::pending_changed: return core_.set_pending(event.job, event.elements);
+    case kind::ended: {
+      auto result = core_.ended(event.job, core_slot(event.unit));
+      restored_.erase(event.unit);
+      return result;
+    }
+    case kind::given_back: return core_.give_back(event.job, core_slot(event.unit));
+    case kind::refilled:
+      return core_.refilled(event.job, core_slot(event.unit),
+                            event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns,
+                            event.elements);
+    case kind::restored: return apply_restored(event);
     }
     return {};
   }();
@@ -194,10 +194,10 @@ expected<why_view> planner_state::why(request<why_job>& what) const {
   view.expected_start_utc_ns = why.expected_start.value_or(0);
   view.reasons.emplace_back(plan::to_string(why.reason));
   for (const auto& awaited : why.waits_for)
-    view.reasons.push_back(awaited.until == plan::never
-                             ? fmt::format("job {} runs without a time limit", awaited.job)
-                             : fmt::format("job {} until {}", awaited.job,
-                                           clock_time(awaited.until)));
+    view.reasons.push_back(
+        awaited.until == plan::never
+            ? fmt::format("job {} runs without a time limit", awaited.job)
+            : fmt::format("job {} until {}", awaited.job, clock_time(awaited.until)));
   return view;
 }
 

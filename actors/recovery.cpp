@@ -16,14 +16,14 @@ public:
   expected<void> take(const ledger::stored_event& stored) {
     using kind = ledger::event_kind;
     switch (stored.kind) {
-      case kind::submitted: return submitted(stored);
-      case kind::held: job_.birth.row.held = true; break;
-      case kind::released: job_.birth.row.held = false; break;
-      case kind::starting: return starting(stored);
-      case kind::ended: return ended(stored);
-      case kind::requeued: return requeued(stored);
-      case kind::cancelled: return cancelled(stored);
-      default: break;
+    case kind::submitted: return submitted(stored);
+    case kind::held: job_.birth.row.held = true; break;
+    case kind::released: job_.birth.row.held = false; break;
+    case kind::starting: return starting(stored);
+    case kind::ended: return ended(stored);
+    case kind::requeued: return requeued(stored);
+    case kind::cancelled: return cancelled(stored);
+    default: break;
     }
     return {};
   }
@@ -31,8 +31,7 @@ public:
   recovered_job finish() {
     auto& birth = job_.birth;
     std::erase_if(birth.placed, [](const placed_chunk& chunk) {
-      return chunk.ended.count() ==
-             std::uint64_t{chunk.element_last} - chunk.element_first + 1;
+      return chunk.ended.count() == std::uint64_t{chunk.element_last} - chunk.element_first + 1;
     });
     std::uint64_t left = 0;
     for (const auto& [incarnation, elements] : birth.unstarted)

@@ -9,8 +9,8 @@
 #include <utility>
 
 // The frame of every actor: a state struct with a `name`, its collaborators injected, and
-// make_behavior() built by secure_behavior. The shell counts what comes in and goes out, observes the
-// guard, and keeps an answered error from ending the actor.
+// make_behavior() built by secure_behavior. The shell counts what comes in and goes out, observes
+// the guard, and keeps an answered error from ending the actor.
 
 namespace troupe::actors {
 
@@ -30,14 +30,12 @@ public:
 
   template <class... Args>
   shell(caf::actor_config& config, world& around, std::uint64_t parent, Args... args)
-    : base(config), world_{around} {
-    this->set_error_handler([this](caf::scheduled_actor*, caf::error& what) {
-      note_error(from_caf(what));
-    });
+      : base(config), world_{around} {
+    this->set_error_handler(
+        [this](caf::scheduled_actor*, caf::error& what) { note_error(from_caf(what)); });
     this->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});
-    this->set_exception_handler([this](caf::scheduled_actor*, std::exception_ptr& thrown) {
-      return failed(thrown);
-    });
+    this->set_exception_handler(
+        [this](caf::scheduled_actor*, std::exception_ptr& thrown) { return failed(thrown); });
     state_ = std::make_unique<State>(this, around, std::move(args)...);
     counters_ = around.counters.add(this->id(), display_name(), parent);
     counters_->address = this->address();
@@ -124,7 +122,8 @@ void tell(const Target& target, const verified_capability& cap, M message) {
 
 /// Sends a tick to oneself, later.
 template <class Self>
-void tick_later(Self* self, world& around, std::chrono::nanoseconds delay, std::uint32_t timer = 0) {
+void tick_later(Self* self, world& around, std::chrono::nanoseconds delay,
+                std::uint32_t timer = 0) {
   self->delayed_send(self, delay, request<tick>{around.timer_cap, tick{timer}});
 }
 

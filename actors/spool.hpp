@@ -22,8 +22,8 @@ struct stream_key {
 };
 
 inline stream_key key_of(const read_output& what) {
-  return {what.group.job, what.group.incarnation, what.group.step,
-          what.element,   what.rank,              what.error_stream};
+  return {what.group.job, what.group.incarnation, what.group.step, what.element,
+          what.rank,      what.error_stream};
 }
 
 /// The files that hold streamed output, one directory per owner: spool/<uid>/<job>/<…>.

@@ -16,14 +16,8 @@ constexpr std::uint32_t chunk_bytes_max = 256 * 1024;
 task_state::task_state(self_pointer self, world& around, verified_capability cap, group_key group,
                        std::uint32_t uid, launcher_actor launcher,
                        std::shared_ptr<launch::output_pump> pump, std::shared_ptr<spool> files)
-  : self_{self},
-    world_{around},
-    cap_{std::move(cap)},
-    group_{group},
-    uid_{uid},
-    launcher_{std::move(launcher)},
-    pump_{std::move(pump)},
-    files_{std::move(files)} {}
+    : self_{self}, world_{around}, cap_{std::move(cap)}, group_{group}, uid_{uid},
+      launcher_{std::move(launcher)}, pump_{std::move(pump)}, files_{std::move(files)} {}
 
 std::string task_state::display_name() const {
   return fmt::format("task/{}.{}", group_.job, group_.step);
@@ -31,12 +25,12 @@ std::string task_state::display_name() const {
 
 task_actor::behavior_type task_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<task_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([](request<tick>&) {}),
-    on<read_output>([this](request<read_output>& what) { return read(what); }),
-    on<take_stream>([this](request<take_stream>& what) { take(what.msg); }),
-    on<note_output>([this](request<note_output>& what) { note(what.msg); }),
-    on<forget_group>([this](request<forget_group>&) { group_over(); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([](request<tick>&) {}),
+      on<read_output>([this](request<read_output>& what) { return read(what); }),
+      on<take_stream>([this](request<take_stream>& what) { take(what.msg); }),
+      on<note_output>([this](request<note_output>& what) { note(what.msg); }),
+      on<forget_group>([this](request<forget_group>&) { group_over(); }));
 }
 
 void task_state::on_stop() {
@@ -104,7 +98,7 @@ std::optional<output_chunk> task_state::try_read(const read_output& what) {
   auto& stream = at->second;
   if (what.offset < stream.bytes) {
     const auto wanted = std::min<std::uint64_t>(
-      {stream.bytes - what.offset, what.bytes_max, std::uint64_t{chunk_bytes_max}});
+        {stream.bytes - what.offset, what.bytes_max, std::uint64_t{chunk_bytes_max}});
     chunk.data = read_at(stream.file.get(), what.offset, wanted);
     if (what.offset + behind_bytes_max > stream.limit) {
       stream.limit = what.offset + 2 * behind_bytes_max;
@@ -144,8 +138,8 @@ status_report task_state::status() const {
   report.actor = display_name();
   for (const auto& [key, stream] : streams_)
     report.items.push_back(
-      {fmt::format("rank {} {}", key.rank, key.error_stream ? "errors" : "output"),
-       fmt::format("{} bytes{}", stream.bytes, stream.ended ? ", ended" : "")});
+        {fmt::format("rank {} {}", key.rank, key.error_stream ? "errors" : "output"),
+         fmt::format("{} bytes{}", stream.bytes, stream.ended ? ", ended" : "")});
   report.items.push_back({"readers waiting", fmt::format("{}", waiting_.size())});
   return report;
 }

@@ -10,8 +10,8 @@
 namespace troupe::actors {
 
 /// One step's ranks on one node, as far as their output is streamed: takes the pipes that the
-/// launcher lends, has them moved into the spool, and serves what readers ask for, who wait here for
-/// what has not been written yet.
+/// launcher lends, has them moved into the spool, and serves what readers ask for, who wait here
+/// for what has not been written yet.
 class task_state {
 public:
   using interface = task_actor;

@@ -39,7 +39,7 @@ struct world {
   /// Puts a refusal into the audit chain; any thread.
   std::function<void(const char* message_type, const auth::verified_capability& cap,
                      const auth::refusal& why)>
-    audit_refusal;
+      audit_refusal;
 };
 
 } // namespace troupe::actors

@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 #include <type_traits>
 
-// What stands between a message and its handler. A request carries its sender's verified capability;
-// policy<M> says which verbs and subjects may send M and which resource it is about; secure_behavior,
-// the only way in which actors build their behaviour, does not compile for a handler without a policy
-// or for an interface whose message comes without a capability. It stops mistakes, not code that
-// runs in this process. A header of its own, because only actors link CAF.
+// What stands between a message and its handler. A request carries its sender's verified
+// capability; policy<M> says which verbs and subjects may send M and which resource it is about;
+// secure_behavior, the only way in which actors build their behaviour, does not compile for a
+// handler without a policy or for an interface whose message comes without a capability. It stops
+// mistakes, not code that runs in this process. A header of its own, because only actors link CAF.
 
 namespace troupe::auth {
 
@@ -102,7 +102,8 @@ checked<void> admit(const request<M>& what, utc_ns now) {
   return {};
 }
 
-// -- interfaces -------------------------------------------------------------------------------------
+// -- interfaces
+// -------------------------------------------------------------------------------------
 
 namespace detail {
 
@@ -124,13 +125,13 @@ template <class Signature>
 struct comes_with_capability : std::false_type {};
 template <class M, class Out>
 struct comes_with_capability<caf::typed_mpi<caf::detail::type_list<request<M>>, Out>>
-  : std::true_type {};
+    : std::true_type {};
 
 template <class Interface>
 struct all_come_with_capability;
 template <class... Signatures>
 struct all_come_with_capability<caf::typed_actor<Signatures...>>
-  : std::conjunction<comes_with_capability<Signatures>...> {};
+    : std::conjunction<comes_with_capability<Signatures>...> {};
 
 } // namespace detail
 
@@ -138,7 +139,8 @@ struct all_come_with_capability<caf::typed_actor<Signatures...>>
 template <class... Ms>
 using protocol = caf::typed_actor<typename detail::signature<Ms, typename Ms::answer>::type...>;
 
-// -- errors across actors -----------------------------------------------------------------------------
+// -- errors across actors
+// -----------------------------------------------------------------------------
 
 inline caf::error to_caf(const error& what) {
   return caf::error{static_cast<std::uint8_t>(what.code), caf::atom("troupe"),
@@ -153,7 +155,8 @@ inline error from_caf(const caf::error& what) {
           fmt::format("a part of the cluster did not answer (code {}); try again", what.code())};
 }
 
-// -- behaviours ---------------------------------------------------------------------------------------
+// -- behaviours
+// ---------------------------------------------------------------------------------------
 
 /// What a guard tells: an actor's counters, and the audit chain.
 class guard_observer {
@@ -239,6 +242,8 @@ namespace caf {
 template <class M>
 struct allowed_unsafe_message_type<troupe::auth::request<M>> : std::true_type {};
 template <class T>
-requires requires { typename T::answer_tag; }
+requires requires {
+  typename T::answer_tag;
+}
 struct allowed_unsafe_message_type<T> : std::true_type {};
 } // namespace caf

@@ -7,15 +7,15 @@
 #include <vector>
 
 // The Varlink methods: what the command line and every other program outside asks. One struct per
-// method with its parameters, `reply` beside it; messages/varlink/*.varlink are written from them and
-// a test compares the two.
+// method with its parameters, `reply` beside it; messages/varlink/*.varlink are written from them
+// and a test compares the two.
 
 namespace troupe::calls {
 
 // == org.troupe.session ==========================================================================
 
-/// Opens a session: the peer names the key that will hold its capability and the mechanisms it knows.
-/// The server reads who the peer is from the kernel and answers a capability for that key.
+/// Opens a session: the peer names the key that will hold its capability and the mechanisms it
+/// knows. The server reads who the peer is from the kernel and answers a capability for that key.
 struct hello {
   static constexpr std::string_view method = "org.troupe.session.Hello";
   fixed_bytes<32> holder{};
@@ -42,8 +42,7 @@ struct hello {
       return field_list(field<1>("cluster", &s::cluster), field<2>("cluster_id", &s::cluster_id),
                         field<3>("version", &s::version), field<4>("mechanism", &s::mechanism),
                         field<5>("role", &s::role), field<6>("nonce", &s::nonce),
-                        field<7>("audience", &s::audience),
-                        field<8>("capability", &s::capability));
+                        field<7>("audience", &s::audience), field<8>("capability", &s::capability));
     }
   };
 };
@@ -181,8 +180,7 @@ struct signal {
   job_selector selector;
   std::int32_t number = 0;
   static constexpr auto fields() {
-    return field_list(field<1>("selector", &signal::selector),
-                      field<2>("number", &signal::number));
+    return field_list(field<1>("selector", &signal::selector), field<2>("number", &signal::number));
   }
   using reply = change_reply;
 };

@@ -35,12 +35,12 @@ struct submitted_event {
   static constexpr auto fields() {
     using s = submitted_event;
     return field_list(field<1>("spec", &s::spec), field<2>("identity", &s::identity),
-                      field<3>("warrant", &s::warrant),
-                      field<4>("warrant_seal", &s::warrant_seal));
+                      field<3>("warrant", &s::warrant), field<4>("warrant_seal", &s::warrant_seal));
   }
 };
 
-/// kind starting: elements [first, last] of this incarnation may start from now on, at these places.
+/// kind starting: elements [first, last] of this incarnation may start from now on, at these
+/// places.
 struct starting_event {
   std::uint32_t element_first = no_element;
   std::uint32_t element_last = no_element;
@@ -71,11 +71,11 @@ struct ended_event {
 
   static constexpr auto fields() {
     using s = ended_event;
-    return field_list(
-      field<1>("exit", &s::exit), field<2>("started_utc_ns", &s::started_utc_ns),
-      field<3>("ended_utc_ns", &s::ended_utc_ns), field<4>("nodelist", &s::nodelist),
-      field<5>("user_us", &s::user_us), field<6>("system_us", &s::system_us),
-      field<7>("max_rss_bytes", &s::max_rss_bytes));
+    return field_list(field<1>("exit", &s::exit), field<2>("started_utc_ns", &s::started_utc_ns),
+                      field<3>("ended_utc_ns", &s::ended_utc_ns),
+                      field<4>("nodelist", &s::nodelist), field<5>("user_us", &s::user_us),
+                      field<6>("system_us", &s::system_us),
+                      field<7>("max_rss_bytes", &s::max_rss_bytes));
   }
 };
 

@@ -34,6 +34,8 @@ inline auth::element_summary summary_of_elements(const job_spec& spec) {
 
 /// How often an element may get a new incarnation. Without `requeue` nothing runs twice; a few are
 /// needed for elements that were withdrawn from a launcher before they started.
-inline std::uint32_t incarnations_max(const job_spec& spec) { return spec.requeue ? 1000 : 16; }
+inline std::uint32_t incarnations_max(const job_spec& spec) {
+  return spec.requeue ? 1000 : 16;
+}
 
 } // namespace troupe

@@ -36,7 +36,8 @@ struct number_range {
   std::uint64_t last = 0;
   auto operator<=>(const number_range&) const = default;
   static constexpr auto fields() {
-    return field_list(field<1>("first", &number_range::first), field<2>("last", &number_range::last));
+    return field_list(field<1>("first", &number_range::first),
+                      field<2>("last", &number_range::last));
   }
 };
 

@@ -14,7 +14,8 @@ namespace {
 class interface_writer {
 public:
   interface_writer(std::string name, std::string_view about) : name_{std::move(name)} {
-    text_ = fmt::format("# SPDX-License-Identifier: Apache-2.0\n# {}\ninterface {}\n", about, name_);
+    text_ =
+        fmt::format("# SPDX-License-Identifier: Apache-2.0\n# {}\ninterface {}\n", about, name_);
   }
 
   template <class T>
@@ -44,74 +45,75 @@ constexpr auto told = direction::reply;
 
 interface_text session() {
   return interface_writer{"org.troupe.session", "Who a connection speaks for"}
-    .type<key_row>(told)
-    .method<calls::hello>("Asks for a capability for the key that the caller holds")
-    .method<calls::present>("Presents a capability and proves that its key is held")
-    .method<calls::keys>("The keys that sign capabilities, warrants and orders")
-    .method<calls::revoke>("Ends capabilities before their time, by serial, uid or job")
-    .done();
+      .type<key_row>(told)
+      .method<calls::hello>("Asks for a capability for the key that the caller holds")
+      .method<calls::present>("Presents a capability and proves that its key is held")
+      .method<calls::keys>("The keys that sign capabilities, warrants and orders")
+      .method<calls::revoke>("Ends capabilities before their time, by serial, uid or job")
+      .done();
 }
 
 interface_text jobs() {
   return interface_writer{"org.troupe.jobs", "Jobs: submitted, changed, looked at, followed"}
-    .type<number_range>(asked)
-    .type<array_spec>(asked)
-    .type<job_spec>(asked)
-    .type<signed_request>(asked)
-    .type<job_selector>(asked)
-    .type<calls::stream_position>(asked)
-    .type<calls::failure>(told)
-    .type<exit_report>(told)
-    .type<job_row>(told)
-    .type<element_view>(told)
-    .type<job_view>(told)
-    .type<why_view>(told)
-    .type<calls::end_row>(told)
-    .method<calls::submit>("Submits jobs; answers when they are durable")
-    .method<calls::cancel>("Ends jobs or elements; answers when that is durable")
-    .method<calls::hold>("Keeps pending jobs from starting")
-    .method<calls::release>("Lets held jobs start")
-    .method<calls::signal>("Sends a signal to all ranks of running jobs")
-    .method<calls::queue>("Unfinished jobs in queue order; with 'more' in pieces")
-    .method<calls::history>("Ended jobs, newest first")
-    .method<calls::show>("All of one job")
-    .method<calls::why>("Why a job waits")
-    .method<calls::wait>("Answers when all of these have ended")
-    .method<calls::follow>("Follows one element: state, streamed output, end; with 'more' only")
-    .done();
+      .type<number_range>(asked)
+      .type<array_spec>(asked)
+      .type<job_spec>(asked)
+      .type<signed_request>(asked)
+      .type<job_selector>(asked)
+      .type<calls::stream_position>(asked)
+      .type<calls::failure>(told)
+      .type<exit_report>(told)
+      .type<job_row>(told)
+      .type<element_view>(told)
+      .type<job_view>(told)
+      .type<why_view>(told)
+      .type<calls::end_row>(told)
+      .method<calls::submit>("Submits jobs; answers when they are durable")
+      .method<calls::cancel>("Ends jobs or elements; answers when that is durable")
+      .method<calls::hold>("Keeps pending jobs from starting")
+      .method<calls::release>("Lets held jobs start")
+      .method<calls::signal>("Sends a signal to all ranks of running jobs")
+      .method<calls::queue>("Unfinished jobs in queue order; with 'more' in pieces")
+      .method<calls::history>("Ended jobs, newest first")
+      .method<calls::show>("All of one job")
+      .method<calls::why>("Why a job waits")
+      .method<calls::wait>("Answers when all of these have ended")
+      .method<calls::follow>("Follows one element: state, streamed output, end; with 'more' only")
+      .done();
 }
 
 interface_text nodes() {
   return interface_writer{"org.troupe.nodes", "Nodes: what they offer, and whether it is in use"}
-    .type<node_row>(told)
-    .method<calls::nodes>("The nodes and what of them is in use")
-    .method<calls::drain>("Lets nothing more start on nodes")
-    .method<calls::resume>("Takes drained nodes into use again")
-    .done();
+      .type<node_row>(told)
+      .method<calls::nodes>("The nodes and what of them is in use")
+      .method<calls::drain>("Lets nothing more start on nodes")
+      .method<calls::resume>("Takes drained nodes into use again")
+      .done();
 }
 
 interface_text cluster() {
   return interface_writer{"org.troupe.cluster", "The cluster as a whole"}
-    .type<job_row>(told)
-    .method<calls::summary>("The cluster in a few numbers; needs no session")
-    .method<calls::stop>("Stops the cluster; what runs is ended first, or goes on and is found again")
-    .done();
+      .type<job_row>(told)
+      .method<calls::summary>("The cluster in a few numbers; needs no session")
+      .method<calls::stop>(
+          "Stops the cluster; what runs is ended first, or goes on and is found again")
+      .done();
 }
 
 interface_text console() {
   return interface_writer{"org.troupe.console", "The actors themselves"}
-    .type<actor_row>(told)
-    .type<status_report>(told)
-    .method<calls::actors>("Every actor with its counters")
-    .method<calls::actor_status>("One actor's own words; by number or name")
-    .done();
+      .type<actor_row>(told)
+      .type<status_report>(told)
+      .method<calls::actors>("Every actor with its counters")
+      .method<calls::actor_status>("One actor's own words; by number or name")
+      .done();
 }
 
 interface_text audit() {
   return interface_writer{"org.troupe.audit", "The chain of grants and refusals"}
-    .method<calls::audit_tail>("Its last lines")
-    .method<calls::audit_verify>("Is it whole?")
-    .done();
+      .method<calls::audit_tail>("Its last lines")
+      .method<calls::audit_verify>("Is it whole?")
+      .done();
 }
 
 } // namespace

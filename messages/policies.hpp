@@ -6,10 +6,21 @@
 // Who may send what: one line per message. A message without a line here does not compile into any
 // behaviour. `own` verbs reach what the subject owns; `any` verbs reach everything.
 
+namespace troupe {
+
+/// People, and jobs that act for them.
+inline constexpr kind_set people = auth::kinds(auth::subject_kind::user, auth::subject_kind::job);
+inline constexpr kind_set roles = auth::kinds(auth::subject_kind::role);
+inline constexpr kind_set jobs_or_roles =
+    auth::kinds(auth::subject_kind::job, auth::subject_kind::role);
+
+} // namespace troupe
+
 namespace troupe::auth {
 
 template <>
-struct policy<get_status> : allow<verb::console_read, kinds(subject_kind::user, subject_kind::role)> {};
+struct policy<get_status>
+    : allow<verb::console_read, kinds(subject_kind::user, subject_kind::role)> {};
 template <>
 struct policy<tick> : allow<verb::supervise, troupe::roles> {};
 
@@ -37,22 +48,27 @@ struct policy<append_entries> : allow<verb::ledger_write, troupe::jobs_or_roles>
 template <>
 struct policy<fetch_submission> : allow<verb::ledger_read, troupe::jobs_or_roles> {};
 template <>
-struct policy<query_history> : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
+struct policy<query_history>
+    : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
 template <>
-struct policy<query_job> : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {
+struct policy<query_job>
+    : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {
   static resource_ref resource(const query_job& message) { return resource_ref::job(message.job); }
 };
 
 template <>
 struct policy<submit_jobs> : allow<verb::job_submit, troupe::people> {};
 template <>
-struct policy<cancel_jobs> : allow_own_or_any<verb::job_cancel, verb::job_cancel_any, troupe::people> {};
+struct policy<cancel_jobs>
+    : allow_own_or_any<verb::job_cancel, verb::job_cancel_any, troupe::people> {};
 template <>
 struct policy<hold_jobs> : allow_own_or_any<verb::job_hold, verb::job_hold_any, troupe::people> {};
 template <>
-struct policy<release_jobs> : allow_own_or_any<verb::job_hold, verb::job_hold_any, troupe::people> {};
+struct policy<release_jobs> : allow_own_or_any<verb::job_hold, verb::job_hold_any, troupe::people> {
+};
 template <>
-struct policy<signal_jobs> : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
+struct policy<signal_jobs>
+    : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
 template <>
 struct policy<list_queue> : allow<verb::queue_read, troupe::people> {};
 template <>
@@ -61,8 +77,8 @@ struct policy<show_job> : allow_own_or_any<verb::job_read, verb::job_read_any, t
 };
 template <>
 struct policy<why_job>
-  : allow_own_or_any<verb::job_read, verb::job_read_any,
-                     kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {
+    : allow_own_or_any<verb::job_read, verb::job_read_any,
+                       kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {
   static resource_ref resource(const why_job& message) { return resource_ref::job(message.job); }
 };
 template <>
@@ -73,7 +89,7 @@ struct policy<attach_job> : allow_own_or_any<verb::job_read, verb::job_read_any,
 };
 template <>
 struct policy<list_nodes>
-  : allow<verb::node_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
+    : allow<verb::node_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 template <>
 struct policy<set_nodes> : allow<verb::node_write, troupe::people> {};
 
@@ -88,13 +104,14 @@ template <>
 struct policy<allow_refill> : allow<verb::job_start, troupe::roles> {};
 template <>
 struct policy<cancel_elements>
-  : allow_own_or_any<verb::job_cancel, verb::job_cancel_any,
-                     kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
+    : allow_own_or_any<verb::job_cancel, verb::job_cancel_any,
+                       kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 template <>
 struct policy<signal_elements>
-  : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
+    : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
 template <>
-struct policy<get_job_view> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {};
+struct policy<get_job_view> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
+};
 template <>
 struct policy<job_progress> : allow<verb::job_start, troupe::jobs_or_roles> {};
 template <>
@@ -102,7 +119,7 @@ struct policy<reconcile_job> : allow<verb::node_report, troupe::roles> {};
 
 template <>
 struct policy<locate_element>
-  : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
+    : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
   static resource_ref resource(const locate_element& message) {
     return resource_ref::job(message.job);
   }
@@ -120,21 +137,29 @@ template <>
 struct policy<launch_orders> : allow<verb::node_launch, troupe::jobs_or_roles> {};
 template <>
 struct policy<signal_group> : allow<verb::node_launch, troupe::jobs_or_roles> {
-  static resource_ref resource(const signal_group& message) { return resource_ref::job(message.group.job); }
+  static resource_ref resource(const signal_group& message) {
+    return resource_ref::job(message.group.job);
+  }
 };
 template <>
 struct policy<end_group> : allow<verb::node_launch, troupe::jobs_or_roles> {
-  static resource_ref resource(const end_group& message) { return resource_ref::job(message.group.job); }
+  static resource_ref resource(const end_group& message) {
+    return resource_ref::job(message.group.job);
+  }
 };
 template <>
 struct policy<revoke_group> : allow<verb::node_launch, troupe::jobs_or_roles> {
-  static resource_ref resource(const revoke_group& message) { return resource_ref::job(message.group.job); }
+  static resource_ref resource(const revoke_group& message) {
+    return resource_ref::job(message.group.job);
+  }
 };
 template <>
 struct policy<acknowledge_records> : allow<verb::node_launch, troupe::jobs_or_roles> {};
 template <>
 struct policy<forget_group> : allow<verb::node_launch, troupe::jobs_or_roles> {
-  static resource_ref resource(const forget_group& message) { return resource_ref::job(message.group.job); }
+  static resource_ref resource(const forget_group& message) {
+    return resource_ref::job(message.group.job);
+  }
 };
 template <>
 struct policy<report_records> : allow<verb::node_report, troupe::roles> {};
@@ -142,7 +167,9 @@ template <>
 struct policy<report_inventory> : allow<verb::node_report, troupe::roles> {};
 template <>
 struct policy<read_output> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
-  static resource_ref resource(const read_output& message) { return resource_ref::job(message.group.job); }
+  static resource_ref resource(const read_output& message) {
+    return resource_ref::job(message.group.job);
+  }
 };
 template <>
 struct policy<take_stream> : allow<verb::node_report, troupe::roles> {};
@@ -159,6 +186,6 @@ template <>
 struct policy<stop_cluster> : allow<verb::cluster_stop, troupe::people> {};
 template <>
 struct policy<get_summary>
-  : allow<verb::queue_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
+    : allow<verb::queue_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 
 } // namespace troupe::auth

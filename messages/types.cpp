@@ -32,8 +32,8 @@ const char* name_of(const std::array<const char*, N>& names, E value) {
 }
 
 constexpr std::array bind_names{"none", "core", "socket"};
-constexpr std::array job_state_names{"pending",   "starting", "running",   "completing", "completed",
-                                     "failed",    "cancelled", "timed_out", "lost"};
+constexpr std::array job_state_names{"pending", "starting",  "running",   "completing", "completed",
+                                     "failed",  "cancelled", "timed_out", "lost"};
 constexpr std::array node_state_names{"up", "draining", "drained", "down"};
 constexpr std::array verbosity_names{"info", "detailed", "debug"};
 
@@ -43,8 +43,8 @@ expected<void> invalid(std::string text) {
 
 expected<void> check_text(std::string_view what, std::string_view text, std::size_t bytes_max) {
   if (text.size() > bytes_max)
-    return invalid(fmt::format("{} has {} bytes; at most {} are allowed", what, text.size(),
-                               bytes_max));
+    return invalid(
+        fmt::format("{} has {} bytes; at most {} are allowed", what, text.size(), bytes_max));
   if (text.find('\0') != std::string_view::npos)
     return invalid(fmt::format("{} contains a NUL byte", what));
   return {};
@@ -70,8 +70,8 @@ expected<void> check_environment(const std::vector<std::string>& env) {
   for (const auto& variable : env) {
     auto key = std::string_view{variable}.substr(0, variable.find('='));
     if (key.empty() || key.size() == variable.size())
-      return invalid(fmt::format("environment variable '{:.40}' is not of the form KEY=VALUE",
-                                 variable));
+      return invalid(
+          fmt::format("environment variable '{:.40}' is not of the form KEY=VALUE", variable));
     if (auto ok = check_text(fmt::format("environment variable '{:.40}'", key), variable,
                              string_bytes_max);
         !ok)
@@ -91,12 +91,13 @@ expected<void> check_array(const array_spec& array) {
   std::uint64_t next = 0;
   for (const auto& range : array.ranges) {
     if (range.last < range.first)
-      return invalid(fmt::format("array range {}-{} ends before it begins", range.first, range.last));
+      return invalid(
+          fmt::format("array range {}-{} ends before it begins", range.first, range.last));
     if (range.first < next)
       return invalid(fmt::format("array element {} is named twice or out of order", range.first));
     if (range.last > element_max)
-      return invalid(fmt::format("array element {} is beyond the highest, {}", range.last,
-                                 element_max));
+      return invalid(
+          fmt::format("array element {} is beyond the highest, {}", range.last, element_max));
     next = range.last + 1;
   }
   return {};
@@ -104,20 +105,21 @@ expected<void> check_array(const array_spec& array) {
 
 expected<void> check_size(const job_spec& spec) {
   if (spec.tasks == 0 || spec.tasks > tasks_max)
-    return invalid(fmt::format("{} tasks are asked for; 1 to {} are allowed", spec.tasks, tasks_max));
+    return invalid(
+        fmt::format("{} tasks are asked for; 1 to {} are allowed", spec.tasks, tasks_max));
   if (spec.cores_per_task == 0 || spec.cores_per_task > 4096)
-    return invalid(fmt::format("{} cores per task are asked for; 1 to 4096 are allowed",
-                               spec.cores_per_task));
+    return invalid(
+        fmt::format("{} cores per task are asked for; 1 to 4096 are allowed", spec.cores_per_task));
   if (spec.nodes > nodes_max)
-    return invalid(fmt::format("{} nodes are asked for; at most {} are allowed", spec.nodes,
-                               nodes_max));
+    return invalid(
+        fmt::format("{} nodes are asked for; at most {} are allowed", spec.nodes, nodes_max));
   if (spec.nodes > spec.tasks)
     return invalid(fmt::format("{} nodes are asked for, but only {} task{}: each node needs one; "
                                "give -n {} or more",
                                spec.nodes, spec.tasks, spec.tasks == 1 ? "" : "s", spec.nodes));
   if (spec.grace_s > 3600)
-    return invalid(fmt::format("a grace time of {} s is asked for; at most 3600 s are allowed",
-                               spec.grace_s));
+    return invalid(
+        fmt::format("a grace time of {} s is asked for; at most 3600 s are allowed", spec.grace_s));
   return {};
 }
 
@@ -127,21 +129,33 @@ std::string format_id(job_id job, std::uint32_t element) {
   return element == no_element ? fmt::format("{}", job) : fmt::format("{}_{}", job, element);
 }
 
-const char* to_string(bind_mode mode) { return name_of(bind_names, mode); }
-bool from_string(std::string_view text, bind_mode& mode) { return find_name(bind_names, text, mode); }
+const char* to_string(bind_mode mode) {
+  return name_of(bind_names, mode);
+}
+bool from_string(std::string_view text, bind_mode& mode) {
+  return find_name(bind_names, text, mode);
+}
 
-const char* to_string(job_state state) { return name_of(job_state_names, state); }
+const char* to_string(job_state state) {
+  return name_of(job_state_names, state);
+}
 bool from_string(std::string_view text, job_state& state) {
   return find_name(job_state_names, text, state);
 }
-bool is_final(job_state state) { return state >= job_state::completed; }
+bool is_final(job_state state) {
+  return state >= job_state::completed;
+}
 
-const char* to_string(node_state state) { return name_of(node_state_names, state); }
+const char* to_string(node_state state) {
+  return name_of(node_state_names, state);
+}
 bool from_string(std::string_view text, node_state& state) {
   return find_name(node_state_names, text, state);
 }
 
-const char* to_string(status_verbosity verbosity) { return name_of(verbosity_names, verbosity); }
+const char* to_string(status_verbosity verbosity) {
+  return name_of(verbosity_names, verbosity);
+}
 bool from_string(std::string_view text, status_verbosity& verbosity) {
   return find_name(verbosity_names, text, verbosity);
 }

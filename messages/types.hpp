@@ -11,7 +11,8 @@
 #include <vector>
 
 // The values that messages carry. Every struct lists its fields once: name, permanent number,
-// visibility, bound. CBOR (ledger, links), JSON (Varlink, --json) and every view come from that list.
+// visibility, bound. CBOR (ledger, links), JSON (Varlink, --json) and every view come from that
+// list.
 
 namespace troupe {
 
@@ -50,9 +51,9 @@ struct job_spec {
   std::uint32_t nodes = 0; ///< 0: as many as are needed
   std::uint32_t tasks = 1;
   std::uint32_t cores_per_task = 1;
-  std::uint64_t memory_bytes = 0;  ///< per node; 0 is no request
-  std::uint32_t time_limit_s = 0;  ///< 0 is none
-  std::uint32_t grace_s = 10;      ///< between SIGTERM and SIGKILL
+  std::uint64_t memory_bytes = 0; ///< per node; 0 is no request
+  std::uint32_t time_limit_s = 0; ///< 0 is none
+  std::uint32_t grace_s = 10;     ///< between SIGTERM and SIGKILL
   std::optional<array_spec> array;
   bool held = false;
   bool exclusive = false;
@@ -68,25 +69,25 @@ struct job_spec {
     using s = job_spec;
     constexpr auto owner = visibility::owner;
     return field_list(
-      field<1>("name", &s::name, at_most(name_bytes_max)),
-      field<2>("account", &s::account, at_most(name_bytes_max)),
-      field<3>("queue", &s::queue, at_most(name_bytes_max)),
-      field<4>("argv", &s::argv, owner, at_most(arguments_max)),
-      field<5>("env", &s::env, owner, at_most(arguments_max)),
-      field<6>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
-      field<7>("stdin_path", &s::stdin_path, owner, at_most(path_bytes_max)),
-      field<8>("stdout_path", &s::stdout_path, owner, at_most(path_bytes_max)),
-      field<9>("stderr_path", &s::stderr_path, owner, at_most(path_bytes_max)),
-      field<10>("script", &s::script, owner, at_most(script_bytes_max)),
-      field<11>("merge_stderr", &s::merge_stderr), field<12>("nodes", &s::nodes),
-      field<13>("tasks", &s::tasks), field<14>("cores_per_task", &s::cores_per_task),
-      field<15>("memory_bytes", &s::memory_bytes), field<16>("time_limit_s", &s::time_limit_s),
-      field<17>("grace_s", &s::grace_s), field<18>("array", &s::array),
-      field<19>("held", &s::held), field<20>("exclusive", &s::exclusive),
-      field<21>("requeue", &s::requeue), field<22>("attached", &s::attached),
-      field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
-      field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
-      field<26>("begin_utc_ns", &s::begin_utc_ns));
+        field<1>("name", &s::name, at_most(name_bytes_max)),
+        field<2>("account", &s::account, at_most(name_bytes_max)),
+        field<3>("queue", &s::queue, at_most(name_bytes_max)),
+        field<4>("argv", &s::argv, owner, at_most(arguments_max)),
+        field<5>("env", &s::env, owner, at_most(arguments_max)),
+        field<6>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
+        field<7>("stdin_path", &s::stdin_path, owner, at_most(path_bytes_max)),
+        field<8>("stdout_path", &s::stdout_path, owner, at_most(path_bytes_max)),
+        field<9>("stderr_path", &s::stderr_path, owner, at_most(path_bytes_max)),
+        field<10>("script", &s::script, owner, at_most(script_bytes_max)),
+        field<11>("merge_stderr", &s::merge_stderr), field<12>("nodes", &s::nodes),
+        field<13>("tasks", &s::tasks), field<14>("cores_per_task", &s::cores_per_task),
+        field<15>("memory_bytes", &s::memory_bytes), field<16>("time_limit_s", &s::time_limit_s),
+        field<17>("grace_s", &s::grace_s), field<18>("array", &s::array),
+        field<19>("held", &s::held), field<20>("exclusive", &s::exclusive),
+        field<21>("requeue", &s::requeue), field<22>("attached", &s::attached),
+        field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
+        field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
+        field<26>("begin_utc_ns", &s::begin_utc_ns));
   }
 };
 
@@ -152,19 +153,20 @@ struct job_row {
   static constexpr auto fields() {
     using s = job_row;
     return field_list(
-      field<1>("job", &s::job), field<2>("name", &s::name), field<3>("user", &s::user),
-      field<4>("queue", &s::queue), field<5>("state", &s::state), field<6>("held", &s::held),
-      field<7>("nodes", &s::nodes), field<8>("tasks", &s::tasks),
-      field<9>("cores_per_task", &s::cores_per_task), field<10>("memory_bytes", &s::memory_bytes),
-      field<11>("time_limit_s", &s::time_limit_s),
-      field<12>("submitted_utc_ns", &s::submitted_utc_ns),
-      field<13>("started_utc_ns", &s::started_utc_ns), field<14>("ended_utc_ns", &s::ended_utc_ns),
-      field<15>("elements_total", &s::elements_total),
-      field<16>("elements_pending", &s::elements_pending),
-      field<17>("elements_running", &s::elements_running),
-      field<18>("elements_failed", &s::elements_failed), field<19>("exit_code", &s::exit_code),
-      field<20>("signal", &s::signal), field<21>("nodelist", &s::nodelist),
-      field<22>("reason", &s::reason));
+        field<1>("job", &s::job), field<2>("name", &s::name), field<3>("user", &s::user),
+        field<4>("queue", &s::queue), field<5>("state", &s::state), field<6>("held", &s::held),
+        field<7>("nodes", &s::nodes), field<8>("tasks", &s::tasks),
+        field<9>("cores_per_task", &s::cores_per_task), field<10>("memory_bytes", &s::memory_bytes),
+        field<11>("time_limit_s", &s::time_limit_s),
+        field<12>("submitted_utc_ns", &s::submitted_utc_ns),
+        field<13>("started_utc_ns", &s::started_utc_ns),
+        field<14>("ended_utc_ns", &s::ended_utc_ns),
+        field<15>("elements_total", &s::elements_total),
+        field<16>("elements_pending", &s::elements_pending),
+        field<17>("elements_running", &s::elements_running),
+        field<18>("elements_failed", &s::elements_failed), field<19>("exit_code", &s::exit_code),
+        field<20>("signal", &s::signal), field<21>("nodelist", &s::nodelist),
+        field<22>("reason", &s::reason));
   }
 };
 
@@ -180,8 +182,7 @@ struct placement_part {
   static constexpr auto fields() {
     using s = placement_part;
     return field_list(field<1>("node", &s::node), field<2>("rank_first", &s::rank_first),
-                      field<3>("ranks", &s::ranks),
-                      field<4>("cores", &s::cores, at_most(65'536)),
+                      field<3>("ranks", &s::ranks), field<4>("cores", &s::cores, at_most(65'536)),
                       field<5>("memory_bytes", &s::memory_bytes));
   }
 };
@@ -203,15 +204,16 @@ struct element_view {
   static constexpr auto fields() {
     using s = element_view;
     return field_list(
-      field<1>("element", &s::element), field<2>("incarnation", &s::incarnation),
-      field<3>("state", &s::state), field<4>("exit_code", &s::exit_code),
-      field<5>("signal", &s::signal), field<6>("started_utc_ns", &s::started_utc_ns),
-      field<7>("ended_utc_ns", &s::ended_utc_ns), field<8>("nodelist", &s::nodelist),
-      field<9>("cpus", &s::cpus), field<10>("reason", &s::reason));
+        field<1>("element", &s::element), field<2>("incarnation", &s::incarnation),
+        field<3>("state", &s::state), field<4>("exit_code", &s::exit_code),
+        field<5>("signal", &s::signal), field<6>("started_utc_ns", &s::started_utc_ns),
+        field<7>("ended_utc_ns", &s::ended_utc_ns), field<8>("nodelist", &s::nodelist),
+        field<9>("cpus", &s::cpus), field<10>("reason", &s::reason));
   }
 };
 
-/// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its elements.
+/// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its
+/// elements.
 struct job_view {
   static constexpr std::string_view type_name = "JobView";
   using answer_tag = void;
@@ -263,7 +265,7 @@ struct why_view {
   job_id job = 0;
   job_state state = job_state::pending;
   std::string sentence;
-  std::uint32_t position = 0; ///< in the queue, from 1; 0: not waiting
+  std::uint32_t position = 0;       ///< in the queue, from 1; 0: not waiting
   utc_ns expected_start_utc_ns = 0; ///< 0: unknown
   std::vector<std::string> reasons;
 
@@ -330,11 +332,11 @@ struct node_row {
   static constexpr auto fields() {
     using s = node_row;
     return field_list(
-      field<1>("name", &s::name), field<2>("state", &s::state), field<3>("cores", &s::cores),
-      field<4>("cores_used", &s::cores_used), field<5>("memory_bytes", &s::memory_bytes),
-      field<6>("memory_used_bytes", &s::memory_used_bytes),
-      field<7>("elements_running", &s::elements_running),
-      field<8>("oversubscribed", &s::oversubscribed), field<9>("reason", &s::reason));
+        field<1>("name", &s::name), field<2>("state", &s::state), field<3>("cores", &s::cores),
+        field<4>("cores_used", &s::cores_used), field<5>("memory_bytes", &s::memory_bytes),
+        field<6>("memory_used_bytes", &s::memory_used_bytes),
+        field<7>("elements_running", &s::elements_running),
+        field<8>("oversubscribed", &s::oversubscribed), field<9>("reason", &s::reason));
   }
 };
 

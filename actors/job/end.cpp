@@ -17,18 +17,18 @@ namespace troupe::actors {
 namespace {
 
 bool in_ranges(const std::vector<number_range>& ranges, std::uint32_t element) {
-  return ranges.empty()
-         || std::any_of(ranges.begin(), ranges.end(), [&](const number_range& range) {
-              return range.first <= element && element <= range.last;
-            });
+  return ranges.empty() ||
+         std::any_of(ranges.begin(), ranges.end(), [&](const number_range& range) {
+           return range.first <= element && element <= range.last;
+         });
 }
 
 } // namespace
 
 caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& what) {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_cancel, verb::job_cancel_any, uid, job_,
-                                 world_.clock.utc());
+  if (auto ok =
+          what.cap.permits(verb::job_cancel, verb::job_cancel_any, uid, job_, world_.clock.utc());
       !ok)
     return auth::to_caf(ok.error());
   const auto& ranges = what.msg.ranges;
@@ -60,21 +60,21 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
   auto promise = self_->make_response_promise<jobs_changed>();
   ++writes_in_flight_;
   ask(self_, links_.ledger, cap_, std::move(entries))
-    .then(
-      [this, promise, changed](entries_kept&) mutable {
-        --writes_in_flight_;
-        promise.deliver(changed);
-        write_ends();
-        publish();
-      },
-      [this, promise, withdrawn](caf::error& why) mutable {
-        --writes_in_flight_;
-        for (const auto& range : withdrawn)
-          unstarted_[1].insert(static_cast<std::uint32_t>(range.first),
-                               static_cast<std::uint32_t>(range.last));
-        promise.deliver(why);
-        publish();
-      });
+      .then(
+          [this, promise, changed](entries_kept&) mutable {
+            --writes_in_flight_;
+            promise.deliver(changed);
+            write_ends();
+            publish();
+          },
+          [this, promise, withdrawn](caf::error& why) mutable {
+            --writes_in_flight_;
+            for (const auto& range : withdrawn)
+              unstarted_[1].insert(static_cast<std::uint32_t>(range.first),
+                                   static_cast<std::uint32_t>(range.last));
+            promise.deliver(why);
+            publish();
+          });
   return promise;
 }
 
@@ -132,8 +132,8 @@ jobs_changed job_state_machine::cancel_active(const std::vector<number_range>& r
 
 caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& what) {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_signal, verb::job_signal_any, uid, job_,
-                                 world_.clock.utc());
+  if (auto ok =
+          what.cap.permits(verb::job_signal, verb::job_signal_any, uid, job_, world_.clock.utc());
       !ok)
     return auth::to_caf(ok.error());
   jobs_changed changed;
@@ -151,9 +151,9 @@ caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& wh
            signal_group{{job_, key.second, 0}, first, last, what.msg.signal});
   changed.jobs = changed.elements > 0 ? 1 : 0;
   if (changed.elements == 0)
-    return auth::to_caf({errc::conflict,
-                         fmt::format("job {} runs nothing that a signal could reach; it is {}", job_,
-                                     to_string(row_.state))});
+    return auth::to_caf(
+        {errc::conflict, fmt::format("job {} runs nothing that a signal could reach; it is {}",
+                                     job_, to_string(row_.state))});
   return changed;
 }
 

@@ -11,14 +11,9 @@ namespace troupe::actors {
 
 job_state_machine::job_state_machine(self_pointer self, world& around, job_links links,
                                      job_birth birth)
-  : self_{self},
-    world_{around},
-    links_{std::move(links)},
-    job_{birth.job},
-    event_{std::move(birth.event)},
-    cap_{std::move(birth.cap)},
-    row_{std::move(birth.row)},
-    unstarted_{std::move(birth.unstarted)} {
+    : self_{self}, world_{around}, links_{std::move(links)}, job_{birth.job},
+      event_{std::move(birth.event)}, cap_{std::move(birth.cap)}, row_{std::move(birth.row)},
+      unstarted_{std::move(birth.unstarted)} {
   // The spec was checked when the warrant was made; it encodes as it did then.
   if (auto encoded = auth::encode_exec_spec(to_exec_spec(event_->spec))) {
     exec_bytes_ = std::move(*encoded);
@@ -35,25 +30,24 @@ std::string job_state_machine::display_name() const {
 
 job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<job_actor>(
-    guard,
-    on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
-    on<tick>([this](request<tick>&) {
-      write_ends();
-      publish();
-    }),
-    on<start_units>([this](request<start_units>& what) {
-      start(std::move(what.msg.units), std::move(what.msg.nodes));
-      publish();
-    }),
-    on<allow_refill>([this](request<allow_refill>& what) { set_lease(what.msg.allowed); }),
-    on<cancel_elements>([this](request<cancel_elements>& what) { return cancel(what); }),
-    on<signal_elements>([this](request<signal_elements>& what) { return signal(what); }),
-    on<get_job_view>([this](request<get_job_view>& what) { return view(what); }),
-    on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
-    on<report_records>([this](request<report_records>& what) {
-      take_records(what.msg.node, what.msg.records);
-    }),
-    on<reconcile_job>([this](request<reconcile_job>& what) { reconcile(what.msg); }));
+      guard,
+      on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
+      on<tick>([this](request<tick>&) {
+        write_ends();
+        publish();
+      }),
+      on<start_units>([this](request<start_units>& what) {
+        start(std::move(what.msg.units), std::move(what.msg.nodes));
+        publish();
+      }),
+      on<allow_refill>([this](request<allow_refill>& what) { set_lease(what.msg.allowed); }),
+      on<cancel_elements>([this](request<cancel_elements>& what) { return cancel(what); }),
+      on<signal_elements>([this](request<signal_elements>& what) { return signal(what); }),
+      on<get_job_view>([this](request<get_job_view>& what) { return view(what); }),
+      on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
+      on<report_records>(
+          [this](request<report_records>& what) { take_records(what.msg.node, what.msg.records); }),
+      on<reconcile_job>([this](request<reconcile_job>& what) { reconcile(what.msg); }));
 }
 
 // -- looking ------------------------------------------------------------------
@@ -77,16 +71,16 @@ element_view job_state_machine::element_row(std::uint32_t element,
       continue;
     const auto& node = at->second.entry->offers->name;
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
-    row.cpus += fmt::format("{}{}:{}", row.cpus.empty() ? "" : " ", node,
-                            fmt::join(part.cores, ","));
+    row.cpus +=
+        fmt::format("{}{}:{}", row.cpus.empty() ? "" : " ", node, fmt::join(part.cores, ","));
   }
   return row;
 }
 
 expected<job_view> job_state_machine::view(request<get_job_view>& what) const {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_,
-                                   world_.clock.utc()); !ok)
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
+      !ok)
     return tl::unexpected<error>{ok.error()};
   job_view result;
   result.row = row_;
@@ -113,8 +107,8 @@ element_location job_state_machine::location_of(const active_element& what) cons
 
 caf::result<element_location> job_state_machine::locate(request<locate_element>& what) {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_,
-                                   world_.clock.utc()); !ok)
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
+      !ok)
     return auth::to_caf(ok.error());
   const auto element = what.msg.element;
   // Only what was ordered has a task that a reader of its output could ask.
@@ -210,7 +204,8 @@ void job_state_machine::update_row() {
     row_.state = job_state::pending;
   std::set<std::uint32_t> names;
   for (const auto& [node, at] : nodes_)
-    if (std::any_of(at.slots.begin(), at.slots.end(), [](const slot_state& s) { return s.unit != 0; }))
+    if (std::any_of(at.slots.begin(), at.slots.end(),
+                    [](const slot_state& s) { return s.unit != 0; }))
       names.insert(node);
   row_.nodelist.clear();
   for (auto node : names)

@@ -69,7 +69,7 @@ private:
     utc_ns started_utc_ns = 0;
     utc_ns ended_utc_ns = 0;
     std::uint64_t user_us = 0, system_us = 0, max_rss_bytes = 0;
-    std::optional<exit_report> verdict;    ///< the first rank's failure, a cancel, a loss
+    std::optional<exit_report> verdict; ///< the first rank's failure, a cancel, a loss
     bool cancelled = false;
     std::string cancel_reason;
     std::vector<std::pair<std::uint32_t, std::uint64_t>> unacknowledged; ///< node, record
@@ -79,9 +79,9 @@ private:
   struct slot_state {
     std::uint64_t unit = 0; ///< 0: a hole
     placement_part part;
-    bool fresh = false;     ///< given by the planner, not yet used
-    bool busy = false;      ///< an element was seen to start in it
-    bool lone = true;       ///< the unit is on this node alone
+    bool fresh = false; ///< given by the planner, not yet used
+    bool busy = false;  ///< an element was seen to start in it
+    bool lone = true;   ///< the unit is on this node alone
     std::uint32_t element = no_element;
   };
 

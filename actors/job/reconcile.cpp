@@ -26,9 +26,8 @@ namespace {
 
 using inventory_groups = std::vector<report_inventory::running_group>;
 
-const report_inventory::running_element* find_running(const inventory_groups& groups,
-                                                      std::uint32_t incarnation,
-                                                      std::uint32_t element) {
+const report_inventory::running_element*
+find_running(const inventory_groups& groups, std::uint32_t incarnation, std::uint32_t element) {
   for (const auto& group : groups)
     if (group.group.incarnation == incarnation)
       for (const auto& running : group.running)
@@ -39,10 +38,10 @@ const report_inventory::running_element* find_running(const inventory_groups& gr
 
 bool is_queued(const inventory_groups& groups, std::uint32_t incarnation, std::uint32_t element) {
   return std::any_of(groups.begin(), groups.end(), [&](const auto& group) {
-    return group.group.incarnation == incarnation
-           && std::any_of(group.queued.begin(), group.queued.end(), [&](const number_range& range) {
-                return range.first <= element && element <= range.last;
-              });
+    return group.group.incarnation == incarnation &&
+           std::any_of(group.queued.begin(), group.queued.end(), [&](const number_range& range) {
+             return range.first <= element && element <= range.last;
+           });
   });
 }
 
@@ -71,9 +70,9 @@ void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
 /// The instance that the orders named; the inventory tells whether it is still the same.
 void job_state_machine::remember_instances(const starting_event& starting) {
   for (std::size_t i = 0; i < starting.instances.size(); ++i) {
-    const auto part = std::find_if(starting.parts.begin() + static_cast<std::ptrdiff_t>(i),
-                                   starting.parts.end(),
-                                   [](const placement_part& each) { return each.ranks > 0; });
+    const auto part =
+        std::find_if(starting.parts.begin() + static_cast<std::ptrdiff_t>(i), starting.parts.end(),
+                     [](const placement_part& each) { return each.ranks > 0; });
     auto& at = slots_on(part->node);
     if (!at.entry || starting.instances[i].size() != at.entry->instance.size())
       continue;
@@ -195,8 +194,8 @@ void job_state_machine::lose(std::uint32_t element, active_element& what, const 
     return;
   }
   what.nodes_running.clear();
-  what.verdict = exit_report{job_state::lost, 0, 0,
-                             why + "; submit it again if it is to run again"};
+  what.verdict =
+      exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
   element_over(element, what);
 }
 
@@ -232,12 +231,13 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
     publish();
   };
   ask(self_, links_.ledger, cap_, std::move(entries))
-    .then([done](entries_kept&) { done(); },
-          [this, done](caf::error& failure) {
-            // The ledger still says it was placed; the next restart finds the same answer.
-            world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
-            done();
-          });
+      .then([done](entries_kept&) { done(); },
+            [this, done](caf::error& failure) {
+              // The ledger still says it was placed; the next restart finds the same answer.
+              world_.log->error("job {}: cannot record a requeue: {}", job_,
+                                from_caf(failure).text);
+              done();
+            });
 }
 
 } // namespace troupe::actors

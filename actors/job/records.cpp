@@ -25,8 +25,8 @@ double blend(double mean, double value) {
 void job_state_machine::take_records(std::uint32_t node, std::vector<element_record>& records) {
   acknowledge_records known;
   for (const auto& record : records) {
-    const auto ranged = record.what == element_record::kind::revoked
-                        || record.what == element_record::kind::refused;
+    const auto ranged = record.what == element_record::kind::revoked ||
+                        record.what == element_record::kind::refused;
     if (!ranged) {
       auto at = active_.find(record.element);
       if (at == active_.end() || at->second.incarnation != record.group.incarnation) {
@@ -35,11 +35,11 @@ void job_state_machine::take_records(std::uint32_t node, std::vector<element_rec
       }
     }
     switch (record.what) {
-      case element_record::kind::started: take_started(node, record); break;
-      case element_record::kind::exited:
-      case element_record::kind::start_failed: take_exit(node, record); break;
-      case element_record::kind::refused: take_refusal(node, record); break;
-      case element_record::kind::revoked: take_revoked(node, record); break;
+    case element_record::kind::started: take_started(node, record); break;
+    case element_record::kind::exited:
+    case element_record::kind::start_failed: take_exit(node, record); break;
+    case element_record::kind::refused: take_refusal(node, record); break;
+    case element_record::kind::revoked: take_revoked(node, record); break;
     }
   }
   auto& at = slots_on(node);
@@ -106,12 +106,12 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
   auto& at = slots_on(node);
   if (active.unit == 0)
     at.queued -= std::min(at.queued, 1u);
-  else if (record.slot < at.slots.size() && at.slots[record.slot].lone
-           && at.slots[record.slot].element == element)
+  else if (record.slot < at.slots.size() && at.slots[record.slot].lone &&
+           at.slots[record.slot].element == element)
     at.slots[record.slot].busy = false;
   if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
-    mean_run_ns_ = blend(mean_run_ns_,
-                         static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
+    mean_run_ns_ =
+        blend(mean_run_ns_, static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
   if (active.nodes_running.empty())
     element_over(element, active);
   else
@@ -140,8 +140,8 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
     active.unacknowledged.emplace_back(node, record.sequence);
     if (active.unit == 0)
       slots_on(node).queued -= std::min(slots_on(node).queued, 1u);
-    active.verdict = exit_report{job_state::failed, 0, 0,
-                                 fmt::format("not started: {}", record.text)};
+    active.verdict =
+        exit_report{job_state::failed, 0, 0, fmt::format("not started: {}", record.text)};
     active.nodes_running.erase(node);
     end_other_nodes(element, active, node);
     if (active.nodes_running.empty())
@@ -154,8 +154,8 @@ void job_state_machine::take_revoked(std::uint32_t node, const element_record& r
   std::vector<std::uint32_t> elements;
   for (auto at = active_.lower_bound(record.element);
        at != active_.end() && at->first <= record.element_last; ++at)
-    if (at->second.incarnation == record.group.incarnation && at->second.unit == 0
-        && !at->second.ending)
+    if (at->second.incarnation == record.group.incarnation && at->second.unit == 0 &&
+        !at->second.ending)
       elements.push_back(at->first);
   auto& at = slots_on(node);
   at.queued -= std::min<std::uint32_t>(at.queued, static_cast<std::uint32_t>(elements.size()));
@@ -185,19 +185,19 @@ exit_report job_state_machine::final_report(const active_element& what) const {
 /// An element's end counts towards the job's: the worst of them is its own.
 void job_state_machine::count_end(const exit_report& report) {
   switch (report.state) {
-    case job_state::failed: ++failed_; break;
-    case job_state::timed_out: ++timed_out_; break;
-    case job_state::lost: ++lost_; break;
-    case job_state::cancelled: ++cancelled_; break;
-    default: ++completed_; break;
+  case job_state::failed: ++failed_; break;
+  case job_state::timed_out: ++timed_out_; break;
+  case job_state::lost: ++lost_; break;
+  case job_state::cancelled: ++cancelled_; break;
+  default: ++completed_; break;
   }
   auto rank = [](job_state state) {
     constexpr std::array order{job_state::completed, job_state::cancelled, job_state::lost,
                                job_state::timed_out, job_state::failed};
     return std::find(order.begin(), order.end(), state) - order.begin();
   };
-  if (!worst_ || rank(report.state) > rank(worst_->state)
-      || (report.state == worst_->state && report.exit_code > worst_->exit_code))
+  if (!worst_ || rank(report.state) > rank(worst_->state) ||
+      (report.state == worst_->state && report.exit_code > worst_->exit_code))
     worst_ = report;
 }
 
@@ -241,10 +241,9 @@ ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_el
 void job_state_machine::write_ends() {
   if (finished_)
     return;
-  const auto last = unstarted_count() == 0 && writes_in_flight_ == 0
-                    && std::all_of(active_.begin(), active_.end(), [](const auto& each) {
-                         return each.second.ending;
-                       });
+  const auto last = unstarted_count() == 0 && writes_in_flight_ == 0 &&
+                    std::all_of(active_.begin(), active_.end(),
+                                [](const auto& each) { return each.second.ending; });
   if (to_write_.empty() && !(last && active_.empty() && row_.ended_utc_ns == 0))
     return;
   auto elements = std::exchange(to_write_, {});
@@ -274,18 +273,19 @@ void job_state_machine::write_ends() {
   entries.entries.back().uid = event_->identity.uid;
   ++writes_in_flight_;
   ask(self_, links_.ledger, cap_, std::move(entries))
-    .then(
-      [this, elements, row](entries_kept& kept) {
-        --writes_in_flight_;
-        row_ = row;
-        ends_kept(elements, kept.at_utc_ns);
-      },
-      [this, elements](caf::error& why) {
-        --writes_in_flight_;
-        world_.log->error("job {}: cannot record ends: {}; trying again", job_, from_caf(why).text);
-        to_write_.insert(to_write_.end(), elements.begin(), elements.end());
-        tick_later(self_, world_, std::chrono::seconds(1));
-      });
+      .then(
+          [this, elements, row](entries_kept& kept) {
+            --writes_in_flight_;
+            row_ = row;
+            ends_kept(elements, kept.at_utc_ns);
+          },
+          [this, elements](caf::error& why) {
+            --writes_in_flight_;
+            world_.log->error("job {}: cannot record ends: {}; trying again", job_,
+                              from_caf(why).text);
+            to_write_.insert(to_write_.end(), elements.begin(), elements.end());
+            tick_later(self_, world_, std::chrono::seconds(1));
+          });
 }
 
 void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {

@@ -65,7 +65,8 @@ void job_state_machine::route(std::uint32_t, node_slots& at) {
 void job_state_machine::place_lone(placed_unit unit, std::vector<std::uint32_t>& touched) {
   auto node = unit.parts.front().node;
   auto& slots = slots_on(node).slots;
-  auto hole = std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
+  auto hole =
+      std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
   if (hole == slots.end())
     hole = slots.emplace(slots.end());
   *hole = slot_state{unit.unit, std::move(unit.parts.front()), true, false, true, no_element};
@@ -88,7 +89,8 @@ void job_state_machine::place_wide(placed_unit unit, std::vector<chunk>& chunks)
   for (const auto& part : unit.parts) {
     active.nodes_running.insert(part.node);
     auto& slots = slots_on(part.node).slots;
-    auto hole = std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
+    auto hole =
+        std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
     if (hole == slots.end())
       hole = slots.emplace(slots.end());
     *hole = slot_state{unit.unit, part, false, true, false, element};
@@ -224,16 +226,16 @@ void job_state_machine::write(std::vector<chunk> chunks) {
   entries.entries.back().uid = event_->identity.uid;
   ++writes_in_flight_;
   ask(self_, links_.ledger, cap_, std::move(entries))
-    .then(
-      [this, chunks](entries_kept&) {
-        --writes_in_flight_;
-        order(chunks);
-      },
-      [this, chunks](caf::error& why) {
-        --writes_in_flight_;
-        take_back(chunks, from_caf(why));
-        publish();
-      });
+      .then(
+          [this, chunks](entries_kept&) {
+            --writes_in_flight_;
+            order(chunks);
+          },
+          [this, chunks](caf::error& why) {
+            --writes_in_flight_;
+            take_back(chunks, from_caf(why));
+            publish();
+          });
 }
 
 /// `starting` could not be written: nothing left, so the elements are unstarted as before.
@@ -324,9 +326,9 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.cpu_words = cpuset_words(node);
   for (const auto& slot : at.slots) {
     auto sets = slot.unit == 0
-                  ? std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words)
-                  : rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
-                                 order.cpu_words);
+                    ? std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words)
+                    : rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
+                                   order.cpu_words);
     order.cpusets.insert(order.cpusets.end(), sets.begin(), sets.end());
   }
   order.spec_digest = exec_digest_;
@@ -359,8 +361,9 @@ void job_state_machine::order(std::vector<chunk> chunks) {
       }
       incarnations_.insert(what.incarnation);
       drafts.orders.push_back({*encoded, event_});
-      destinations->push_back({what.parts[i].node,
-                               {{job_, what.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
+      destinations->push_back(
+          {what.parts[i].node,
+           {{job_, what.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
     }
   }
   write_ends();
@@ -394,40 +397,40 @@ void job_state_machine::order(std::vector<chunk> chunks) {
   }
   ++writes_in_flight_;
   ask(self_, links_.authority, cap_, std::move(drafts))
-    .then(
-      [this, chunks, destinations](orders_signed& signed_orders) {
-        --writes_in_flight_;
-        std::map<std::uint32_t, launch_orders> by_node;
-        for (std::size_t i = 0; i < destinations->size(); ++i) {
-          auto& to = (*destinations)[i];
-          to.order.seal = std::move(signed_orders.seals.at(i));
-          by_node[to.node].orders.push_back(std::move(to.order));
-        }
-        for (auto& [node, orders] : by_node) {
-          auto& at = slots_on(node);
-          route(node, at);
-          tell(at.entry->actor, cap_, std::move(orders));
-        }
-        std::vector<number_range> cancelled;
-        for (const auto& what : chunks) {
-          for (auto element = what.first;; ++element) {
-            auto& active = active_.at(element);
-            active.ordered = true;
-            if (active.cancelled)
-              cancelled.push_back({element, element});
-            answer_parked(element);
-            if (element == what.last)
-              break;
-          }
-        }
-        if (!cancelled.empty())
-          cancel_active(cancelled, "");
-        publish();
-      },
-      [this, fail_all](caf::error& why) {
-        --writes_in_flight_;
-        fail_all(from_caf(why));
-      });
+      .then(
+          [this, chunks, destinations](orders_signed& signed_orders) {
+            --writes_in_flight_;
+            std::map<std::uint32_t, launch_orders> by_node;
+            for (std::size_t i = 0; i < destinations->size(); ++i) {
+              auto& to = (*destinations)[i];
+              to.order.seal = std::move(signed_orders.seals.at(i));
+              by_node[to.node].orders.push_back(std::move(to.order));
+            }
+            for (auto& [node, orders] : by_node) {
+              auto& at = slots_on(node);
+              route(node, at);
+              tell(at.entry->actor, cap_, std::move(orders));
+            }
+            std::vector<number_range> cancelled;
+            for (const auto& what : chunks) {
+              for (auto element = what.first;; ++element) {
+                auto& active = active_.at(element);
+                active.ordered = true;
+                if (active.cancelled)
+                  cancelled.push_back({element, element});
+                answer_parked(element);
+                if (element == what.last)
+                  break;
+              }
+            }
+            if (!cancelled.empty())
+              cancel_active(cancelled, "");
+            publish();
+          },
+          [this, fail_all](caf::error& why) {
+            --writes_in_flight_;
+            fail_all(from_caf(why));
+          });
 }
 
 } // namespace troupe::actors

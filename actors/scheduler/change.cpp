@@ -55,8 +55,8 @@ expected<scheduler_state::change> scheduler_state::select(const verified_capabil
       return;
     if (auto ok = cap.permits(own, any, job.uid, at->first, now); !ok) {
       if (named)
-        refuse(result.result, {errc::refused, fmt::format("job {}: {}", at->first,
-                                                          ok.error().text)});
+        refuse(result.result,
+               {errc::refused, fmt::format("job {}: {}", at->first, ok.error().text)});
       return;
     }
     if (job.leaving)
@@ -81,11 +81,11 @@ expected<scheduler_state::change> scheduler_state::select(const verified_capabil
       refuse(result.result,
              {errc::not_found,
               target.first == target.last
-                ? fmt::format("job {} is not in the queue; it has ended or never was ('troupe "
-                              "history' tells)",
-                              target.first)
-                : fmt::format("none of the jobs {} to {} is in the queue", target.first,
-                              target.last)});
+                  ? fmt::format("job {} is not in the queue; it has ended or never was ('troupe "
+                                "history' tells)",
+                                target.first)
+                  : fmt::format("none of the jobs {} to {} is in the queue", target.first,
+                                target.last)});
     for (; at != jobs_.end() && at->first <= target.last; ++at)
       take(at, target.elements, target.first == target.last);
   }
@@ -107,13 +107,13 @@ void scheduler_state::forward(const verified_capability& cap, change& what, M me
     auto copy = message;
     copy.ranges = ranges;
     ask(self_, at->second.actor, cap, std::move(copy))
-      .then(
-        [total, done](jobs_changed& changed) {
-          total->jobs += changed.jobs;
-          total->elements += changed.elements;
-          done({});
-        },
-        [done](caf::error& why) { done(from_caf(why)); });
+        .then(
+            [total, done](jobs_changed& changed) {
+              total->jobs += changed.jobs;
+              total->elements += changed.elements;
+              done({});
+            },
+            [done](caf::error& why) { done(from_caf(why)); });
   }
 }
 
@@ -177,22 +177,22 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
       entries.entries.push_back(end_of_waiting(at->second, by, what.msg.reason));
     }
     ask(self_, to_.ledger, cap_, std::move(entries))
-      .then(
-        [this, state, ids, reason = what.msg.reason](entries_kept&) {
-          state->total->jobs += ids.size();
-          for (auto id : ids)
-            if (auto at = jobs_.find(id); at != jobs_.end())
-              state->total->elements += at->second.row.elements_pending;
-          const exit_report whole{job_state::cancelled, 0, 0, reason};
-          leave(ids, whole);
-          state->one_more({});
-        },
-        [this, state, ids](caf::error& why) {
-          for (auto id : ids)
-            if (auto at = jobs_.find(id); at != jobs_.end())
-              at->second.leaving = false;
-          state->one_more(from_caf(why));
-        });
+        .then(
+            [this, state, ids, reason = what.msg.reason](entries_kept&) {
+              state->total->jobs += ids.size();
+              for (auto id : ids)
+                if (auto at = jobs_.find(id); at != jobs_.end())
+                  state->total->elements += at->second.row.elements_pending;
+              const exit_report whole{job_state::cancelled, 0, 0, reason};
+              leave(ids, whole);
+              state->one_more({});
+            },
+            [this, state, ids](caf::error& why) {
+              for (auto id : ids)
+                if (auto at = jobs_.find(id); at != jobs_.end())
+                  at->second.leaving = false;
+              state->one_more(from_caf(why));
+            });
   }
   forward(what.cap, *selected, cancel_elements{{}, by, what.msg.reason}, state->total,
           [state](const error& why) { state->one_more(why); });
@@ -236,9 +236,8 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
   auto take = [&](job_table::iterator at) {
     auto& job = at->second;
     if (job.row.elements_pending == 0) {
-      refuse(*result, {errc::conflict,
-                       fmt::format("job {} has nothing that waits; it is {}", at->first,
-                                   to_string(job.row.state))});
+      refuse(*result, {errc::conflict, fmt::format("job {} has nothing that waits; it is {}",
+                                                   at->first, to_string(job.row.state))});
       return;
     }
     if (job.row.held == held)
@@ -261,25 +260,25 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
   }
   auto promise = self_->make_response_promise<jobs_changed>();
   ask(self_, to_.ledger, cap_, std::move(entries))
-    .then(
-      [this, promise, result, ids, held](entries_kept&) mutable {
-        std::vector<plan_event> events;
-        for (auto id : ids) {
-          auto at = jobs_.find(id);
-          if (at == jobs_.end())
-            continue;
-          at->second.row.held = held;
-          ++result->jobs;
-          result->elements += at->second.row.elements_pending;
-          plan_event event;
-          event.what = held ? plan_event::kind::held : plan_event::kind::released;
-          event.job = id;
-          events.push_back(std::move(event));
-        }
-        plan(std::move(events));
-        promise.deliver(std::move(*result));
-      },
-      [promise](caf::error& why) mutable { promise.deliver(why); });
+      .then(
+          [this, promise, result, ids, held](entries_kept&) mutable {
+            std::vector<plan_event> events;
+            for (auto id : ids) {
+              auto at = jobs_.find(id);
+              if (at == jobs_.end())
+                continue;
+              at->second.row.held = held;
+              ++result->jobs;
+              result->elements += at->second.row.elements_pending;
+              plan_event event;
+              event.what = held ? plan_event::kind::held : plan_event::kind::released;
+              event.job = id;
+              events.push_back(std::move(event));
+            }
+            plan(std::move(events));
+            promise.deliver(std::move(*result));
+          },
+          [promise](caf::error& why) mutable { promise.deliver(why); });
   return promise;
 }
 
@@ -297,9 +296,8 @@ caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   state->missing = selected->live.size() + 1;
   state->promise = self_->make_response_promise<jobs_changed>();
   for (auto at : selected->waiting)
-    refuse(*state->total,
-           {errc::conflict, fmt::format("job {} is not running; it is {}", at->first,
-                                        to_string(at->second.row.state))});
+    refuse(*state->total, {errc::conflict, fmt::format("job {} is not running; it is {}", at->first,
+                                                       to_string(at->second.row.state))});
   forward(what.cap, *selected, signal_elements{{}, number}, state->total,
           [state](const error& why) { state->one_more(why); });
   state->one_more({});

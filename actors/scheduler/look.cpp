@@ -51,14 +51,14 @@ caf::result<job_view> scheduler_state::show(request<show_job>& what) {
     return self_->delegate(job.actor, request<get_job_view>{what.cap, {what.msg.element}});
   auto promise = self_->make_response_promise<job_view>();
   ask(self_, to_.ledger, cap_, fetch_submission{at->first})
-    .then(
-      [promise, row = job.row](submission_found& found) mutable {
-        job_view view;
-        view.row = row;
-        view.spec = found.event->spec;
-        promise.deliver(std::move(view));
-      },
-      [promise](caf::error& why) mutable { promise.deliver(why); });
+      .then(
+          [promise, row = job.row](submission_found& found) mutable {
+            job_view view;
+            view.row = row;
+            view.spec = found.event->spec;
+            promise.deliver(std::move(view));
+          },
+          [promise](caf::error& why) mutable { promise.deliver(why); });
   return promise;
 }
 
@@ -67,15 +67,16 @@ caf::result<why_view> scheduler_state::why(request<why_job>& what) {
   if (at == jobs_.end()) {
     auto promise = self_->make_response_promise<why_view>();
     ask(self_, to_.ledger, what.cap, query_job{what.msg.job})
-      .then(
-        [promise](job_view& view) mutable {
-          why_view result;
-          result.job = view.row.job;
-          result.state = view.row.state;
-          result.sentence = fmt::format("it does not wait: it is {}", to_string(view.row.state));
-          promise.deliver(std::move(result));
-        },
-        [promise](caf::error& failure) mutable { promise.deliver(failure); });
+        .then(
+            [promise](job_view& view) mutable {
+              why_view result;
+              result.job = view.row.job;
+              result.state = view.row.state;
+              result.sentence =
+                  fmt::format("it does not wait: it is {}", to_string(view.row.state));
+              promise.deliver(std::move(result));
+            },
+            [promise](caf::error& failure) mutable { promise.deliver(failure); });
     return promise;
   }
   const auto& job = at->second;
@@ -85,12 +86,12 @@ caf::result<why_view> scheduler_state::why(request<why_job>& what) {
     return auth::to_caf(ok.error());
   auto promise = self_->make_response_promise<why_view>();
   ask(self_, to_.planner, cap_, why_job{at->first})
-    .then(
-      [promise, state = job.row.state](why_view& view) mutable {
-        view.state = state;
-        promise.deliver(std::move(view));
-      },
-      [promise](caf::error& failure) mutable { promise.deliver(failure); });
+      .then(
+          [promise, state = job.row.state](why_view& view) mutable {
+            view.state = state;
+            promise.deliver(std::move(view));
+          },
+          [promise](caf::error& failure) mutable { promise.deliver(failure); });
   return promise;
 }
 
@@ -157,29 +158,29 @@ void scheduler_state::look_up_ends(const std::shared_ptr<waiter>& who, job_id jo
                                    const verified_capability& cap) {
   ++who->lookups;
   ask(self_, to_.ledger, cap, query_job{job})
-    .then(
-      [this, who, job](job_view& view) {
-        --who->lookups;
-        auto& missing = who->missing[job];
-        for (const auto& element : view.elements)
-          if (missing.contains(element.element) && element.element != no_element) {
-            missing.erase(element.element, element.element);
-            who->ends[{job, element.element}] = {element.state, element.exit_code, element.signal,
-                                                 element.reason};
-          }
-        if (is_final(view.row.state)) {
-          const auto& row = view.row;
-          if (!missing.empty())
-            who->ends[{job, no_element}] = {row.state, row.exit_code, row.signal, row.reason};
-          missing = {};
-        }
-        answer_if_settled(who);
-      },
-      [this, who](caf::error& why) {
-        --who->lookups;
-        std::erase(waiters_, who);
-        who->promise.deliver(why);
-      });
+      .then(
+          [this, who, job](job_view& view) {
+            --who->lookups;
+            auto& missing = who->missing[job];
+            for (const auto& element : view.elements)
+              if (missing.contains(element.element) && element.element != no_element) {
+                missing.erase(element.element, element.element);
+                who->ends[{job, element.element}] = {element.state, element.exit_code,
+                                                     element.signal, element.reason};
+              }
+            if (is_final(view.row.state)) {
+              const auto& row = view.row;
+              if (!missing.empty())
+                who->ends[{job, no_element}] = {row.state, row.exit_code, row.signal, row.reason};
+              missing = {};
+            }
+            answer_if_settled(who);
+          },
+          [this, who](caf::error& why) {
+            --who->lookups;
+            std::erase(waiters_, who);
+            who->promise.deliver(why);
+          });
 }
 
 /// News of ends, for everybody who waits for them.
@@ -205,9 +206,9 @@ void scheduler_state::settle(job_id job, const std::vector<job_end>& ends,
 }
 
 void scheduler_state::answer_if_settled(const std::shared_ptr<waiter>& who) {
-  const auto open = who->lookups > 0 ||
-                    std::any_of(who->missing.begin(), who->missing.end(),
-                                [](const auto& each) { return !each.second.empty(); });
+  const auto open =
+      who->lookups > 0 || std::any_of(who->missing.begin(), who->missing.end(),
+                                      [](const auto& each) { return !each.second.empty(); });
   if (open || !who->promise.pending())
     return;
   job_ends answer;

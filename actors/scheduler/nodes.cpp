@@ -94,22 +94,22 @@ void scheduler_state::take_inventory(report_inventory& what) {
 caf::result<node_rows> scheduler_state::list(request<list_nodes>&) {
   auto promise = self_->make_response_promise<node_rows>();
   ask(self_, to_.planner, cap_, list_nodes{})
-    .then(
-      [this, promise](node_rows& rows) mutable {
-        for (auto& row : rows.nodes) {
-          const auto& node = nodes_.at(node_numbers_.at(row.name));
-          row.state = node.state();
-          row.oversubscribed = node.entry->offers->oversubscribed;
-          if (node.drained)
-            row.reason = node.drained->reason;
-          if (!node.connected)
-            row.reason = "its launcher is not connected";
-          if (row.state == node_state::draining && row.elements_running == 0)
-            row.state = node_state::drained;
-        }
-        promise.deliver(std::move(rows));
-      },
-      [promise](caf::error& why) mutable { promise.deliver(why); });
+      .then(
+          [this, promise](node_rows& rows) mutable {
+            for (auto& row : rows.nodes) {
+              const auto& node = nodes_.at(node_numbers_.at(row.name));
+              row.state = node.state();
+              row.oversubscribed = node.entry->offers->oversubscribed;
+              if (node.drained)
+                row.reason = node.drained->reason;
+              if (!node.connected)
+                row.reason = "its launcher is not connected";
+              if (row.state == node_state::draining && row.elements_running == 0)
+                row.state = node_state::drained;
+            }
+            promise.deliver(std::move(rows));
+          },
+          [promise](caf::error& why) mutable { promise.deliver(why); });
   return promise;
 }
 
@@ -124,25 +124,25 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
                                                         name_of_node)});
     ledger_entry entry;
     entry.what = ledger_entry::kind::node_changed;
-    entry.encoded = to_cbor(
-      node_event{name_of_node, what.msg.state, what.msg.reason, what.cap.who().uid});
+    entry.encoded =
+        to_cbor(node_event{name_of_node, what.msg.state, what.msg.reason, what.cap.who().uid});
     entries.entries.push_back(std::move(entry));
   }
   auto promise = self_->make_response_promise<node_rows>();
   ask(self_, to_.ledger, cap_, std::move(entries))
-    .then(
-      [this, promise, asked = what.msg, cap = what.cap](entries_kept&) mutable {
-        for (const auto& name_of_node : asked.nodes) {
-          const auto id = node_numbers_.at(name_of_node);
-          auto& node = nodes_.at(id);
-          node.drained.reset();
-          if (asked.state != node_state::up)
-            node.drained = node_event{name_of_node, asked.state, asked.reason, cap.who().uid};
-          plan_node(id);
-        }
-        promise.delegate(scheduler_actor{self_}, request<list_nodes>{cap, {}});
-      },
-      [promise](caf::error& why) mutable { promise.deliver(why); });
+      .then(
+          [this, promise, asked = what.msg, cap = what.cap](entries_kept&) mutable {
+            for (const auto& name_of_node : asked.nodes) {
+              const auto id = node_numbers_.at(name_of_node);
+              auto& node = nodes_.at(id);
+              node.drained.reset();
+              if (asked.state != node_state::up)
+                node.drained = node_event{name_of_node, asked.state, asked.reason, cap.who().uid};
+              plan_node(id);
+            }
+            promise.delegate(scheduler_actor{self_}, request<list_nodes>{cap, {}});
+          },
+          [promise](caf::error& why) mutable { promise.deliver(why); });
   return promise;
 }
 

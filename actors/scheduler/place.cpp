@@ -5,8 +5,8 @@
 
 // Purpose: carry the planner's decisions to jobs, and jobs' news to the planner.
 // Input:   decisions made from an older state of the table.
-// Action:  each is checked again against the table as it is now; what no longer holds is given back.
-// Caveats: a job's actor is made here, at its first start, from what the ledger keeps of it.
+// Action:  each is checked again against the table as it is now; what no longer holds is given
+// back. Caveats: a job's actor is made here, at its first start, from what the ledger keeps of it.
 
 namespace troupe::actors {
 
@@ -14,8 +14,7 @@ void scheduler_state::plan(std::vector<plan_event> events) {
   if (events.empty())
     return;
   plan_sequence_ += events.size();
-  tell(to_.planner, cap_,
-       plan_changes{plan_sequence_, std::move(events), scheduler_actor{self_}});
+  tell(to_.planner, cap_, plan_changes{plan_sequence_, std::move(events), scheduler_actor{self_}});
 }
 
 void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& units) {
@@ -84,16 +83,16 @@ void scheduler_state::activate(job_table::iterator at) {
   at->second.activating = true;
   const auto id = at->first;
   ask(self_, to_.ledger, cap_, fetch_submission{id})
-    .then([this, id](submission_found& found) { activate_with(id, found.event); },
-          [this, id](caf::error& why) {
-            world_.log->error("job {}: cannot be read back: {}", id, from_caf(why).text);
-            auto record = jobs_.find(id);
-            if (record == jobs_.end())
-              return;
-            record->second.activating = false;
-            if (auto units = std::exchange(record->second.first_units, nullptr))
-              give_back(id, units->units);
-          });
+      .then([this, id](submission_found& found) { activate_with(id, found.event); },
+            [this, id](caf::error& why) {
+              world_.log->error("job {}: cannot be read back: {}", id, from_caf(why).text);
+              auto record = jobs_.find(id);
+              if (record == jobs_.end())
+                return;
+              record->second.activating = false;
+              if (auto units = std::exchange(record->second.first_units, nullptr))
+                give_back(id, units->units);
+            });
 }
 
 void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event const> event) {

@@ -7,7 +7,7 @@ namespace troupe::actors {
 
 scheduler_state::scheduler_state(self_pointer self, world& around, verified_capability cap,
                                  peers to, scheduler_start start)
-  : self_{self}, world_{around}, cap_{std::move(cap)}, to_{std::move(to)} {
+    : self_{self}, world_{around}, cap_{std::move(cap)}, to_{std::move(to)} {
   started_utc_ns_ = world_.clock.utc();
   begin(std::move(start));
 }
@@ -15,29 +15,28 @@ scheduler_state::scheduler_state(self_pointer self, world& around, verified_capa
 scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observer& guard) {
   tick_later(self_, world_, std::chrono::seconds(5));
   return secure_behavior<scheduler_actor>(
-    guard, on<get_status>([this](request<get_status>&) { return status(); }),
-    on<tick>([this](request<tick>&) { check_unattended(); }),
-    on<submit_jobs>([this](request<submit_jobs>& what) { return submit(what); }),
-    on<cancel_jobs>([this](request<cancel_jobs>& what) { return cancel(what); }),
-    on<hold_jobs>([this](request<hold_jobs>& what) {
-      return set_held(what.cap, what.msg.selector, true);
-    }),
-    on<release_jobs>([this](request<release_jobs>& what) {
-      return set_held(what.cap, what.msg.selector, false);
-    }),
-    on<signal_jobs>([this](request<signal_jobs>& what) { return signal(what); }),
-    on<list_queue>([this](request<list_queue>& what) { return queue(what); }),
-    on<show_job>([this](request<show_job>& what) { return show(what); }),
-    on<why_job>([this](request<why_job>& what) { return why(what); }),
-    on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
-    on<await_jobs>([this](request<await_jobs>& what) { return await(what); }),
-    on<attach_job>([this](request<attach_job>& what) { attach(what); }),
-    on<list_nodes>([this](request<list_nodes>& what) { return list(what); }),
-    on<set_nodes>([this](request<set_nodes>& what) { return set(what); }),
-    on<place_jobs>([this](request<place_jobs>& what) { place(what.msg); }),
-    on<job_progress>([this](request<job_progress>& what) { take_progress(what.msg); }),
-    on<report_inventory>([this](request<report_inventory>& what) { take_inventory(what.msg); }),
-    on<get_summary>([this](request<get_summary>&) { return summary(); }));
+      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      on<tick>([this](request<tick>&) { check_unattended(); }),
+      on<submit_jobs>([this](request<submit_jobs>& what) { return submit(what); }),
+      on<cancel_jobs>([this](request<cancel_jobs>& what) { return cancel(what); }),
+      on<hold_jobs>(
+          [this](request<hold_jobs>& what) { return set_held(what.cap, what.msg.selector, true); }),
+      on<release_jobs>([this](request<release_jobs>& what) {
+        return set_held(what.cap, what.msg.selector, false);
+      }),
+      on<signal_jobs>([this](request<signal_jobs>& what) { return signal(what); }),
+      on<list_queue>([this](request<list_queue>& what) { return queue(what); }),
+      on<show_job>([this](request<show_job>& what) { return show(what); }),
+      on<why_job>([this](request<why_job>& what) { return why(what); }),
+      on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
+      on<await_jobs>([this](request<await_jobs>& what) { return await(what); }),
+      on<attach_job>([this](request<attach_job>& what) { attach(what); }),
+      on<list_nodes>([this](request<list_nodes>& what) { return list(what); }),
+      on<set_nodes>([this](request<set_nodes>& what) { return set(what); }),
+      on<place_jobs>([this](request<place_jobs>& what) { place(what.msg); }),
+      on<job_progress>([this](request<job_progress>& what) { take_progress(what.msg); }),
+      on<report_inventory>([this](request<report_inventory>& what) { take_inventory(what.msg); }),
+      on<get_summary>([this](request<get_summary>&) { return summary(); }));
 }
 
 status_report scheduler_state::status() const {

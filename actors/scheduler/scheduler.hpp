@@ -51,10 +51,10 @@ private:
   struct job_record {
     job_row row;
     std::uint32_t uid = 0;
-    job_actor actor;               ///< none while the job only waits
+    job_actor actor; ///< none while the job only waits
     bool activating = false;
-    bool leaving = false;          ///< its end is being written
-    bool lease = false;            ///< may refill its slots
+    bool leaving = false; ///< its end is being written
+    bool lease = false;   ///< may refill its slots
     bool attached = false;
     std::uint32_t followers = 0;
     boot_ns unattended_since = 0;

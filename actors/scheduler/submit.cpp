@@ -16,8 +16,8 @@ namespace troupe::actors {
 /// Could the cluster, idle and whole, ever run this?
 expected<void> scheduler_state::possible(const job_spec& spec) const {
   if (!spec.queue.empty() && spec.queue != "main")
-    return fail(errc::invalid, fmt::format("there is no queue '{}'; this cluster has 'main'",
-                                           spec.queue));
+    return fail(errc::invalid,
+                fmt::format("there is no queue '{}'; this cluster has 'main'", spec.queue));
   for (const auto* names : {&spec.nodes_required, &spec.nodes_excluded})
     for (const auto& node : *names)
       if (!node_numbers_.contains(node))
@@ -54,22 +54,22 @@ caf::result<jobs_submitted> scheduler_state::submit(request<submit_jobs>& what) 
     return std::move(*answer);
   auto promise = self_->make_response_promise<jobs_submitted>();
   ask(self_, to_.ledger, cap_, std::move(entries))
-    .then(
-      [this, promise, answer, taken](entries_kept& kept) mutable {
-        std::vector<plan_event> events;
-        for (const auto& job : *taken) {
-          take_submitted(job, kept.at_utc_ns);
-          plan_event event;
-          event.what = plan_event::kind::submitted;
-          event.job = job.job;
-          event.spec = std::shared_ptr<job_spec const>(job.event, &job.event->spec);
-          event.pending_elements = element_count(job.event->spec);
-          events.push_back(std::move(event));
-        }
-        plan(std::move(events));
-        promise.deliver(std::move(*answer));
-      },
-      [promise](caf::error& why) mutable { promise.deliver(why); });
+      .then(
+          [this, promise, answer, taken](entries_kept& kept) mutable {
+            std::vector<plan_event> events;
+            for (const auto& job : *taken) {
+              take_submitted(job, kept.at_utc_ns);
+              plan_event event;
+              event.what = plan_event::kind::submitted;
+              event.job = job.job;
+              event.spec = std::shared_ptr<job_spec const>(job.event, &job.event->spec);
+              event.pending_elements = element_count(job.event->spec);
+              events.push_back(std::move(event));
+            }
+            plan(std::move(events));
+            promise.deliver(std::move(*answer));
+          },
+          [promise](caf::error& why) mutable { promise.deliver(why); });
   return promise;
 }
 

@@ -19,9 +19,8 @@ constexpr std::uint64_t wake_id = ~std::uint64_t{0};
 } // namespace
 
 output_pump::output_pump(on_progress report)
-  : report_{std::move(report)},
-    epoll_{::epoll_create1(EPOLL_CLOEXEC)},
-    wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+    : report_{std::move(report)}, epoll_{::epoll_create1(EPOLL_CLOEXEC)},
+      wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = wake_id;

@@ -104,8 +104,8 @@ int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logge
   caf::actor_system system{config};
   system.await_actors_before_shutdown(false);
   auto cluster = daemon::private_cluster::start(
-    system, **base, log, [&] { ring(bell.get(), wake::stopped); },
-    [&] { ring(bell.get(), wake::failed); });
+      system, **base, log, [&] { ring(bell.get(), wake::stopped); },
+      [&] { ring(bell.get(), wake::failed); });
   if (!cluster) {
     log->critical("{}", cluster.error().text);
     std::_Exit(1);

@@ -10,13 +10,13 @@ std::optional<options> read_options(int argc, char** argv, int& exit_code) {
   CLI::App app{"trouped: the daemon of a Troupe cluster. 'troupe up' starts it.", "trouped"};
   app.set_version_flag("--version", "trouped " TROUPE_VERSION);
   app.add_flag("--private", result.is_private, "a private cluster: every role here, as this user")
-    ->required();
+      ->required();
   app.add_flag("--foreground", result.foreground, "log to the terminal");
   app.add_option("--state", result.state, "state directory")->required();
   app.add_option("--socket", result.socket, "socket for clients")->required();
   app.add_option("--nodes", result.nodes, "number of nodes")->check(CLI::Range(1, 64));
   app.add_option("--cores", result.cores, "cores per node; 0: an equal part of the machine")
-    ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, 1024));
   app.add_option("--memory", result.memory_bytes, "bytes per node; 0: an equal part");
   try {
     app.parse(argc, argv);

@@ -54,8 +54,8 @@ expected<void> describe_nodes(foundation& base) {
   auto machine = topology::machine_topology::detect();
   if (!machine)
     return tl::unexpected<error>{machine.error()};
-  auto layout = topology::virtual_nodes(*machine, base.how.nodes, base.how.cores,
-                                        base.how.memory_bytes);
+  auto layout =
+      topology::virtual_nodes(*machine, base.how.nodes, base.how.cores, base.how.memory_bytes);
   if (!layout)
     return tl::unexpected<error>{layout.error()};
   base.remark = layout->remark;
@@ -88,7 +88,7 @@ expected<void> open_authority(foundation& base) {
   how.accounts.admins.insert(::getuid());
   how.request_life_max_ns = request_life_ns;
   auto signing = auth::key_pair::from_seed(
-    std::span<const std::uint8_t, 32>{base.keys->signing.secret().view().first(32)});
+      std::span<const std::uint8_t, 32>{base.keys->signing.secret().view().first(32)});
   auto made = auth::authority::make(how, std::move(signing), base.verifier, base.clock);
   if (!made)
     return tl::unexpected<error>{made.error()};
@@ -106,10 +106,10 @@ expected<void> open_ledger(foundation& base) {
   base.authority->seed_next_job(base.store->highest_job() + 1);
   const auto now = base.clock.utc();
   auto seeded = base.store->recent_requests(
-    requests_remembered_max, [&](const ledger::request_id& id, std::uint64_t, utc_ns submitted) {
-      if (submitted + request_life_ns > now)
-        base.authority->seed_burned(id, submitted + request_life_ns);
-    });
+      requests_remembered_max, [&](const ledger::request_id& id, std::uint64_t, utc_ns submitted) {
+        if (submitted + request_life_ns > now)
+          base.authority->seed_burned(id, submitted + request_life_ns);
+      });
   if (!seeded)
     return seeded;
   auto start = actors::recover_jobs(*base.store);
@@ -173,8 +173,8 @@ expected<std::unique_ptr<private_cluster>>
 private_cluster::start(caf::actor_system& system, foundation& base,
                        std::shared_ptr<spdlog::logger> log, std::function<void()> stopped,
                        std::function<void()> failed) {
-  auto made = std::unique_ptr<private_cluster>{new private_cluster{
-    base.coarse_clock, base.verifier, std::move(log), base.settings}};
+  auto made = std::unique_ptr<private_cluster>{
+      new private_cluster{base.coarse_clock, base.verifier, std::move(log), base.settings}};
   made->world_.on_failure = [log = made->world_.log, failed](const std::string& actor,
                                                              const std::string& why) {
     log->critical("{} failed: {}", actor, why);
@@ -188,8 +188,8 @@ private_cluster::start(caf::actor_system& system, foundation& base,
 private_cluster::private_cluster(const clock_source& clock, std::shared_ptr<auth::verifier> checks,
                                  std::shared_ptr<spdlog::logger> log,
                                  const actors::settings& settings)
-  : verifier_{std::move(checks)}, world_{clock, *verifier_, counters_, std::move(log), settings,
-                                         {}, {}, {}} {}
+    : verifier_{std::move(checks)}, world_{clock,    *verifier_, counters_, std::move(log),
+                                           settings, {},         {},        {}} {}
 
 expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation& base,
                                           std::function<void()> stopped) {
@@ -203,8 +203,8 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
     }
     return *made;
   };
-  auto log = auth::audit_log::open(base.how.state + "/audit.log", base.authority->key(),
-                                   base.clock);
+  auto log =
+      auth::audit_log::open(base.how.state + "/audit.log", base.authority->key(), base.clock);
   if (!log)
     return tl::unexpected<error>{log.error()};
   auto audit = std::make_shared<audit_trail>(std::move(*log));
@@ -218,22 +218,21 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   using role = auth::actor_role;
 
   authority_actor authority = system.spawn<shell<authority_state>, caf::detached>(
-    around, root, base.authority, audit, capability(role::authority));
-  ledger_actor ledger =
-    system.spawn<shell<ledger_state>, caf::detached>(around, root, base.store);
-  planner_actor planner = system.spawn<shell<planner_state>, caf::detached>(
-    around, root, capability(role::planner));
+      around, root, base.authority, audit, capability(role::authority));
+  ledger_actor ledger = system.spawn<shell<ledger_state>, caf::detached>(around, root, base.store);
+  planner_actor planner =
+      system.spawn<shell<planner_state>, caf::detached>(around, root, capability(role::planner));
   auto launcher = system.spawn<shell<launcher_state>>(
-    around, root, capability(role::launcher), base.launcher_place,
-    bytes{base.keys->ring->bytes().begin(), base.keys->ring->bytes().end()}, base.launcher);
+      around, root, capability(role::launcher), base.launcher_place,
+      bytes{base.keys->ring->bytes().begin(), base.keys->ring->bytes().end()}, base.launcher);
 
   auto routes = std::make_shared<stream_routes>();
   auto pump = std::make_shared<launch::output_pump>(
-    [routes, cap = capability(role::agent)](const launch::output_pump::progress& what) {
-      tell(routes->find(what.stream), cap, note_output{what.stream, what.bytes, what.ended});
-      if (what.ended)
-        routes->remove(what.stream);
-    });
+      [routes, cap = capability(role::agent)](const launch::output_pump::progress& what) {
+        tell(routes->find(what.stream), cap, note_output{what.stream, what.bytes, what.ended});
+        if (what.ended)
+          routes->remove(what.stream);
+      });
   auto files = std::make_shared<spool>(base.settings.spool_directory);
   const auto node_cap = capability(role::node);
   const auto agent_cap = capability(role::agent);
@@ -241,11 +240,10 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   scheduler_state::peers to;
   serve_agents agents;
   for (const auto& offers : base.nodes) {
-    node_actor node =
-      system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
+    node_actor node = system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
     agent_state::peers beside{node, launcher, pump, files, routes};
     agents.agents[offers->node] =
-      system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, beside);
+        system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, beside);
     links->nodes[offers->node] = node;
     links->node_names[offers->node] = offers->name;
     to.nodes.push_back({node, {}, offers});
@@ -254,13 +252,13 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   to.authority = authority;
   to.planner = planner;
   scheduler_actor scheduler = system.spawn<shell<scheduler_state>>(
-    around, root, capability(role::scheduler), to, std::move(base.start));
+      around, root, capability(role::scheduler), to, std::move(base.start));
   for (const auto& [number, node] : links->nodes)
     tell(node, world_.timer_cap, join_node{agents.agents.at(number), scheduler});
   cluster_state::peers below{scheduler, launcher, std::move(stopped)};
   cluster_actor cluster = system.spawn<shell<cluster_state>>(around, root, below);
   observer_actor observer =
-    system.spawn<shell<observer_state>>(around, root, capability(role::observer));
+      system.spawn<shell<observer_state>>(around, root, capability(role::observer));
   counters_.adopt_orphans(cluster.id());
   tell(launcher, world_.timer_cap, std::move(agents));
 
@@ -272,19 +270,19 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   links->gateway = capability(role::gateway);
   if (!refused)
     return refused;
-  auto registry = varlink::service_registry::make(
-    {"Troupe", "trouped", base.settings.version, ""}, varlink::embedded_interfaces());
+  auto registry = varlink::service_registry::make({"Troupe", "trouped", base.settings.version, ""},
+                                                  varlink::embedded_interfaces());
   if (!registry)
     return tl::unexpected<error>{registry.error()};
   links->registry = std::make_shared<varlink::service_registry const>(std::move(*registry));
   varlink::acceptor_options door;
   door.path = base.how.socket;
   auto listening = varlink::acceptor::listen(
-    door, [&system, this, links](varlink::accepted_connection connection) {
-      system.middleman().spawn_broker(
-        client_broker, &world_, std::shared_ptr<client_links const>{links},
-        std::make_shared<varlink::accepted_connection>(std::move(connection)));
-    });
+      door, [&system, this, links](varlink::accepted_connection connection) {
+        system.middleman().spawn_broker(
+            client_broker, &world_, std::shared_ptr<client_links const>{links},
+            std::make_shared<varlink::accepted_connection>(std::move(connection)));
+      });
   if (!listening)
     return tl::unexpected<error>{listening.error()};
   door_ = std::move(*listening);

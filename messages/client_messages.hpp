@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/common_messages.hpp"
+
+// Part of messages/protocol.hpp: from a connection to a submitted job, and what clients ask.
+
+namespace troupe {
+
+// == A session: client → authority ==============================================================
+
+/// A peer that the kernel has named asks for a capability held by `holder`. Answers its bytes.
+struct session_opened;
+struct open_session {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::int32_t pid = 0;
+  fixed_bytes<32> holder{};
+  std::string mechanism; ///< "native"
+  std::string role;      ///< "user", "operator", "admin"; "" is the highest the uid may have
+  using answer = session_opened;
+};
+struct session_opened {
+  bytes capability;
+  std::string role;
+  using answer_tag = void;
+};
+
+/// A proof or capability was refused at the edge: put it into the audit chain. No answer.
+struct note_refusal {
+  std::uint32_t uid = 0;
+  std::string peer;
+  std::string action;
+  auth::reason reason{};
+  using answer = void;
+};
+
+// == Submitting: client → authority → client → scheduler → ledger ================================
+
+/// One spec as a client sent it, with the request its holder signed.
+struct submission {
+  std::shared_ptr<job_spec const> spec;
+  signed_request request;
+};
+
+/// Asks for warrants for signed job requests. Answers one warrant, or one error, per submission.
+struct warrants_issued;
+struct request_warrants {
+  std::vector<submission> submissions;
+  using answer = warrants_issued;
+};
+
+/// A job that the authority says was asked for; what `submitted` will hold.
+struct warranted_job {
+  job_id job = 0;
+  fixed_bytes<16> request_id{};
+  std::shared_ptr<submitted_event const> event;
+};
+struct warrants_issued {
+  std::vector<expected<warranted_job>> jobs;
+  using answer_tag = void;
+};
+
+/// Asks the scheduler to take warranted jobs. Answers, once they are durable, an id or an error
+/// each.
+struct jobs_submitted;
+struct submit_jobs {
+  std::vector<warranted_job> jobs;
+  using answer = jobs_submitted;
+};
+struct jobs_submitted {
+  std::vector<expected<job_id>> jobs;
+  using answer_tag = void;
+};
+
+// == The ledger ==================================================================================
+
+/// One event to keep; `encoded` is the CBOR of the kind's struct in messages/events.hpp.
+struct ledger_entry {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  std::uint32_t incarnation = 0;
+  enum class kind : std::uint8_t {
+    submitted,
+    held,
+    released,
+    starting,
+    running,
+    ended,
+    requeued,
+    cancelled,
+    node_changed,
+    finished
+  } what = kind::submitted;
+  bytes encoded;
+  std::optional<fixed_bytes<16>> request_id; ///< of submitted
+  std::optional<job_row> row;                ///< the job's row as it is after this event
+  std::optional<element_view> element_end;   ///< of ended
+  bool finishes = false;                     ///< the job has ended with this; `row` is there
+  std::uint32_t uid = 0;
+  std::shared_ptr<submitted_event const> submitted; ///< of submitted: kept at hand for its start
+};
+
+/// Asks for entries to be kept. Answers when they are on the disk: all of them, or none.
+struct entries_kept;
+struct append_entries {
+  std::vector<ledger_entry> entries;
+  bool essential = false; ///< the end of something that ran: may use the ledger's last reserve
+  using answer = entries_kept;
+};
+struct entries_kept {
+  std::uint64_t first_sequence = 0;
+  utc_ns at_utc_ns = 0;
+  using answer_tag = void;
+};
+
+/// Asks for what was submitted as `job`. Answers it, or not_found.
+struct submission_found;
+struct fetch_submission {
+  job_id job = 0;
+  using answer = submission_found;
+};
+struct submission_found {
+  std::shared_ptr<submitted_event const> event;
+  using answer_tag = void;
+};
+
+/// Asks for ended jobs' rows, newest first.
+struct job_rows;
+struct query_history {
+  job_selector selector;
+  utc_ns since_utc_ns = 0;
+  utc_ns until_utc_ns = 0;
+  std::uint32_t rows_max = 1000;
+  using answer = job_rows;
+};
+struct job_rows {
+  std::vector<job_row> rows;
+  bool more = false;
+  using answer_tag = void;
+};
+
+/// Asks for all the ledger knows of a job that may have ended. Answers its view, or not_found.
+struct query_job {
+  job_id job = 0;
+  using answer = job_view;
+};
+
+// == What clients ask of jobs: client → scheduler ================================================
+
+struct jobs_changed {
+  std::uint64_t jobs = 0;
+  std::uint64_t elements = 0;
+  std::vector<error> refused; ///< at most 16 of them
+  using answer_tag = void;
+};
+
+/// Ends or withdraws jobs or elements. Answers, once durable, how many it meant.
+struct cancel_jobs {
+  job_selector selector;
+  std::string reason;
+  using answer = jobs_changed;
+};
+
+/// Keeps pending jobs from starting. Answers as cancel does.
+struct hold_jobs {
+  job_selector selector;
+  using answer = jobs_changed;
+};
+
+/// Lets held jobs start. Answers as cancel does.
+struct release_jobs {
+  job_selector selector;
+  using answer = jobs_changed;
+};
+
+/// Sends a signal to every rank of running jobs. Answers how many elements it went to.
+struct signal_jobs {
+  job_selector selector;
+  std::int32_t signal = 0;
+  using answer = jobs_changed;
+};
+
+/// Asks for unfinished jobs' rows in queue order, from after `after` on.
+struct list_queue {
+  job_selector selector;
+  job_id after = 0;
+  std::uint32_t rows_max = 2000;
+  using answer = job_rows;
+};
+
+/// Asks for all of one job, or of one of its elements. Answers its view, or not_found.
+struct show_job {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  using answer = job_view;
+};
+
+/// Asks why a job waits. Answers a sentence and its parts.
+struct why_job {
+  job_id job = 0;
+  using answer = why_view;
+};
+
+/// Asks for the ends of jobs. Answers when the last of them has ended, durably.
+struct job_ends;
+struct await_jobs {
+  std::vector<job_selector::target> targets;
+  using answer = job_ends;
+};
+struct job_end {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  exit_report exit;
+};
+struct job_ends {
+  std::vector<job_end> ends;
+  using answer_tag = void;
+};
+
+/// A client now follows (or no longer follows) a job that ends with its client. No answer.
+struct attach_job {
+  job_id job = 0;
+  bool attached = true;
+  using answer = void;
+};
+
+/// Asks for the nodes' rows.
+struct node_rows;
+struct list_nodes {
+  using answer = node_rows;
+};
+struct node_rows {
+  std::vector<node_row> nodes;
+  using answer_tag = void;
+};
+
+/// Takes nodes out of use once their work has ended (`draining`), or back (`up`). Answers, once
+/// durable, their rows.
+struct set_nodes {
+  std::vector<std::string> nodes;
+  node_state state = node_state::draining;
+  std::string reason;
+  using answer = node_rows;
+};
+
+// == Steering and looking ========================================================================
+
+/// Asks for all actors with their counters.
+struct actor_rows;
+struct list_actors {
+  using answer = actor_rows;
+};
+struct actor_rows {
+  std::vector<actor_row> actors;
+  using answer_tag = void;
+};
+
+/// Asks one actor, by number or name, for its status.
+struct show_actor {
+  std::string actor;
+  status_verbosity verbosity = status_verbosity::detailed;
+  using answer = status_report;
+};
+
+/// Asks for the keyring.
+struct key_rows;
+struct list_keys {
+  using answer = key_rows;
+};
+struct key_rows {
+  std::vector<key_row> keys;
+  std::uint32_t version = 0;
+  using answer_tag = void;
+};
+
+/// Asks for the last lines of the audit chain.
+struct audit_lines;
+struct tail_audit {
+  std::uint32_t lines = 20;
+  using answer = audit_lines;
+};
+struct audit_lines {
+  std::vector<std::string> lines;
+  using answer_tag = void;
+};
+
+/// Asks whether the audit chain is whole. Answers a sentence, and the first broken record if not.
+struct audit_verdict;
+struct verify_audit {
+  using answer = audit_verdict;
+};
+struct audit_verdict {
+  bool whole = false;
+  std::uint64_t records = 0;
+  std::uint64_t broken_record = 0;
+  std::string sentence;
+  using answer_tag = void;
+};
+
+/// Ends capabilities before their time, by serial, uid or job. Answers the new epoch.
+struct capabilities_revoked;
+struct revoke_capabilities {
+  std::string serial; ///< 32 hexadecimal digits, or ""
+  std::optional<std::uint32_t> uid;
+  std::optional<job_id> job;
+  using answer = capabilities_revoked;
+};
+struct capabilities_revoked {
+  std::uint64_t epoch = 0;
+  using answer_tag = void;
+};
+
+/// Ends the cluster; with `end_jobs` what runs is ended first, else it goes on under the launcher.
+struct cluster_stopping;
+struct stop_cluster {
+  bool end_jobs = true;
+  using answer = cluster_stopping;
+};
+struct cluster_stopping {
+  std::vector<job_row> running;
+  std::uint64_t pending = 0;
+  using answer_tag = void;
+};
+
+/// Asks for the cluster's own summary.
+struct cluster_summary;
+struct get_summary {
+  using answer = cluster_summary;
+};
+struct cluster_summary {
+  std::string name;
+  std::string version;
+  std::string state;
+  std::uint32_t pid = 0;
+  utc_ns started_utc_ns = 0;
+  std::uint32_t nodes = 0;
+  std::uint32_t cores = 0;
+  std::uint64_t pending = 0;
+  std::uint64_t running = 0;
+  bool oversubscribed = false;
+  using answer_tag = void;
+  static constexpr auto fields() {
+    using s = cluster_summary;
+    return field_list(field<1>("name", &s::name), field<2>("version", &s::version),
+                      field<3>("state", &s::state), field<4>("pid", &s::pid),
+                      field<5>("started_utc_ns", &s::started_utc_ns), field<6>("nodes", &s::nodes),
+                      field<7>("cores", &s::cores), field<8>("pending", &s::pending),
+                      field<9>("running", &s::running),
+                      field<10>("oversubscribed", &s::oversubscribed));
+  }
+};
+
+} // namespace troupe

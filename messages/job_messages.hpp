@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages/client_messages.hpp"
+
+// Part of messages/protocol.hpp: from the planner's decision to a rank's exit.
+
+namespace troupe {
+
+// == Planning: scheduler → planner → scheduler ===================================================
+
+/// A change the planner must know of; the events of runtime/plan.
+struct plan_event {
+  enum class kind : std::uint8_t {
+    node_added,
+    node_changed,
+    submitted,
+    held,
+    released,
+    removed,
+    pending_changed,
+    ended,
+    given_back,
+    refilled,
+    restored
+  } what = kind::removed;
+  job_id job = 0;
+  std::uint64_t unit = 0;               ///< of ended, refilled, restored
+  std::uint32_t elements = 0;           ///< taken by refilled; what is left, of pending_changed
+  utc_ns predicted_end_ns = 0;          ///< of refilled and restored; 0: unknown
+  std::shared_ptr<job_spec const> spec; ///< of submitted
+  std::uint32_t pending_elements = 0;   ///< of submitted
+  std::shared_ptr<node_inventory const> node; ///< of node_added
+  std::uint32_t node_id = 0;
+  node_state state = node_state::up;
+  std::vector<placement_part> parts; ///< of restored
+};
+
+/// A place for one element of a job: the planner's decision, the job's allocation until given back.
+struct placed_unit {
+  std::uint64_t unit = 0;
+  std::vector<placement_part> parts;
+};
+
+/// The planner's decisions, made from what it had seen at `sequence`. No answer.
+struct place_jobs {
+  struct placement {
+    job_id job = 0;
+    std::vector<placed_unit> units;
+  };
+  struct lease {
+    job_id job = 0;
+    bool allowed = false; ///< it may start its next element where one has ended, without asking
+  };
+  std::uint64_t sequence = 0;
+  std::vector<placement> placements;
+  std::vector<lease> leases;
+  using answer = void;
+};
+
+// == A job's life: scheduler ⇄ job ⇄ authority, ledger, node =====================================
+
+/// Asks where an element runs or ran. Answers when it has been placed or has ended; not_found if
+/// there is no such element.
+struct element_location;
+struct locate_element {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  using answer = element_location;
+};
+struct element_location {
+  job_state state = job_state::pending;
+  std::uint32_t incarnation = 0;
+  std::vector<placement_part> parts;
+  bool streams_output = false;
+  bool streams_errors = false;
+  std::optional<exit_report> exit; ///< when it has ended
+  using answer_tag = void;
+};
+
+/// Starts one element per unit, on these nodes. No answer; progress comes as job_progress.
+struct node_entry;
+struct start_units {
+  std::vector<placed_unit> units;
+  std::vector<std::shared_ptr<node_entry const>> nodes;
+  using answer = void;
+};
+
+/// Whether elements may follow each other in a unit without asking the planner. No answer.
+struct allow_refill {
+  bool allowed = false;
+  using answer = void;
+};
+
+/// Ends running elements and withdraws unstarted ones in these ranges (none: all). Answers when the
+/// withdrawal is durable.
+struct cancel_elements {
+  std::vector<number_range> ranges;
+  std::uint32_t by_uid = 0;
+  std::string reason;
+  using answer = jobs_changed;
+};
+
+/// Sends a signal to running elements in these ranges (none: all).
+struct signal_elements {
+  std::vector<number_range> ranges;
+  std::int32_t signal = 0;
+  using answer = jobs_changed;
+};
+
+/// Asks a job for its view.
+struct get_job_view {
+  std::uint32_t element = no_element;
+  using answer = job_view;
+};
+
+/// What changed in a job, for the scheduler's row, its watchers and the planner. No answer.
+struct job_progress {
+  job_id job = 0;
+  job_row row;
+  std::vector<plan_event> events;
+  std::vector<job_end> ends; ///< of elements, durable
+  bool finished = false;     ///< the job's own end is durable; the actor is about to go
+  using answer = void;
+};
+
+/// A launch order to be signed, with the warrant it is signed against.
+struct order_draft {
+  bytes order;
+  std::shared_ptr<submitted_event const> event;
+};
+
+/// Asks for signatures over orders. Answers a seal per order, or the reason why none is signed.
+struct orders_signed;
+struct sign_orders {
+  std::vector<order_draft> orders;
+  using answer = orders_signed;
+};
+struct orders_signed {
+  std::vector<bytes> seals;
+  using answer_tag = void;
+};
+
+/// The job has ended: the authority forgets what it signed for it. No answer.
+struct forget_job {
+  job_id job = 0;
+  using answer = void;
+};
+
+// == The executor: job → node ⇄ agent ⇄ task, launcher ===========================================
+
+/// A launch group: the elements of one step of one incarnation of a job on a node.
+struct group_key {
+  job_id job = 0;
+  std::uint32_t incarnation = 0;
+  std::uint32_t step = 0;
+  auto operator<=>(group_key const&) const = default;
+};
+
+struct sealed_order {
+  group_key group;
+  bytes order;
+  bytes seal;
+  bytes spec; ///< canonical exec spec
+};
+
+/// Executor: start what the sealed orders say. No answer; records come as report_records.
+struct launch_orders {
+  std::vector<sealed_order> orders;
+  using answer = void;
+};
+
+/// Executor: send a signal to running elements [first, last] of a group. No answer.
+struct signal_group {
+  group_key group;
+  std::uint32_t element_first = 0;
+  std::uint32_t element_last = no_element;
+  std::int32_t signal = 0;
+  using answer = void;
+};
+
+/// Executor: end elements [first, last] of a group: SIGTERM, grace, SIGKILL; unstarted ones never
+/// start. No answer; their ends come as records.
+struct end_group {
+  group_key group;
+  std::uint32_t element_first = 0;
+  std::uint32_t element_last = no_element;
+  std::uint32_t grace_s = 10;
+  using answer = void;
+};
+
+/// Executor: elements of a group from `element_from` on that have not started shall not. The record
+/// `revoked` tells which.
+struct revoke_group {
+  group_key group;
+  std::uint32_t element_from = 0;
+  using answer = void;
+};
+
+/// What a node's launcher says of one element there; numbered by the launcher.
+struct element_record {
+  enum class kind : std::uint8_t { started, exited, start_failed, refused, revoked } what{};
+  std::uint64_t sequence = 0;
+  group_key group;
+  std::uint32_t element = no_element;
+  std::uint32_t element_last = no_element; ///< of revoked and refused: the range's end
+  std::uint32_t slot = 0;
+  std::uint32_t rank = 0; ///< the first that failed
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  bool timed_out = false;
+  std::uint32_t leftovers_ended = 0;
+  std::int32_t pid = 0;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+  std::uint64_t user_us = 0;
+  std::uint64_t system_us = 0;
+  std::uint64_t max_rss_bytes = 0;
+  std::string text; ///< why it did not start
+};
+
+/// Executor's news of a group, from agent by node to job. No answer; acknowledged once durable.
+struct report_records {
+  std::uint32_t node = 0;
+  std::vector<element_record> records;
+  using answer = void;
+};
+
+/// The records with these numbers are durable: the launcher may forget them. No answer.
+struct acknowledge_records {
+  std::vector<std::uint64_t> sequences;
+  using answer = void;
+};
+
+/// All of a group has ended and is durable: the launcher forgets it. No answer.
+struct forget_group {
+  group_key group;
+  using answer = void;
+};
+
+/// What a launcher has: said by the agent when it has (re)connected. No answer.
+struct report_inventory {
+  struct running_element {
+    std::uint32_t element = no_element;
+    std::uint32_t slot = 0;
+    utc_ns started_utc_ns = 0;
+  };
+  struct running_group {
+    group_key group;
+    std::vector<running_element> running;
+    std::vector<number_range> queued; ///< accepted, not started
+  };
+  std::uint32_t node = 0;
+  bool connected = false;
+  launcher_instance instance{};
+  std::shared_ptr<node_inventory const> offers;
+  std::vector<running_group> groups;
+  std::vector<element_record> unacknowledged;
+  using answer = void;
+};
+
+/// What a node's launcher has of this job, after either of them was away. Sent by node to job; the
+/// job compares it with what it knows (actors/job/reconcile.cpp). No answer.
+struct reconcile_job {
+  std::uint32_t node = 0;
+  launcher_instance instance{};
+  std::vector<report_inventory::running_group> groups;
+  std::vector<element_record> unacknowledged;
+  using answer = void;
+};
+
+/// Every job that may have something on this node has been routed: inventories may be compared.
+struct finish_recovery {
+  using answer = void;
+};
+
+/// Asks for a rank's streamed output from `offset` on. Answers bytes; waits until there are some or
+/// the stream has ended.
+struct output_chunk;
+struct read_output {
+  group_key group;
+  std::uint32_t element = no_element;
+  std::uint32_t rank = 0;
+  bool error_stream = false;
+  std::uint64_t offset = 0;
+  std::uint32_t bytes_max = 65'536;
+  bool wait = true; ///< false: what is there now
+  using answer = output_chunk;
+};
+struct output_chunk {
+  bytes data;
+  std::uint64_t offset = 0; ///< of the first byte of `data`
+  bool ended = false;       ///< nothing will follow
+  using answer_tag = void;
+};
+
+/// A rank's stream has arrived from the launcher: `descriptor` is the read end, now the task's.
+struct take_stream {
+  group_key group;
+  std::uint64_t stream = 0;
+  std::uint32_t element = no_element;
+  std::uint32_t rank = 0;
+  bool error_stream = false;
+  int descriptor = -1;
+  using answer = void;
+};
+
+/// The task has read a stream to its end: the launcher may close it. No answer.
+struct drop_stream {
+  std::uint64_t stream = 0;
+  using answer = void;
+};
+
+} // namespace troupe
