@@ -12,6 +12,12 @@ build_jobs() {
   echo $((cores < by_memory ? cores : by_memory))
 }
 
+# What everybody builds: optimised, with line tables for backtraces. Full debug information of CAF's
+# interfaces makes a build half as long again and the programs five times larger.
+build_flags=(-DCMAKE_BUILD_TYPE=RelWithDebInfo
+  "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -g1 -DNDEBUG"
+  "-DCMAKE_C_FLAGS_RELWITHDEBINFO=-O2 -g1 -DNDEBUG")
+
 # configure DIR [cmake options]: says nothing unless it fails.
 configure() {
   local dir=$1 log

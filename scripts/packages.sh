@@ -27,7 +27,7 @@ build | libsqlite3-dev               | the ledger and the audit log
 build | libsodium-dev                | signatures and hashes; libsodium.a for the static launcher
 build | libhwloc-dev                 | cores, caches, sockets: where ranks are bound
 build | libcli11-dev                 | command line parsing
-build | libtomlplusplus-dev          | reads troupe.toml
+build | libedit-dev                  | the line editor of `troupe console`
 build | catch2                       | the tests
 check | git                          | names the changed files
 check | ccache                       | the builds after the first one take seconds
