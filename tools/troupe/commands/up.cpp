@@ -30,6 +30,7 @@ using std::chrono::milliseconds;
 using clock = std::chrono::steady_clock;
 
 constexpr auto ready_within = std::chrono::seconds{10};
+constexpr auto gone_within = std::chrono::seconds{2};
 constexpr auto ready_poll = milliseconds{5};
 constexpr std::size_t log_tail_bytes = 1500;
 constexpr std::uint64_t nodes_here_max = 64;
@@ -133,11 +134,27 @@ public:
   }
 
 private:
+  /// What answers on the socket. None: nobody listens. A server that was just killed may still take
+  /// connections, and breaks them: it is given a moment to be gone.
+  std::optional<expected<answered<calls::summary::reply>>> look_for_cluster() {
+    std::optional<expected<answered<calls::summary::reply>>> last;
+    for (auto until = clock::now() + gone_within; clock::now() < until;
+         std::this_thread::sleep_for(ready_poll)) {
+      auto to = session::connect(milliseconds{1000});
+      if (!to)
+        return {};
+      last = to->call(calls::summary{});
+      if (*last || last->error().code != errc::unreachable)
+        break;
+    }
+    return last;
+  }
+
   std::optional<int> already_up(const std::optional<shape>& asked) {
-    auto to = session::connect(milliseconds{1000});
-    if (!to)
+    auto found = look_for_cluster();
+    if (!found)
       return {};
-    auto summary = to->call(calls::summary{});
+    auto& summary = *found;
     if (!summary)
       return report(run_, {summary.error().code,
                            "a server listens on " + at_.socket +
