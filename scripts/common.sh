@@ -47,12 +47,14 @@ progress() {
   done
 }
 
+build_seconds_max=3600
+
 # build DIR [targets]: progress, and the compiler's words only on failure.
 build() {
   local dir=$1 status=0
   shift
   set +o pipefail
-  NINJA_STATUS='[%f/%t] ' ninja -C "$dir" -j "$(build_jobs)" "$@" 2>&1 |
+  NINJA_STATUS='[%f/%t] ' timeout --kill-after=10 "$build_seconds_max" ninja -C "$dir" -j "$(build_jobs)" "$@" 2>&1 |
     tee "$dir/build.log" | progress
   status=${PIPESTATUS[0]}
   set -o pipefail
