@@ -85,7 +85,7 @@ caf::result<why_view> scheduler_state::why(request<why_job>& what) {
       !ok)
     return auth::to_caf(ok.error());
   auto promise = self_->make_response_promise<why_view>();
-  ask(self_, to_.planner, cap_, why_job{at->first})
+  ask(self_, to_.planner, what.cap, why_job{at->first})
       .then(
           [promise, state = job.row.state](why_view& view) mutable {
             view.state = state;

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <utility>
 
 // Purpose: a job that feels like a command started here: its output, its exit code, our signals.
 // Action: submits the job with its streams lent to us, follows it, passes signals on over a second
@@ -176,9 +177,9 @@ private:
   }
 
   void take_state(const element_view& now) {
-    bool begins = state_ != job_state::running && now.state == job_state::running;
     state_ = now.state;
-    if (begins && options_.show_binding)
+    const bool placed = now.state == job_state::starting || now.state == job_state::running;
+    if (options_.show_binding && placed && !std::exchange(binding_told_, true))
       notice(run_, now.cpus.empty() ? "the tasks are not bound to cores"
                                     : "the tasks are bound to " + now.cpus);
   }
@@ -296,6 +297,7 @@ private:
   unique_fd signals_;
   job_id job_ = 0;
   job_state state_ = job_state::pending;
+  bool binding_told_ = false;
   std::optional<clock::time_point> last_interrupt_;
 };
 
