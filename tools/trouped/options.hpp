@@ -16,6 +16,8 @@ struct options {
   std::uint32_t nodes = 1;
   std::uint32_t cores = 0;        ///< per node; 0: an equal part of the machine
   std::uint64_t memory_bytes = 0; ///< per node; 0: an equal part of the machine
+  /// How long a job of `troupe run` outlives the loss of its client.
+  std::uint32_t attached_grace_s = 60;
 };
 
 /// Reads the command line; nothing when the process should end with `exit_code` at once.

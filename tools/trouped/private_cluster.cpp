@@ -154,6 +154,7 @@ expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
   base->settings.state_directory = how.state;
   base->settings.spool_directory = how.state + "/spool";
   base->settings.socket_path = how.socket;
+  base->settings.attached_grace_s = how.attached_grace_s;
   if (auto made = make_directory(how.state); !made)
     return tl::unexpected<error>{made.error()};
   if (auto made = make_directory(base->settings.spool_directory); !made)

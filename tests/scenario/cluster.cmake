@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# The real programs, as a user meets them. Nothing of them is linked.
+add_library(troupe_cluster_harness STATIC ${CMAKE_CURRENT_SOURCE_DIR}/cluster_harness.cpp)
+target_link_libraries(troupe_cluster_harness PUBLIC
+  troupe_options troupe_catch nlohmann_json::nlohmann_json)
+target_compile_definitions(troupe_cluster_harness PUBLIC
+  TROUPE_PROGRAMS="${PROJECT_BINARY_DIR}/bin")
+add_dependencies(troupe_cluster_harness trouped troupe troupe-launcher)
+
+foreach(part run array steer look schedule lifecycle)
+  troupe_test(cluster_${part}_test LABEL scenario
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/scenario/cluster_${part}_test.cpp
+    LINK troupe_cluster_harness)
+endforeach()
