@@ -54,7 +54,8 @@ build() {
   local dir=$1 status=0
   shift
   set +o pipefail
-  NINJA_STATUS='[%f/%t] ' timeout --kill-after=10 "$build_seconds_max" ninja -C "$dir" -j "$(build_jobs)" "$@" 2>&1 |
+  NINJA_STATUS='[%f/%t] ' timeout --kill-after=10 "$build_seconds_max" \
+    ninja -C "$dir" -j "$(build_jobs)" "$@" 2>&1 |
     tee "$dir/build.log" | progress
   status=${PIPESTATUS[0]}
   set -o pipefail

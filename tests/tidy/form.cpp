@@ -52,7 +52,8 @@ bool has_licence(const text_file& file) {
 
 void check_line_form(const text_file& file, std::size_t i, findings& found) {
   const auto& line = file.lines[i];
-  if (columns(line) > columns_max)
+  // messages/write_interfaces makes the .varlink files from the field lists: one line per method.
+  if (columns(line) > columns_max && !file.path.ends_with(".varlink"))
     found.push_back({file.path, i + 1,
                      "is " + std::to_string(columns(line)) + " columns wide; " +
                          std::to_string(columns_max) + " at most"});
