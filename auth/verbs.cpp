@@ -158,7 +158,7 @@ verb_set verbs_of(actor_role role) {
 }
 
 verb_set warrant_verbs() {
-  return {verb::ledger_write, verb::ledger_read, verb::job_start, verb::job_read,
+  return {verb::ledger_write, verb::ledger_read, verb::job_start,  verb::job_read,
           verb::order_sign,   verb::node_launch, verb::node_report};
 }
 
