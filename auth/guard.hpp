@@ -6,6 +6,7 @@
 #include <caf/all.hpp>
 #include <concepts>
 #include <fmt/format.h>
+#include <optional>
 #include <type_traits>
 
 // What stands between a message and its handler. A request carries its sender's verified
@@ -147,6 +148,24 @@ inline caf::error to_caf(const error& what) {
                     caf::make_message(what.text)};
 }
 
+/// A refusal keeps its reason on the way, so that it is counted and audited where it is answered.
+template <std::same_as<refusal> Refusal> // no braced error is one
+caf::error to_caf(const Refusal& what) {
+  return caf::error{static_cast<std::uint8_t>(what.code), caf::atom("troupe"),
+                    caf::make_message(what.text, static_cast<std::uint8_t>(what.why))};
+}
+
+/// The refusal that an error of `to_caf` was made of; nothing for other errors.
+inline std::optional<refusal> refusal_of(const caf::error& what) {
+  if (what.category() != caf::atom("troupe") || what.context().size() != 2)
+    return {};
+  refusal result;
+  result.code = static_cast<errc>(what.code());
+  result.text = what.context().get_as<std::string>(0);
+  result.why = static_cast<reason>(what.context().get_as<std::uint8_t>(1));
+  return result;
+}
+
 /// CAF's own errors (an actor that is gone, a timeout) become sentences too.
 inline error from_caf(const caf::error& what) {
   if (what.category() == caf::atom("troupe"))
@@ -191,10 +210,18 @@ public:
     if constexpr (std::is_void_v<answer>)
       handle_(what);
     else
-      return convert(handle_(what));
+      return counted(convert(handle_(what)), what.cap);
   }
 
 private:
+  /// What only the handler could refuse (whose job is it?) counts like what the guard refused.
+  template <class R>
+  R counted(R result, const verified_capability& cap) {
+    if (result.flag == caf::rt_error)
+      if (auto why = refusal_of(result.err))
+        observer_->refused(typeid(M).name(), cap, *why);
+    return result;
+  }
   static result_type convert(expected<answer>&& value) requires(!std::is_void_v<answer>) {
     if (value)
       return result_type{std::move(*value)};
