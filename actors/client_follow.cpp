@@ -41,7 +41,8 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   followings_.insert(what);
   auto failed = [this, what](caf::error& why) {
     detach(what);
-    answer_error(what->slot, from_caf(why));
+    if (!what->slot->done)
+      answer_error(what->slot, from_caf(why));
   };
   const auto job = what->call.job;
   const auto element = what->call.element;
@@ -61,8 +62,12 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
             what->exit = ends.ends.empty() ? exit_report{} : ends.ends.front().exit;
             finish_follow(what);
           },
-          [](caf::error&) {
-            // The same error has answered the call already.
+          [this, what](caf::error& why) {
+            // A refusal of both questions, or of the wait alone: its capability has ended
+            // meanwhile.
+            detach(what);
+            if (!what->slot->done)
+              answer_error(what->slot, from_caf(why));
           });
 }
 

@@ -10,6 +10,8 @@ namespace {
 /// A reader that stays this far behind makes the writer wait.
 constexpr std::uint64_t behind_bytes_max = 64u << 20;
 constexpr std::uint32_t chunk_bytes_max = 256 * 1024;
+/// How long a reader may wait on with a capability that has ended meanwhile.
+constexpr auto recheck_period = std::chrono::seconds{1};
 
 } // namespace
 
@@ -26,7 +28,7 @@ std::string task_state::display_name() const {
 task_actor::behavior_type task_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<task_actor>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
-      on<tick>([](request<tick>&) {}),
+      on<tick>([this](request<tick>&) { recheck_waiting(); }),
       on<read_output>([this](request<read_output>& what) { return read(what); }),
       on<take_stream>([this](request<take_stream>& what) { take(what.msg); }),
       on<note_output>([this](request<note_output>& what) { note(what.msg); }),
@@ -75,15 +77,18 @@ void task_state::note(note_output& what) {
 }
 
 caf::result<output_chunk> task_state::read(request<read_output>& what) {
-  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid_, group_.job,
-                                 world_.clock.utc());
-      !ok)
+  if (auto ok = may_read(what.cap); !ok)
     return auth::to_caf(ok.error());
   if (auto chunk = try_read(what.msg))
     return std::move(*chunk);
   auto promise = self_->make_response_promise<output_chunk>();
-  waiting_.push_back({std::move(what.msg), promise});
+  waiting_.push_back({std::move(what), promise});
+  recheck_later();
   return promise;
+}
+
+auth::checked<void> task_state::may_read(const verified_capability& cap) const {
+  return cap.permits(verb::job_read, verb::job_read_any, uid_, group_.job, world_.clock.utc());
 }
 
 /// What can be said now; nothing while the reader has to wait.
@@ -115,9 +120,13 @@ std::optional<output_chunk> task_state::try_read(const read_output& what) {
 
 void task_state::answer_waiting() {
   std::erase_if(waiting_, [this](waiting_read& waiting) {
-    auto chunk = try_read(waiting.what);
+    auto chunk = try_read(waiting.what.msg);
     if (!chunk)
       return false;
+    if (auto ok = may_read(waiting.what.cap); !ok) {
+      refuse_waiting(waiting, ok.error());
+      return true;
+    }
     waiting.promise.deliver(std::move(*chunk));
     return true;
   });
@@ -125,6 +134,31 @@ void task_state::answer_waiting() {
                                      [](const auto& each) { return each.second.ended; });
   if (group_over_ && all_ended && waiting_.empty())
     self_->quit();
+}
+
+/// A reader whose capability has expired or was revoked while it waited is told so.
+void task_state::recheck_waiting() {
+  recheck_due_ = false;
+  std::erase_if(waiting_, [this](waiting_read& waiting) {
+    auto ok = may_read(waiting.what.cap);
+    if (ok)
+      return false;
+    refuse_waiting(waiting, ok.error());
+    return true;
+  });
+  recheck_later();
+}
+
+void task_state::recheck_later() {
+  if (waiting_.empty() || std::exchange(recheck_due_, true))
+    return;
+  tick_later(self_, world_, recheck_period);
+}
+
+void task_state::refuse_waiting(waiting_read& waiting, const auth::refusal& why) {
+  if (world_.audit_refusal)
+    world_.audit_refusal(typeid(read_output).name(), waiting.what.cap, why);
+  waiting.promise.deliver(auth::to_caf(why));
 }
 
 /// The job has ended and is durable; streams still end by themselves.

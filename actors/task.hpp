@@ -35,15 +35,19 @@ private:
     bool ended = false;
   };
   struct waiting_read {
-    read_output what;
+    request<read_output> what;
     caf::typed_response_promise<output_chunk> promise;
   };
 
   caf::result<output_chunk> read(request<read_output>& what);
+  auth::checked<void> may_read(const verified_capability& cap) const;
   std::optional<output_chunk> try_read(const read_output& what);
   void take(take_stream& what);
   void note(note_output& what);
   void answer_waiting();
+  void recheck_waiting();
+  void recheck_later();
+  void refuse_waiting(waiting_read& waiting, const auth::refusal& why);
   void group_over();
   status_report status() const;
 
@@ -59,6 +63,7 @@ private:
   std::map<std::uint64_t, stream_key> keys_;
   std::vector<waiting_read> waiting_;
   bool group_over_ = false;
+  bool recheck_due_ = false;
 };
 
 } // namespace troupe::actors

@@ -116,12 +116,13 @@ caf::result<element_location> scheduler_state::locate(request<locate_element>& w
 caf::result<job_ends> scheduler_state::await(request<await_jobs>& what) {
   auto who = std::make_shared<waiter>();
   who->id = next_waiter_++;
+  who->cap = what.cap;
   who->targets = what.msg.targets;
   who->promise = self_->make_response_promise<job_ends>();
   std::vector<job_id> to_look_up;
   for (const auto& target : who->targets) {
     if (target.last < target.first || target.last - target.first > 100'000)
-      return auth::to_caf({errc::invalid, fmt::format("{} to {} is no range of jobs that can be "
+      return auth::to_caf(error{errc::invalid, fmt::format("{} to {} is no range of jobs that can be "
                                                       "waited for; name at most 100000",
                                                       target.first, target.last)});
     auto known = jobs_.lower_bound(target.first);
@@ -209,13 +210,32 @@ void scheduler_state::answer_if_settled(const std::shared_ptr<waiter>& who) {
   const auto open =
       who->lookups > 0 || std::any_of(who->missing.begin(), who->missing.end(),
                                       [](const auto& each) { return !each.second.empty(); });
-  if (open || !who->promise.pending())
+  if (open || !who->promise.pending() || refuse_if_ended(who))
     return;
   job_ends answer;
   for (auto& [key, exit] : who->ends)
     answer.ends.push_back({key.first, key.second, std::move(exit)});
   who->promise.deliver(std::move(answer));
   std::erase(waiters_, who);
+}
+
+/// Whoever waits does so under a capability that must still be good when the answer comes.
+bool scheduler_state::refuse_if_ended(const std::shared_ptr<waiter>& who) {
+  const auto needed = auth::verb_set{verb::job_read, verb::job_read_any};
+  auto ok = who->cap.check(needed, world_.clock.utc());
+  if (ok)
+    return false;
+  if (world_.audit_refusal)
+    world_.audit_refusal(typeid(await_jobs).name(), who->cap, ok.error());
+  who->promise.deliver(auth::to_caf(ok.error()));
+  std::erase(waiters_, who);
+  return true;
+}
+
+void scheduler_state::recheck_waiters() {
+  const auto waiting = waiters_;
+  for (const auto& who : waiting)
+    refuse_if_ended(who);
 }
 
 // -- followers --------------------------------------------------------------------------
@@ -247,6 +267,7 @@ void scheduler_state::check_unattended() {
                                 world_.config.attached_grace_s);
     tell(scheduler_actor{self_}, cap_, std::move(ending));
   }
+  recheck_waiters();
   tick_later(self_, world_, std::chrono::seconds(5));
 }
 

@@ -6,6 +6,7 @@
 #include "actors/shell.hpp"
 #include "runtime/plan/planner.hpp"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -73,6 +74,7 @@ private:
   /// Somebody waits for ends of jobs.
   struct waiter {
     std::uint64_t id = 0;
+    verified_capability cap;
     std::vector<job_selector::target> targets;
     std::map<std::pair<job_id, std::uint32_t>, exit_report> ends;
     std::map<job_id, interval_set> missing; ///< no_element alone: the whole job
@@ -121,6 +123,8 @@ private:
   void look_up_ends(const std::shared_ptr<waiter>& who, job_id job, const verified_capability& cap);
   void settle(job_id job, const std::vector<job_end>& ends, const exit_report* whole);
   void answer_if_settled(const std::shared_ptr<waiter>& who);
+  bool refuse_if_ended(const std::shared_ptr<waiter>& who);
+  void recheck_waiters();
   cluster_summary summary() const;
   void attach(request<attach_job>& what);
   void check_unattended();
@@ -129,6 +133,7 @@ private:
   void place(place_jobs& what);
   void start(job_table::iterator at, std::vector<placed_unit> units);
   void activate(job_table::iterator at);
+  void activated(job_id job);
   void activate_with(job_id job, std::shared_ptr<submitted_event const> event);
   job_actor spawn_job(job_birth birth);
   void take_progress(job_progress& what);
@@ -155,8 +160,11 @@ private:
   std::vector<std::shared_ptr<waiter>> waiters_;
   std::uint64_t next_waiter_ = 1;
   std::vector<parked_location> parked_;
+  /// Changes that wait for a job's actor, which is being made; without one they are told so.
+  std::multimap<job_id, std::function<void(const job_actor&)>> parked_changes_;
   std::uint64_t plan_sequence_ = 0;
   utc_ns started_utc_ns_ = 0;
+  bool paused_ = false; ///< the cluster is stopping: nothing starts any more
   std::uint64_t submitted_ = 0, finished_ = 0;
 };
 

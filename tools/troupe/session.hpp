@@ -2,6 +2,7 @@
 #pragma once
 
 #include "auth/keys.hpp"
+#include "base/clock.hpp"
 #include "messages/calls.hpp"
 #include "messages/json.hpp"
 #include "runtime/varlink/client.hpp"
@@ -67,6 +68,8 @@ public:
   varlink::client& wire() { return wire_; }
   const calls::hello::reply& greeting() const { return greeting_; }
   const calls::present::reply& admission() const { return admission_; }
+  /// Whether its time is over: what is refused now may be asked again in a new session.
+  bool capability_ended() const { return system_clock_source{}.utc() >= admission_.expires_utc_ns; }
 
   static constexpr std::chrono::milliseconds connect_deadline{5000};
   static constexpr json_limits reply_limits{16u << 20, 256u << 20};

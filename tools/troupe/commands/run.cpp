@@ -144,6 +144,8 @@ private:
     auto next = session_->wire().receive();
     if (!next)
       return report(run_, next.error());
+    if (next->failed && session_->capability_ended())
+      return renew();
     if (next->failed)
       return report(run_, {next->failed->code, next->failed->message});
     bool last = !next->continues;
@@ -259,6 +261,19 @@ private:
     }
     if (change(calls::signal{this_job(), *number}) == 0 && asks_to_end(*number))
       cancel("interrupted by " + signal_name(*number));
+    return {};
+  }
+
+  /// A capability lives for an hour, a job may run for days: another one, and on from the same
+  /// byte.
+  exit_now renew() {
+    control_.reset();
+    auto opened = session::open();
+    if (!opened)
+      return report(run_, opened.error());
+    session_.emplace(std::move(*opened));
+    if (auto started = follow(); !started)
+      return report(run_, started.error());
     return {};
   }
 
