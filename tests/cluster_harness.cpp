@@ -228,7 +228,9 @@ running_program test_cluster::start(const words& arguments) {
 }
 
 json test_cluster::ask(words arguments) {
-  arguments.push_back("--json");
+  // What follows a job's command is the command's own.
+  const auto takes_command = arguments.front() == "submit" || arguments.front() == "run";
+  arguments.insert(takes_command ? arguments.begin() + 1 : arguments.end(), "--json");
   const auto done = troupe(arguments);
   INFO(arguments.front() << ": " << done.err);
   REQUIRE(done.exit == 0);

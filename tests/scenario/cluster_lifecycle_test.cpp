@@ -26,8 +26,11 @@ TEST_CASE("two ups at once make one cluster") {
   REQUIRE(cluster.troupe({"down"}).exit == 0);
   auto one = cluster.start({"up"});
   auto two = cluster.start({"up"});
-  CHECK(one.wait().exit == 0);
-  CHECK(two.wait().exit == 0);
+  for (auto* each : {&one, &two}) {
+    const auto done = each->wait();
+    INFO(done.out << done.err);
+    CHECK(done.exit == 0);
+  }
   CHECK(cluster.troupe({"run", "echo", "hi"}).out == "hi\n");
   REQUIRE(cluster.troupe({"down"}).exit == 0);
   CHECK(eventually([&] { return cluster.processes().empty(); }));
@@ -74,7 +77,7 @@ TEST_CASE("another shape after down is a cluster of that shape, with the old his
 
 TEST_CASE("a job that waits for more than a smaller cluster has says so and does no harm") {
   test_cluster cluster;
-  auto large = cluster.submit({"--hold", "-N", "2", "true"});
+  auto large = cluster.submit({"--hold", "-N", "2", "-n", "2", "true"});
   REQUIRE(cluster.troupe({"down"}).exit == 0);
   REQUIRE(cluster.troupe({"up", "--nodes", "1", "--cores", "1"}).exit == 0);
   CHECK(cluster.troupe({"release", large}).exit == 0);

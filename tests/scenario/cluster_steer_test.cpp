@@ -7,9 +7,10 @@ using namespace troupe::test;
 
 TEST_CASE("a job that is over its time limit gets SIGTERM, and after its grace time SIGKILL") {
   test_cluster cluster;
-  auto polite = cluster.submit_shell({"-t", "1s"}, "trap 'echo asked; exit 0' TERM; echo up; "
-                                                   "while :; do sleep 0.02; done");
-  auto deaf = cluster.submit_shell({"-t", "1s", "--grace", "1s"},
+  auto polite = cluster.submit_shell({"-t", "1s", "-e", "/dev/null"},
+                                     "trap 'echo asked; exit 0' TERM; echo up; "
+                                     "while :; do sleep 0.02; done");
+  auto deaf = cluster.submit_shell({"-t", "1s", "--grace", "1s", "-e", "/dev/null"},
                                    "trap 'echo asked' TERM; echo up; while :; do sleep 0.02; done");
   auto early = cluster.submit_shell({"-t", "60s"}, "exit 0");
   CHECK(cluster.wait(polite).exit == 1);
@@ -106,7 +107,7 @@ TEST_CASE("a held job waits until it is released, over a restart too") {
 TEST_CASE("a signal reaches every task of a running job, and no job that waits") {
   test_cluster cluster;
   auto id =
-      cluster.submit_shell({"-n", "2", "-o", "out-%t"},
+      cluster.submit_shell({"-n", "2", "-o", "out-%t", "-e", "/dev/null"},
                            "trap 'echo got; exit 0' USR1; echo up; while :; do sleep 0.02; done");
   REQUIRE(eventually(
       [&] { return cluster.file("out-0") == "up\n" && cluster.file("out-1") == "up\n"; }));
@@ -135,7 +136,8 @@ TEST_CASE("wait tells how each job ended, and its exit code says whether all com
   auto lines = lines_of(all.out);
   REQUIRE(lines.size() == 3);
   CHECK(lines[1] == bad + " failed, exit code 4");
-  CHECK(lines[2].find(killed + " failed, signal") == 0);
+  CHECK(lines[2].find(killed + " failed, ") == 0);
+  CHECK(lines[2].find("SEGV") != std::string::npos);
   CHECK(cluster.troupe({"wait", "9999"}).exit == 1);
   CHECK(cluster.troupe({"wait", "nonsense"}).exit == 2);
 }
@@ -147,7 +149,8 @@ TEST_CASE("a run whose client is gone ends after the grace time; one that comes 
   auto goes = cluster.start({"run", "sh", "-c", "echo up; exec sleep 1000"});
   REQUIRE(eventually([&] { return stays.out() == "up\n" && goes.out() == "up\n"; }));
   std::string id;
-  for (const auto& row : cluster.ask({"queue"})["rows"])
+  const auto queue = cluster.ask({"queue"});
+  for (const auto& row : queue["rows"])
     if (cluster.ask({"show", std::to_string(row["job"].get<int>())})["job"]["spec"]["argv"][2] ==
         "echo up; exec sleep 1000")
       id = std::to_string(row["job"].get<int>());
