@@ -64,7 +64,7 @@ void client_state::read(const std::vector<char>& data) {
     return;
   auto all = reader_.feed({data.data(), data.size()},
                           [this](std::string_view frame) { return take_frame(frame); });
-  send_submits();
+  send_submits_if_few();
   if (!all) {
     auto slot = std::make_shared<answer_slot>();
     slots_.push_back(slot);
@@ -93,7 +93,7 @@ void client_state::resume_reading() {
     return;
   resuming_ = true;
   auto all = reader_.resume([this](std::string_view frame) { return take_frame(frame); });
-  send_submits();
+  send_submits_if_few();
   resuming_ = false;
   if (!all || closed_) {
     close(all ? std::string{} : all.error().text);
@@ -102,7 +102,14 @@ void client_state::resume_reading() {
   if (busy())
     return;
   reading_ = true;
-  self_->trigger(wire_);
+  start_reading();
+}
+
+/// In the event loop's next turn: CAF forgets a trigger that comes in the same turn as its halt,
+/// and the connection would be silent for ever.
+void client_state::start_reading() {
+  caf::strong_actor_ptr alive{self_->ctrl()};
+  self_->backend().post([alive, self = self_, wire = wire_] { self->trigger(wire); });
 }
 
 /// One call. False: no more for now.

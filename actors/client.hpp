@@ -66,6 +66,7 @@ private:
   void read(const std::vector<char>& data);
   bool take_frame(std::string_view frame);
   void resume_reading();
+  void start_reading();
   void dispatch(const varlink::call& call, const slot_ptr& slot);
   void flush();
   bool busy() const;
@@ -93,6 +94,7 @@ private:
   // client_jobs.cpp
   void submit(std::string_view parameters, const slot_ptr& slot);
   void send_submits();
+  void send_submits_if_few();
   void submit_warranted(std::shared_ptr<std::vector<waiting_submit>> batch,
                         warrants_issued& issued);
   expected<std::vector<signed_request>> sign_here(const std::vector<job_spec>& specs) const;
@@ -160,6 +162,7 @@ private:
   };
   std::vector<deferred_call> deferred_; ///< wait for a login that nobody asked for
   std::vector<waiting_submit> submits_;
+  std::uint32_t submits_under_way_ = 0; ///< batches
   std::set<std::shared_ptr<following>> followings_;
   std::vector<std::pair<std::shared_ptr<following>, std::size_t>> paused_pulls_;
 };

@@ -14,6 +14,9 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t submissions_at_once_max = 4096;
+/// One batch is signed while the one before it goes to the disk; what arrives meanwhile becomes the
+/// next one.
+constexpr std::uint32_t batches_under_way_max = 2;
 constexpr std::int64_t request_life_ns = 600 * ns_per_s;
 
 calls::failure failure_of(const error& what) {
@@ -102,6 +105,11 @@ void client_state::submit(std::string_view parameters, const slot_ptr& slot) {
     send_submits();
 }
 
+void client_state::send_submits_if_few() {
+  if (submits_under_way_ < batches_under_way_max)
+    send_submits();
+}
+
 /// Submissions that arrived together are warranted and kept together.
 void client_state::send_submits() {
   if (submits_.empty())
@@ -116,11 +124,14 @@ void client_state::send_submits() {
       answer(waiting.slot, calls::submit::reply{std::move(waiting.results)});
     return;
   }
+  ++submits_under_way_;
   self_->request(to_->authority, caf::infinite, request<request_warrants>{cap_, std::move(message)})
       .then([this, batch](warrants_issued& issued) { submit_warranted(batch, issued); },
             [this, batch](caf::error& why) {
+              --submits_under_way_;
               for (auto& waiting : *batch)
                 answer_error(waiting.slot, from_caf(why));
+              send_submits_if_few();
             });
 }
 
@@ -142,8 +153,10 @@ void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>>
     }
   }
   auto answer_all = [this, batch] {
+    --submits_under_way_;
     for (auto& waiting : *batch)
       answer(waiting.slot, calls::submit::reply{std::move(waiting.results)});
+    send_submits_if_few();
   };
   if (message.jobs.empty()) {
     answer_all();

@@ -41,8 +41,11 @@ int main(int argc, char** argv) {
       std::perror("fork");
       return 1;
     }
-    if (child == 0)
+    if (child == 0) {
+      // As the controller and the launcher are: the kernel shares the CPU among sessions.
+      ::setsid();
       ::_exit(spawn_and_wait(argv[1], count / processes) ? 0 : 1);
+    }
   }
   for (int i = 0; i < processes; ++i) {
     int status = 0;

@@ -44,7 +44,7 @@ int configure(database& db) {
   // Exclusive: one owner, and no shared memory file that a crash could leave behind.
   return db.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
                     "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; "
-                    "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; "
+                    "PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; "
                     "PRAGMA trusted_schema = OFF");
 }
 
