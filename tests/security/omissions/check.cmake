@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Compiles one file without making anything of it. Its second line says what must come of that:
-# "// Must compile…", or "// Must not compile: <what the compiler has to say, a regular expression>".
+# "// Must compile…", or "// Must not compile: <a regular expression of the compiler's words>".
 file(STRINGS ${SOURCE} lines LIMIT_COUNT 2)
 list(GET lines 1 says)
 execute_process(
