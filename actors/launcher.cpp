@@ -55,7 +55,7 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
           reconnect();
       }),
       on<launch_orders>([this](request<launch_orders>& what) {
-        if (waiting_.empty() && !what.msg.orders.empty())
+        if (connection_ && waiting_.empty() && !what.msg.orders.empty())
           self_->send(self_, request<tick>{world_.timer_cap, tick{}});
         std::move(what.msg.orders.begin(), what.msg.orders.end(), std::back_inserter(waiting_));
       }),
@@ -97,6 +97,7 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
       on<end_launcher>([this, send](request<end_launcher>& what) {
         ending_ = true;
         send([&](auto& to) { return to.shutdown(what.msg.end_jobs); });
+        return launcher_ended{};
       }));
 }
 
@@ -106,6 +107,7 @@ void launcher_state::connected(std::shared_ptr<launch::launcher_client> connecti
   connection_ = std::move(connection);
   ++generation_;
   gathering_.emplace();
+  forget_stale_orders();
   highest_ = acknowledged_ = 0;
   undurable_.clear();
   batches_.clear();
@@ -115,6 +117,20 @@ void launcher_state::connected(std::shared_ptr<launch::launcher_client> connecti
     read_events(connection, generation);
   }};
   check(connection_->inventory());
+}
+
+/// What waited for a connection goes to the launcher it was made for. What was made for one that is
+/// gone never left; its jobs hear so when the inventory comes.
+void launcher_state::forget_stale_orders() {
+  const auto& instance = connection_->launcher().launcher.instance;
+  std::erase_if(waiting_, [&](const sealed_order& each) {
+    auth::order_view view{};
+    return auth::decode_order(each.order, view) ||
+           !std::equal(std::begin(instance), std::end(instance), std::begin(view.instance),
+                       std::end(view.instance));
+  });
+  if (!waiting_.empty())
+    self_->send(self_, request<tick>{world_.timer_cap, tick{}});
 }
 
 /// The reading thread: every event becomes a message.
@@ -140,8 +156,6 @@ void launcher_state::disconnected(const std::string& why) {
   world_.log->warn("launcher: connection lost: {}", why);
   connection_.reset();
   gathering_.reset();
-  // What was not sent never left; its jobs hear so when the inventory comes.
-  waiting_.clear();
   for (const auto& [node, agent] : agents_) {
     report_inventory gone;
     gone.node = node;

@@ -26,10 +26,13 @@ struct serve_agents {
   using answer = void;
 };
 
-/// End the launcher, and what it runs with it. No answer.
+/// End the launcher, and what it runs with it. Answers when it has been told.
+struct launcher_ended {
+  using answer_tag = void;
+};
 struct end_launcher {
   bool end_jobs = true;
-  using answer = void;
+  using answer = launcher_ended;
 };
 
 template <>
@@ -88,6 +91,7 @@ private:
   void report(std::map<std::uint32_t, report_records> by_node);
 
   void send_batch();
+  void forget_stale_orders();
   void acknowledge(const std::vector<std::uint64_t>& sequences);
   void check(const expected<void>& sent);
   status_report status() const;

@@ -152,8 +152,8 @@ caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& wh
   changed.jobs = changed.elements > 0 ? 1 : 0;
   if (changed.elements == 0)
     return auth::to_caf(
-        {errc::conflict, fmt::format("job {} runs nothing that a signal could reach; it is {}",
-                                     job_, to_string(row_.state))});
+        error{errc::conflict, fmt::format("job {} runs nothing that a signal could reach; it is {}",
+                                          job_, to_string(row_.state))});
   return changed;
 }
 
@@ -166,7 +166,8 @@ void job_state_machine::set_lease(bool allowed) {
       fill(node, chunks);
       continue;
     }
-    if (at.queued == 0)
+    // With nothing left to order, the lease went because nothing needs it, not for somebody else.
+    if (at.queued == 0 || unstarted_count() == 0)
       continue;
     std::set<std::uint32_t> incarnations;
     for (const auto& [element, active] : active_)

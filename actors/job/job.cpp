@@ -33,6 +33,7 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       guard,
       on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
       on<tick>([this](request<tick>&) {
+        write(std::exchange(unwritten_, {}));
         write_ends();
         publish();
       }),

@@ -65,6 +65,10 @@ private:
     bool ordered = false;                  ///< its order has left
     bool ending = false;                   ///< its end is being written
     std::set<std::uint32_t> nodes_running; ///< nodes that have not reported its end
+    /// After a restart: nodes whose launcher has not said yet what it has of it, and nodes whose
+    /// launcher knows nothing of it. What was ordered in this life is never judged by silence: its
+    /// order may be on its way behind the launcher's answer.
+    std::set<std::uint32_t> unasked, absent;
     std::vector<placement_part> parts;
     utc_ns started_utc_ns = 0;
     utc_ns ended_utc_ns = 0;
@@ -112,10 +116,11 @@ private:
   void place_wide(placed_unit unit, std::vector<chunk>& chunks);
   void fill(std::uint32_t node, std::vector<chunk>& chunks);
   std::uint32_t ahead_target(const node_slots& at) const;
+  std::optional<std::uint32_t> queued_incarnation(std::uint32_t node) const;
+  bool taken_by_another(const slot_state& slot, std::uint32_t incarnation) const;
   void release_idle_slots(std::uint32_t node);
   void write(std::vector<chunk> chunks);
   void order(std::vector<chunk> chunks);
-  void take_back(const std::vector<chunk>& chunks, const error& why);
   bool resolve_unordered(const chunk& what);
   expected<bytes> encode_order_for(const chunk& what, std::size_t part_index) const;
   std::optional<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>>
@@ -155,6 +160,8 @@ private:
   void adopt_wide(const placed_chunk& what);
   void adopt_running(std::uint32_t node, std::uint32_t incarnation,
                      const report_inventory::running_element& running);
+  void forget_queued(const active_element& what);
+  void note_absence(std::uint32_t element, active_element& what);
   void lose(std::uint32_t element, active_element& what, const std::string& why);
   void put_back(std::uint32_t element, active_element& what, const std::string& why);
 
@@ -187,6 +194,7 @@ private:
   std::map<std::uint32_t, interval_set> unstarted_; ///< by incarnation
   std::map<std::uint32_t, active_element> active_;  ///< by element
   std::map<std::uint32_t, node_slots> nodes_;
+  std::vector<chunk> unwritten_;        ///< whose `starting` the disk did not take
   std::vector<std::uint32_t> to_write_; ///< elements whose end is to be written
   std::uint32_t writes_in_flight_ = 0;
   std::set<std::uint32_t> incarnations_; ///< that were ordered

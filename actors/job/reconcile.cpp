@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 // Purpose: agree with a node's launcher after either side was away.
 // Input:   what the launcher has of this job: what runs, what is queued, what ended unacknowledged;
@@ -15,7 +16,9 @@
 //            as when ordered     | runs                | is adopted, running
 //            as when ordered     | queued              | is adopted, starting
 //            as when ordered     | ended               | ends, as any record says
-//            as when ordered     | nothing             | never left: unstarted, next incarnation
+//            as when ordered     | nothing, and the    | never left: unstarted, next incarnation;
+//                                | order is older than | with its part known elsewhere: lost
+//                                | this process        |
 //            another             | anything            | lost; unstarted again only with --requeue
 //
 // Caveats: never restarted on silence: without an inventory an element stays as it is.
@@ -111,6 +114,7 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active.parts = {*first};
       active.node = first->node;
       active.nodes_running.insert(first->node);
+      active.unasked.insert(first->node);
       ++at.queued;
       active_.emplace(element, std::move(active));
     }
@@ -130,6 +134,7 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   active.parts = what.starting.parts;
   for (const auto& part : active.parts) {
     active.nodes_running.insert(part.node);
+    active.unasked.insert(part.node);
     slots_on(part.node).slots.push_back(slot_state{active.unit, part, false, true, false, element});
   }
   active_.emplace(element, std::move(active));
@@ -149,12 +154,24 @@ void job_state_machine::reconcile(reconcile_job& what) {
   for (auto element : here) {
     auto& active = active_.at(element);
     const auto* running = find_running(what.groups, active.incarnation, element);
-    if (!same_instance)
+    const auto first_answer = active.unasked.erase(what.node) > 0;
+    if (!same_instance) {
       lose(element, active, "its launcher ended while it ran");
-    else if (running)
+      continue;
+    }
+    if (running) {
       adopt_running(what.node, active.incarnation, *running);
-    else if (!is_queued(what.groups, active.incarnation, element) && !reported.contains(element))
-      put_back(element, active, "its order never reached the launcher");
+      // A cancel may have come while nobody could pass it on.
+      if (active.cancelled)
+        tell(at.entry->actor, cap_,
+             end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
+    }
+    const auto known = running || reported.contains(element) ||
+                       is_queued(what.groups, active.incarnation, element);
+    if (!known && first_answer)
+      active.absent.insert(what.node);
+    if (active.unasked.empty() && !active.absent.empty())
+      note_absence(element, active);
   }
   if (!same_instance && at.entry) {
     auto entry = std::make_shared<node_entry>(*at.entry);
@@ -180,14 +197,40 @@ void job_state_machine::adopt_running(std::uint32_t node, std::uint32_t incarnat
   take_started(node, record);
 }
 
+/// An element that was ordered for a slot of one node is not coming there any more.
+void job_state_machine::forget_queued(const active_element& what) {
+  if (what.unit == 0)
+    slots_on(what.node).queued -= std::min(slots_on(what.node).queued, 1u);
+}
+
+/// All launchers have answered, and some know nothing of it: with none that does, it never left.
+void job_state_machine::note_absence(std::uint32_t element, active_element& what) {
+  if (what.parts.size() <= what.absent.size()) {
+    forget_queued(what);
+    put_back(element, what, "its order never reached the launcher");
+    return;
+  }
+  const std::string why = "only a part of it was started when trouped ended";
+  for (auto gone : std::exchange(what.absent, {}))
+    what.nodes_running.erase(gone);
+  end_other_nodes(element, what, no_element);
+  if (event_->spec.requeue && !what.cancelled) {
+    put_back(element, what, why);
+    return;
+  }
+  what.verdict =
+      exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
+  if (what.nodes_running.empty())
+    element_over(element, what);
+}
+
 /// It may have run and nobody can say how it ended: reported so, never silently run again.
 void job_state_machine::lose(std::uint32_t element, active_element& what, const std::string& why) {
   for (auto& [node, at] : nodes_)
     for (auto& slot : at.slots)
       if (slot.element == element && slot.lone)
         slot.busy = false;
-  if (what.unit == 0 && what.nodes_running.size() == 1)
-    slots_on(what.node).queued -= std::min(slots_on(what.node).queued, 1u);
+  forget_queued(what);
   end_other_nodes(element, what, no_element);
   if (event_->spec.requeue && !what.cancelled) {
     put_back(element, what, why);
@@ -215,19 +258,21 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   entry.incarnation = incarnation;
   entry.what = ledger_entry::kind::requeued;
   entry.encoded = to_cbor(event);
+  // The planner forgets a job that neither waits nor runs: it hears of the waiting first.
+  unstarted_[incarnation].insert(element, element);
+  planner_event(plan_event::kind::pending_changed, 0,
+                static_cast<std::uint32_t>(unstarted_count()));
   free_unit(what, element);
   active_.erase(element);
-  unstarted_[incarnation].insert(element, element);
   update_row();
   entry.row = row_;
   entry.uid = event_->identity.uid;
   append_entries entries;
+  entries.essential = true;
   entries.entries.push_back(std::move(entry));
   ++writes_in_flight_;
   auto done = [this] {
     --writes_in_flight_;
-    planner_event(plan_event::kind::pending_changed, 0,
-                  static_cast<std::uint32_t>(unstarted_count()));
     publish();
   };
   ask(self_, links_.ledger, cap_, std::move(entries))

@@ -15,6 +15,9 @@ namespace troupe::actors {
 
 namespace {
 
+/// So many incarnations of an element may be refused before it fails.
+constexpr std::uint32_t orders_refused_max = 4;
+
 /// A new mean weighs an eighth: a few elements are enough to know whether they are short.
 double blend(double mean, double value) {
   return mean <= 0 ? value : mean + (value - mean) / 8;
@@ -133,13 +136,17 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
   std::vector<std::uint32_t> elements;
   for (auto at = active_.lower_bound(record.element);
        at != active_.end() && at->first <= record.element_last; ++at)
-    if (at->second.incarnation == record.group.incarnation && !at->second.ending)
+    if (at->second.incarnation == record.group.incarnation && !at->second.ending &&
+        at->second.state == job_state::starting && at->second.nodes_running.contains(node))
       elements.push_back(at->first);
   for (auto element : elements) {
     auto& active = active_.at(element);
-    active.unacknowledged.emplace_back(node, record.sequence);
-    if (active.unit == 0)
-      slots_on(node).queued -= std::min(slots_on(node).queued, 1u);
+    forget_queued(active);
+    // An order can cross with a launcher's new start: then it is made anew, a few times.
+    if (active.parts.size() == 1 && active.incarnation < orders_refused_max) {
+      put_back(element, active, "its launcher refused the order");
+      continue;
+    }
     active.verdict =
         exit_report{job_state::failed, 0, 0, fmt::format("not started: {}", record.text)};
     active.nodes_running.erase(node);

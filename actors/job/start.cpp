@@ -33,8 +33,10 @@ placement_part hole() {
 
 void job_state_machine::start(std::vector<placed_unit> units,
                               std::vector<std::shared_ptr<node_entry const>> nodes) {
+  // Once its route stands, a job hears of a new launcher instance before the scheduler does.
   for (auto& node : nodes)
-    slots_on(node->offers->node).entry = node;
+    if (auto& at = slots_on(node->offers->node); !at.entry || !at.routed)
+      at.entry = node;
   std::vector<std::uint32_t> touched;
   std::vector<chunk> chunks;
   for (auto& unit : units) {
@@ -119,6 +121,24 @@ std::uint32_t job_state_machine::ahead_target(const node_slots& at) const {
   return static_cast<std::uint32_t>(std::min<double>(count, ahead_elements_max));
 }
 
+/// The incarnation of what waits at a node's launcher.
+std::optional<std::uint32_t> job_state_machine::queued_incarnation(std::uint32_t node) const {
+  if (nodes_.at(node).queued == 0)
+    return std::nullopt;
+  for (const auto& [element, active] : active_)
+    if (active.unit == 0 && active.node == node && !active.ending)
+      return active.incarnation;
+  return std::nullopt;
+}
+
+/// True for a slot that an element of another incarnation still has.
+bool job_state_machine::taken_by_another(const slot_state& slot, std::uint32_t incarnation) const {
+  if (!slot.busy)
+    return false;
+  const auto at = active_.find(slot.element);
+  return at != active_.end() && at->second.incarnation != incarnation;
+}
+
 /// Orders as many elements for `node` as its slots can take now, and a few ahead.
 void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   auto& at = slots_on(node);
@@ -134,10 +154,17 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   if (lease_ && at.queued < free + target / 2)
     reusable = free - fresh + target - std::min(free - fresh + target, at.queued);
   auto left = std::uint64_t{fresh} + reusable;
+  // A launcher counts its slots by group, and an incarnation is a group: only one waits there.
+  auto only = queued_incarnation(node);
   while (left > 0) {
+    while (!unstarted_.empty() && unstarted_.begin()->second.count() == 0)
+      unstarted_.erase(unstarted_.begin());
+    if (only && (unstarted_.empty() || unstarted_.begin()->first != *only))
+      break;
     auto next = take_unstarted(left);
     if (!next)
       break;
+    only = next->first;
     auto [first, last] = next->second;
     const auto count = last - first + 1;
     chunk what{next->first, first, last, {}, true};
@@ -191,6 +218,7 @@ void job_state_machine::release_idle_slots(std::uint32_t node) {
 
 /// `starting` goes to the disk before anything leaves for a node.
 void job_state_machine::write(std::vector<chunk> chunks) {
+  std::erase_if(chunks, [this](const chunk& what) { return resolve_unordered(what); });
   if (chunks.empty())
     return;
   append_entries entries;
@@ -220,7 +248,7 @@ void job_state_machine::write(std::vector<chunk> chunks) {
     entries.entries.push_back(std::move(entry));
   }
   if (row_.started_utc_ns == 0)
-    row_.started_utc_ns = world_.clock.utc();
+    row_.started_utc_ns = std::max(row_.submitted_utc_ns, world_.clock.utc());
   update_row();
   entries.entries.back().row = row_;
   entries.entries.back().uid = event_->identity.uid;
@@ -232,41 +260,16 @@ void job_state_machine::write(std::vector<chunk> chunks) {
             order(chunks);
           },
           [this, chunks](caf::error& why) {
+            // Nothing has left: the elements keep their places and are written again.
             --writes_in_flight_;
-            take_back(chunks, from_caf(why));
-            publish();
+            world_.log->error("job {}: cannot record a start: {}; trying again", job_,
+                              from_caf(why).text);
+            std::move(chunks.begin(), chunks.end(), std::back_inserter(unwritten_));
+            tick_later(self_, world_, std::chrono::seconds(1));
           });
 }
 
-/// `starting` could not be written: nothing left, so the elements are unstarted as before.
-void job_state_machine::take_back(const std::vector<chunk>& chunks, const error& why) {
-  world_.log->error("job {}: cannot record a start: {}", job_, why.text);
-  for (const auto& what : chunks) {
-    for (auto element = what.first;; ++element) {
-      auto at = active_.find(element);
-      if (at->second.cancelled) {
-        element_over(element, at->second);
-      } else {
-        if (!what.lone)
-          free_unit(at->second, element);
-        active_.erase(at);
-        unstarted_[what.incarnation].insert(element, element);
-      }
-      if (element == what.last)
-        break;
-    }
-    if (what.lone) {
-      auto& at = slots_on(what.parts.front().node);
-      at.queued -= std::min(at.queued, what.last - what.first + 1);
-      release_idle_slots(what.parts.front().node);
-    }
-  }
-  planner_event(plan_event::kind::pending_changed, 0,
-                static_cast<std::uint32_t>(unstarted_count()));
-  write_ends();
-}
-
-/// Elements of a written chunk that were cancelled meanwhile never leave. True if none is left.
+/// A chunk that was cancelled before it left never leaves. True if none of it is left.
 bool job_state_machine::resolve_unordered(const chunk& what) {
   for (auto element = what.first;; ++element) {
     if (!active_.at(element).cancelled)
@@ -325,7 +328,7 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.grace_s = spec.grace_s;
   order.cpu_words = cpuset_words(node);
   for (const auto& slot : at.slots) {
-    auto sets = slot.unit == 0
+    auto sets = slot.unit == 0 || (what.lone && taken_by_another(slot, what.incarnation))
                     ? std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words)
                     : rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
                                    order.cpu_words);
@@ -348,6 +351,7 @@ void job_state_machine::order(std::vector<chunk> chunks) {
   sign_orders drafts;
   struct destination {
     std::uint32_t node;
+    launcher_instance instance;
     sealed_order order;
   };
   auto destinations = std::make_shared<std::vector<destination>>();
@@ -363,6 +367,7 @@ void job_state_machine::order(std::vector<chunk> chunks) {
       drafts.orders.push_back({*encoded, event_});
       destinations->push_back(
           {what.parts[i].node,
+           nodes_.at(what.parts[i].node).entry->instance,
            {{job_, what.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
     }
   }
@@ -400,6 +405,12 @@ void job_state_machine::order(std::vector<chunk> chunks) {
       .then(
           [this, chunks, destinations](orders_signed& signed_orders) {
             --writes_in_flight_;
+            // A launcher that was replaced meanwhile would refuse what was meant for the old one.
+            for (const auto& to : *destinations)
+              if (to.instance != nodes_.at(to.node).entry->instance) {
+                order(chunks);
+                return;
+              }
             std::map<std::uint32_t, launch_orders> by_node;
             for (std::size_t i = 0; i < destinations->size(); ++i) {
               auto& to = (*destinations)[i];

@@ -122,9 +122,10 @@ caf::result<job_ends> scheduler_state::await(request<await_jobs>& what) {
   std::vector<job_id> to_look_up;
   for (const auto& target : who->targets) {
     if (target.last < target.first || target.last - target.first > 100'000)
-      return auth::to_caf(error{errc::invalid, fmt::format("{} to {} is no range of jobs that can be "
-                                                      "waited for; name at most 100000",
-                                                      target.first, target.last)});
+      return auth::to_caf(
+          error{errc::invalid, fmt::format("{} to {} is no range of jobs that can be "
+                                           "waited for; name at most 100000",
+                                           target.first, target.last)});
     auto known = jobs_.lower_bound(target.first);
     for (auto id = target.first;; ++id) {
       while (known != jobs_.end() && known->first < id)
@@ -265,7 +266,9 @@ void scheduler_state::check_unattended() {
   if (!ending.selector.targets.empty()) {
     ending.reason = fmt::format("its client went away and did not come back within {} s",
                                 world_.config.attached_grace_s);
-    tell(scheduler_actor{self_}, cap_, std::move(ending));
+    // Under our own capability; cancel_jobs as a message is for people.
+    request<cancel_jobs> ours{cap_, std::move(ending)};
+    (void)cancel(ours);
   }
   recheck_waiters();
   tick_later(self_, world_, std::chrono::seconds(5));
