@@ -33,8 +33,9 @@ cluster_actor::behavior_type cluster_state::make_behavior(auth::guard_observer& 
 /// Answers what was running; the ending itself goes on behind the answer.
 caf::result<cluster_stopping> cluster_state::stop(request<stop_cluster>& what) {
   if (stopping_)
-    return auth::to_caf({errc::conflict, "the cluster is stopping already"});
+    return auth::to_caf(error{errc::conflict, "the cluster is stopping already"});
   stopping_ = true;
+  tell(to_.scheduler, world_.timer_cap, pause_starts{});
   auto promise = self_->make_response_promise<cluster_stopping>();
   list_queue asked;
   asked.rows_max = 10'000;
@@ -86,10 +87,16 @@ void cluster_state::finish(bool end_launcher_too) {
   if (finished_)
     return;
   finished_ = true;
-  if (end_launcher_too)
-    tell(to_.launcher, world_.timer_cap, end_launcher{true});
-  world_.log->info("cluster: stopped");
-  to_.stopped();
+  auto done = [this] {
+    world_.log->info("cluster: stopped");
+    to_.stopped();
+  };
+  if (!end_launcher_too) {
+    done();
+    return;
+  }
+  ask(self_, to_.launcher, world_.timer_cap, end_launcher{true})
+      .then([done](launcher_ended&) { done(); }, [done](caf::error&) { done(); });
 }
 
 } // namespace troupe::actors

@@ -93,7 +93,7 @@ private:
     note_error({errc::internal, text});
     if (world_.on_failure)
       world_.on_failure(counters_->name, text);
-    return auth::to_caf({errc::internal, text});
+    return auth::to_caf(error{errc::internal, text});
   }
 
   std::string display_name() const {

@@ -311,6 +311,11 @@ struct capabilities_revoked {
   using answer_tag = void;
 };
 
+/// The cluster is about to stop: nothing starts any more. No answer.
+struct pause_starts {
+  using answer = void;
+};
+
 /// Ends the cluster; with `end_jobs` what runs is ended first, else it goes on under the launcher.
 struct cluster_stopping;
 struct stop_cluster {

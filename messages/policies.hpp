@@ -183,6 +183,8 @@ struct policy<list_actors> : allow<verb::console_read, troupe::people> {};
 template <>
 struct policy<show_actor> : allow<verb::console_read, troupe::people> {};
 template <>
+struct policy<pause_starts> : allow<verb::supervise, troupe::roles> {};
+template <>
 struct policy<stop_cluster> : allow<verb::cluster_stop, troupe::people> {};
 template <>
 struct policy<get_summary>

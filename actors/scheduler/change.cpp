@@ -100,20 +100,28 @@ void scheduler_state::forward(const verified_capability& cap, change& what, M me
                               std::shared_ptr<jobs_changed> total,
                               std::function<void(error)> done) {
   for (auto& [at, ranges] : what.live) {
-    if (!at->second.actor) {
-      done({errc::conflict, fmt::format("job {} is just being started; try again", at->first)});
-      continue;
-    }
     auto copy = message;
     copy.ranges = ranges;
-    ask(self_, at->second.actor, cap, std::move(copy))
-        .then(
-            [total, done](jobs_changed& changed) {
-              total->jobs += changed.jobs;
-              total->elements += changed.elements;
-              done({});
-            },
-            [done](caf::error& why) { done(from_caf(why)); });
+    auto send = [this, cap, total, done, id = at->first, copy](const job_actor& to) {
+      if (!to) {
+        done({errc::storage, fmt::format("job {} could not be read back; try again", id)});
+        return;
+      }
+      ask(self_, to, cap, copy)
+          .then(
+              [total, done](jobs_changed& changed) {
+                total->jobs += changed.jobs;
+                total->elements += changed.elements;
+                done({});
+              },
+              [done](caf::error& why) { done(from_caf(why)); });
+    };
+    if (at->second.actor) {
+      send(at->second.actor);
+    } else {
+      parked_changes_.emplace(at->first, std::move(send));
+      activate(at);
+    }
   }
 }
 
@@ -287,7 +295,7 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
 caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   const auto number = what.msg.signal;
   if (number < 1 || number > 64)
-    return auth::to_caf({errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
+    return auth::to_caf(error{errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
   auto selected = select(what.cap, what.msg.selector, verb::job_signal, verb::job_signal_any);
   if (!selected)
     return auth::to_caf(selected.error());

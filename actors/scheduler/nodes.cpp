@@ -116,10 +116,10 @@ caf::result<node_rows> scheduler_state::list(request<list_nodes>&) {
 caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
   append_entries entries;
   if (what.msg.nodes.empty())
-    return auth::to_caf({errc::invalid, "no node is named; 'troupe nodes' lists them"});
+    return auth::to_caf(error{errc::invalid, "no node is named; 'troupe nodes' lists them"});
   for (const auto& name_of_node : what.msg.nodes) {
     if (!node_numbers_.contains(name_of_node))
-      return auth::to_caf({errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
+      return auth::to_caf(error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
                                                         "lists them",
                                                         name_of_node)});
     ledger_entry entry;

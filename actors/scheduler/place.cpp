@@ -30,6 +30,8 @@ void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& unit
 }
 
 void scheduler_state::place(place_jobs& what) {
+  if (paused_)
+    return;
   for (auto& lease : what.leases) {
     auto at = jobs_.find(lease.job);
     if (at != jobs_.end() && at->second.actor)
@@ -92,6 +94,7 @@ void scheduler_state::activate(job_table::iterator at) {
               record->second.activating = false;
               if (auto units = std::exchange(record->second.first_units, nullptr))
                 give_back(id, units->units);
+              activated(id);
             });
 }
 
@@ -113,6 +116,7 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
   else
     elements.insert(no_element, no_element);
   job.actor = spawn_job(std::move(birth));
+  activated(id);
   if (!job.actor)
     return;
   if (job.lease)
@@ -125,6 +129,18 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
     parked.promise.delegate(job.actor, std::move(parked.what));
     return true;
   });
+}
+
+/// What waited for the job's actor goes on, with it or without.
+void scheduler_state::activated(job_id id) {
+  auto [first, last] = parked_changes_.equal_range(id);
+  std::vector<std::function<void(const job_actor&)>> waiting;
+  for (auto at = first; at != last; ++at)
+    waiting.push_back(std::move(at->second));
+  parked_changes_.erase(first, last);
+  auto at = jobs_.find(id);
+  for (const auto& go_on : waiting)
+    go_on(at == jobs_.end() ? job_actor{} : at->second.actor);
 }
 
 /// Makes a job's actor, under the capability that its warrant gives.

@@ -30,6 +30,7 @@ scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observ
       on<why_job>([this](request<why_job>& what) { return why(what); }),
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
       on<await_jobs>([this](request<await_jobs>& what) { return await(what); }),
+      on<pause_starts>([this](request<pause_starts>&) { paused_ = true; }),
       on<attach_job>([this](request<attach_job>& what) { attach(what); }),
       on<list_nodes>([this](request<list_nodes>& what) { return list(what); }),
       on<set_nodes>([this](request<set_nodes>& what) { return set(what); }),
