@@ -48,8 +48,8 @@ observer_actor::behavior_type observer_state::make_behavior(auth::guard_observer
 caf::result<status_report> observer_state::show(request<show_actor>& what) {
   auto counters = world_.counters.find(what.msg.actor);
   if (!counters)
-    return auth::to_caf(
-        error{errc::not_found, fmt::format("there is no actor '{}'; 'ps' lists them", what.msg.actor)});
+    return auth::to_caf(error{
+        errc::not_found, fmt::format("there is no actor '{}'; 'ps' lists them", what.msg.actor)});
   auto target = caf::actor_cast<observed>(counters->address);
   if (!target || counters->address == self_->address())
     return report_of(*counters);

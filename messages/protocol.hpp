@@ -37,8 +37,8 @@ using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission
 
 using scheduler_actor =
     protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, signal_jobs,
-             list_queue, show_job, why_job, locate_element, await_jobs, attach_job, pause_starts, list_nodes,
-             set_nodes, place_jobs, job_progress, report_inventory, get_summary>;
+             list_queue, show_job, why_job, locate_element, await_jobs, attach_job, pause_starts,
+             list_nodes, set_nodes, place_jobs, job_progress, report_inventory, get_summary>;
 
 /// Events since the last time, in order. No answer; decisions come to `reply_to` when they are
 /// made.

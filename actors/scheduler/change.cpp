@@ -295,7 +295,8 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
 caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   const auto number = what.msg.signal;
   if (number < 1 || number > 64)
-    return auth::to_caf(error{errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
+    return auth::to_caf(
+        error{errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
   auto selected = select(what.cap, what.msg.selector, verb::job_signal, verb::job_signal_any);
   if (!selected)
     return auth::to_caf(selected.error());

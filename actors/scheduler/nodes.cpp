@@ -119,9 +119,10 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
     return auth::to_caf(error{errc::invalid, "no node is named; 'troupe nodes' lists them"});
   for (const auto& name_of_node : what.msg.nodes) {
     if (!node_numbers_.contains(name_of_node))
-      return auth::to_caf(error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
-                                                        "lists them",
-                                                        name_of_node)});
+      return auth::to_caf(
+          error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
+                                             "lists them",
+                                             name_of_node)});
     ledger_entry entry;
     entry.what = ledger_entry::kind::node_changed;
     entry.encoded =
