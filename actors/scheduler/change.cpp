@@ -114,7 +114,11 @@ void scheduler_state::forward(const verified_capability& cap, change& what, M me
                 total->elements += changed.elements;
                 done({});
               },
-              [done](caf::error& why) { done(from_caf(why)); });
+              [done](caf::error& why) {
+                // An actor that has gone meanwhile: its job has ended, there is nothing to change.
+                auto failure = from_caf(why);
+                done(failure.code == errc::unreachable ? error{{}, {}} : std::move(failure));
+              });
     };
     if (at->second.actor) {
       send(at->second.actor);
