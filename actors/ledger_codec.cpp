@@ -31,13 +31,10 @@ ledger::summary summary_of(const ledger_entry& entry) {
     if (entry.what == ledger_entry::kind::submitted)
       change.submitted = ledger::submission{entry.uid, row.name, entry.request_id,
                                             std::max(row.elements_total, 1u)};
-    if (row.started_utc_ns != 0) {
-      change.starts = true;
-      change.started_ns = row.started_utc_ns;
-    }
+    // The table's times are the ledger's own: they never run against the order of the events.
+    change.starts = entry.what == ledger_entry::kind::starting;
     if (entry.finishes) {
       change.ends = true;
-      change.ended_ns = row.ended_utc_ns;
       change.exit_code = row.exit_code;
       change.signal = row.signal;
       change.reason = row.reason;

@@ -116,8 +116,10 @@ job_state_machine::take_unstarted(std::uint64_t count_max) {
 std::uint32_t job_state_machine::ahead_target(const node_slots& at) const {
   if (!lease_ || mean_run_ns_ <= 0)
     return 0;
+  const auto lone = std::count_if(at.slots.begin(), at.slots.end(),
+                                  [](const slot_state& s) { return s.unit != 0 && s.lone; });
   auto per_slot = ahead_ns / mean_run_ns_;
-  auto count = per_slot * static_cast<double>(at.slots.size());
+  auto count = per_slot * static_cast<double>(lone);
   return static_cast<std::uint32_t>(std::min<double>(count, ahead_elements_max));
 }
 

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
+#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ namespace {
 constexpr auto launcher_deadline = std::chrono::seconds(10);
 constexpr std::int64_t request_life_ns = 3600 * ns_per_s;
 constexpr std::uint64_t requests_remembered_max = 1'000'000;
+constexpr std::uint64_t spool_bytes_max = 1u << 30; ///< at a start, the oldest ended jobs' go first
 
 expected<void> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
@@ -235,6 +237,10 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
           routes->remove(what.stream);
       });
   auto files = std::make_shared<spool>(base.settings.spool_directory);
+  std::set<job_id> unfinished;
+  for (const auto& job : base.start.jobs)
+    unfinished.insert(job.birth.job);
+  files->trim(spool_bytes_max, [&](job_id job) { return unfinished.contains(job); });
   const auto node_cap = capability(role::node);
   const auto agent_cap = capability(role::agent);
   auto links = std::make_shared<client_links>();
