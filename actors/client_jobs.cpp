@@ -70,6 +70,11 @@ void client_state::submit(std::string_view parameters, const slot_ptr& slot) {
   auto call = parse<calls::submit>(parameters, slot);
   if (!call)
     return;
+  if (call->check_only) {
+    answer_error(slot, {errc::invalid, "this version cannot say beforehand whether a job would be "
+                                       "taken; nothing was submitted, leave out --dry-run"});
+    return;
+  }
   if (call->jobs.empty()) {
     answer_error(slot, {errc::invalid, "no job is given in 'jobs'"});
     return;
