@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/authority.hpp"
 
+#include "auth/keys.hpp"
 #include "auth/order.hpp"
 #include "messages/exec.hpp"
 
@@ -300,6 +301,9 @@ expected<capabilities_revoked> authority_state::revoke(request<revoke_capabiliti
                                              what.msg.serial));
     std::copy(raw->begin(), raw->end(), serial.begin());
     epoch = state.revoke_serial(serial, now + auth::capability_life_max_ns, now);
+  } else if (what.msg.uid == what.cap.who().uid) {
+    return fail(errc::invalid, "this is your own uid: nobody could give it back to you; revoke a "
+                               "serial or a job instead");
   } else if (what.msg.uid) {
     epoch = state.revoke_uid(*what.msg.uid);
   } else if (what.msg.job) {
@@ -307,6 +311,16 @@ expected<capabilities_revoked> authority_state::revoke(request<revoke_capabiliti
   }
   if (!epoch)
     return tl::unexpected<error>{epoch.error()};
+  // Revoked is revoked at once; the answer waits until it is so after a restart, too.
+  const auto text = state.to_text();
+  auto kept = auth::write_file_durably(world_.config.state_directory + "/keys/revocations",
+                                       {reinterpret_cast<const std::uint8_t*>(text.data()),
+                                        text.size()},
+                                       0600);
+  if (!kept)
+    return fail(errc::storage, fmt::format("it is revoked until the next restart, but could not be "
+                                           "kept: {}",
+                                           kept.error().text));
   auth::audit_event event{"revoked", what.cap.who().uid, "", {}};
   event.fields.emplace_back("serial", what.msg.serial);
   event.fields.emplace_back("epoch", std::to_string(*epoch));
@@ -314,8 +328,8 @@ expected<capabilities_revoked> authority_state::revoke(request<revoke_capabiliti
     event.fields.emplace_back("of_uid", std::to_string(*what.msg.uid));
   if (what.msg.job)
     event.fields.emplace_back("of_job", std::to_string(*what.msg.job));
-  if (auto kept = audit_->append(event); !kept)
-    world_.log->error("audit: {}", kept.error().text);
+  if (auto told = audit_->append(event); !told)
+    world_.log->error("audit: {}", told.error().text);
   return capabilities_revoked{*epoch};
 }
 

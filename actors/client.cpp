@@ -10,6 +10,7 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t unwritten_bytes_max = 1u << 20;        ///< beyond: nothing more is read
+constexpr std::uint32_t large_under_way_max = 4; ///< beyond: nothing more is read
 constexpr std::size_t unwritten_bytes_hard_max = 256u << 20; ///< beyond: the peer is given up
 
 } // namespace
@@ -77,19 +78,19 @@ void client_state::read(const std::vector<char>& data) {
 
 bool client_state::busy() const {
   return logging_in_ || slots_.size() >= world_.config.unanswered_max ||
-         unwritten_ > unwritten_bytes_max;
+         large_under_way_ >= large_under_way_max || unwritten_ > unwritten_bytes_max;
 }
 
 void client_state::stop_reading_if_busy() {
-  if (!busy() || !reading_ || closed_)
+  if (!busy() || !*reading_ || closed_)
     return;
-  reading_ = false;
+  *reading_ = false;
   self_->halt(wire_);
 }
 
 /// Goes on with what was kept, and reads again when there is room.
 void client_state::resume_reading() {
-  if (reading_ || resuming_ || closed_ || busy())
+  if (*reading_ || resuming_ || closed_ || busy())
     return;
   resuming_ = true;
   auto all = reader_.resume([this](std::string_view frame) { return take_frame(frame); });
@@ -101,15 +102,18 @@ void client_state::resume_reading() {
   }
   if (busy())
     return;
-  reading_ = true;
+  *reading_ = true;
   start_reading();
 }
 
 /// In the event loop's next turn: CAF forgets a trigger that comes in the same turn as its halt,
-/// and the connection would be silent for ever.
+/// and the connection would be silent for ever. It may have been halted again by then.
 void client_state::start_reading() {
   caf::strong_actor_ptr alive{self_->ctrl()};
-  self_->backend().post([alive, self = self_, wire = wire_] { self->trigger(wire); });
+  self_->backend().post([alive, self = self_, wire = wire_, wanted = reading_] {
+    if (*wanted)
+      self->trigger(wire);
+  });
 }
 
 /// One call. False: no more for now.
@@ -195,6 +199,12 @@ void client_state::answer_error(const slot_ptr& slot, const error& why, std::str
                           varlink::application_error{why.code, std::move(reason), why.text});
   slot->done = true;
   flush();
+}
+
+/// What another actor answered; a refusal says its reason in a word, too.
+void client_state::answer_failure(const slot_ptr& slot, const caf::error& why) {
+  const auto refusal = auth::refusal_of(why);
+  answer_error(slot, from_caf(why), refusal ? std::string{auth::to_string(refusal->why)} : "");
 }
 
 void client_state::close(const std::string& why) {

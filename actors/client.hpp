@@ -77,10 +77,13 @@ private:
   void answer_part(const slot_ptr& slot, const Reply& reply,
                    visibility viewer = visibility::public_);
   void answer_error(const slot_ptr& slot, const error& why, std::string reason = {});
+  void answer_failure(const slot_ptr& slot, const caf::error& why);
   template <class Call>
   std::optional<Call> parse(std::string_view parameters, const slot_ptr& slot);
   template <class Target, class M, class F>
   void forward(const Target& target, M message, const slot_ptr& slot, F on_answer);
+  template <class Target, class M, class F>
+  void forward_large(const Target& target, M message, const slot_ptr& slot, F on_answer);
   std::string peer_text() const;
 
   // client_session.cpp
@@ -145,7 +148,8 @@ private:
   varlink::frame_reader reader_;
   std::deque<slot_ptr> slots_;
   std::size_t unwritten_ = 0;
-  bool reading_ = true;
+  std::uint32_t large_under_way_ = 0; ///< questions whose answers may have many rows
+  std::shared_ptr<bool> reading_ = std::make_shared<bool>(true);
   bool resuming_ = false;
   bool logging_in_ = false;
   bool closed_ = false;

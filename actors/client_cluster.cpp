@@ -47,7 +47,7 @@ void client_state::summary(std::string_view, const slot_ptr& slot) {
             reply.oversubscribed = from.oversubscribed;
             answer(slot, reply);
           },
-          [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+          [this, slot](caf::error& why) { answer_failure(slot, why); });
 }
 
 void client_state::stop(std::string_view parameters, const slot_ptr& slot) {

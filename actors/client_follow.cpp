@@ -42,7 +42,7 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   auto failed = [this, what](caf::error& why) {
     detach(what);
     if (!what->slot->done)
-      answer_error(what->slot, from_caf(why));
+      answer_failure(what->slot, why);
   };
   const auto job = what->call.job;
   const auto element = what->call.element;
@@ -67,7 +67,7 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
             // meanwhile.
             detach(what);
             if (!what->slot->done)
-              answer_error(what->slot, from_caf(why));
+              answer_failure(what->slot, why);
           });
 }
 
@@ -150,7 +150,7 @@ void client_state::pull(const std::shared_ptr<following>& what, std::size_t inde
           [this, what](caf::error& why) {
             detach(what);
             if (!what->slot->done)
-              answer_error(what->slot, from_caf(why));
+              answer_failure(what->slot, why);
           });
 }
 

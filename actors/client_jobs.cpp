@@ -135,7 +135,7 @@ void client_state::send_submits() {
             [this, batch](caf::error& why) {
               --submits_under_way_;
               for (auto& waiting : *batch)
-                answer_error(waiting.slot, from_caf(why));
+                answer_failure(waiting.slot, why);
               send_submits_if_few();
             });
 }
@@ -228,7 +228,7 @@ void client_state::queue(std::string_view parameters, const slot_ptr& slot) {
 
 void client_state::queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
                               std::shared_ptr<calls::rows_reply> gathered) {
-  forward(to_->scheduler, list_queue{*asked}, slot, [this, asked, slot, gathered](job_rows& page) {
+  auto take = [this, asked, slot, gathered](job_rows& page) {
     if (!page.rows.empty())
       asked->after = page.rows.back().job;
     if (slot->more) {
@@ -246,7 +246,8 @@ void client_state::queue_part(std::shared_ptr<list_queue> asked, const slot_ptr&
       }
     }
     queue_part(asked, slot, gathered);
-  });
+  };
+  forward_large(to_->scheduler, list_queue{*asked}, slot, std::move(take));
 }
 
 void client_state::history(std::string_view parameters, const slot_ptr& slot) {
@@ -258,8 +259,8 @@ void client_state::history(std::string_view parameters, const slot_ptr& slot) {
   message.since_utc_ns = call->since_utc_ns;
   message.until_utc_ns = call->until_utc_ns;
   message.rows_max = call->rows_max;
-  forward(to_->ledger, std::move(message), slot,
-          [this, slot](job_rows& rows) { answer(slot, calls::rows_reply{std::move(rows.rows)}); });
+  forward_large(to_->ledger, std::move(message), slot,
+                [this, slot](job_rows& rows) { answer(slot, calls::rows_reply{std::move(rows.rows)}); });
 }
 
 void client_state::show(std::string_view parameters, const slot_ptr& slot) {

@@ -58,7 +58,7 @@ void client_state::hello(std::string_view parameters, const slot_ptr& slot) {
             role_ = opened.role;
             answer(slot, reply, visibility::operator_);
           },
-          [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+          [this, slot](caf::error& why) { answer_failure(slot, why); });
 }
 
 void client_state::present(std::string_view parameters, const slot_ptr& slot) {
@@ -140,7 +140,7 @@ void client_state::login_unasked() {
           },
           [this, go_on](caf::error& why) {
             for (auto& each : std::exchange(deferred_, {}))
-              answer_error(each.slot, from_caf(why));
+              answer_failure(each.slot, why);
             go_on();
           });
 }

@@ -36,7 +36,24 @@ template <class Target, class M, class F>
 void client_state::forward(const Target& target, M message, const slot_ptr& slot, F on_answer) {
   self_->request(target, caf::infinite, request<M>{cap_, std::move(message)})
       .then(std::move(on_answer),
-            [this, slot](caf::error& why) { answer_error(slot, from_caf(why)); });
+            [this, slot](caf::error& why) { answer_failure(slot, why); });
+}
+
+/// The same for what may answer with many rows: few of them are under way at once.
+template <class Target, class M, class F>
+void client_state::forward_large(const Target& target, M message, const slot_ptr& slot,
+                                 F on_answer) {
+  ++large_under_way_;
+  self_->request(target, caf::infinite, request<M>{cap_, std::move(message)})
+      .then(
+          [this, on_answer](typename M::answer& rows) {
+            --large_under_way_;
+            on_answer(rows);
+          },
+          [this, slot](caf::error& why) {
+            --large_under_way_;
+            answer_failure(slot, why);
+          });
 }
 
 } // namespace troupe::actors

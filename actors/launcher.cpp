@@ -20,6 +20,30 @@ group_key from_launch(const launch::group_key& key) {
   return {key.job, key.incarnation, key.step};
 }
 
+constexpr std::uint32_t whole_batch = 0xffffffff; ///< a refusal's order
+
+/// A launcher's refusal in the words of the audit chain.
+auth::refusal audited(const launch::refused& what) {
+  using from = launch::reason;
+  auth::refusal why;
+  why.code = errc::refused;
+  why.text = what.text;
+  switch (what.what.why) {
+  case from::unknown_key: why.why = auth::reason::unknown_key; break;
+  case from::wrong_cluster: why.why = auth::reason::wrong_cluster; break;
+  case from::wrong_node:
+  case from::wrong_instance: why.why = auth::reason::wrong_audience; break;
+  case from::expired: why.why = auth::reason::expired; break;
+  case from::identity: why.why = auth::reason::uid_mismatch; break;
+  case from::wrong_spec: why.why = auth::reason::digest_mismatch; break;
+  case from::repeated: why.why = auth::reason::duplicate_order; break;
+  case from::table_full: why.why = auth::reason::too_many; break;
+  case from::signature: why.why = auth::reason::bad_signature; break;
+  default: why.why = auth::reason::malformed; break;
+  }
+  return why;
+}
+
 /// The exit code that a shell would give to a command that could not be started.
 std::int32_t start_failure_code(const launch::record& from) {
   return from.stage == launch::start_stage::exec && from.error == ENOENT ? 127 : 126;
@@ -57,7 +81,8 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
       on<launch_orders>([this](request<launch_orders>& what) {
         if (connection_ && waiting_.empty() && !what.msg.orders.empty())
           self_->send(self_, request<tick>{world_.timer_cap, tick{}});
-        std::move(what.msg.orders.begin(), what.msg.orders.end(), std::back_inserter(waiting_));
+        for (auto& order : what.msg.orders)
+          waiting_.push_back({std::move(order), false});
       }),
       on<signal_group>([this, send](request<signal_group>& what) {
         send_batch();
@@ -107,30 +132,40 @@ void launcher_state::connected(std::shared_ptr<launch::launcher_client> connecti
   connection_ = std::move(connection);
   ++generation_;
   gathering_.emplace();
+  take_back_unread_orders();
   forget_stale_orders();
   highest_ = acknowledged_ = 0;
   undurable_.clear();
-  batches_.clear();
   if (reader_.joinable())
     reader_.join();
   reader_ = std::thread{[this, connection = connection_, generation = generation_] {
     read_events(connection, generation);
   }};
+  send_batch(); // before the launcher is asked what it has
   check(connection_->inventory());
+}
+
+/// What the last connection carried may never have been read: it goes again, and what had been
+/// read is refused as repeated.
+void launcher_state::take_back_unread_orders() {
+  std::vector<waiting_order> unread;
+  for (auto& batch : std::exchange(batches_, {}))
+    for (auto& each : batch.orders)
+      unread.push_back({std::move(each.order), true});
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(unread.begin()),
+                  std::make_move_iterator(unread.end()));
 }
 
 /// What waited for a connection goes to the launcher it was made for. What was made for one that is
 /// gone never left; its jobs hear so when the inventory comes.
 void launcher_state::forget_stale_orders() {
   const auto& instance = connection_->launcher().launcher.instance;
-  std::erase_if(waiting_, [&](const sealed_order& each) {
+  std::erase_if(waiting_, [&](const waiting_order& each) {
     auth::order_view view{};
-    return auth::decode_order(each.order, view) ||
+    return auth::decode_order(each.order.order, view) ||
            !std::equal(std::begin(instance), std::end(instance), std::begin(view.instance),
                        std::end(view.instance));
   });
-  if (!waiting_.empty())
-    self_->send(self_, request<tick>{world_.timer_cap, tick{}});
 }
 
 /// The reading thread: every event becomes a message.
@@ -347,7 +382,8 @@ void launcher_state::take(launch::lent_stream& what) {
 
 // -- orders -----------------------------------------------------------------------
 
-/// All orders that have gathered, in batches that the launcher takes; equal specs travel once.
+/// All orders that have gathered, in batches that the launcher takes; equal specs travel once. A
+/// batch is kept until the launcher says that it has read it.
 void launcher_state::send_batch() {
   while (!waiting_.empty() && connection_) {
     std::vector<launch::sealed_order> orders;
@@ -355,7 +391,7 @@ void launcher_state::send_batch() {
     sent_batch batch{next_tag_++, {}};
     std::size_t size = 0;
     std::size_t count = 0;
-    for (const auto& order : waiting_) {
+    for (const auto& [order, again] : waiting_) {
       if (count == launch::batch_orders_max || (count > 0 && size > batch_bytes_aim))
         break;
       if (specs.empty() || specs.back().size() != order.spec.size() ||
@@ -365,59 +401,60 @@ void launcher_state::send_batch() {
       }
       size += order.order.size() + order.seal.size();
       orders.push_back({order.order, order.seal, static_cast<std::uint32_t>(specs.size() - 1)});
-      auth::order_view view{};
-      const auto bad = auth::decode_order(order.order, view);
-      batch.orders.emplace_back(order.group, bad ? 0 : view.node_id);
       ++count;
     }
     ++batch_count_;
     orders_ += count;
     check(connection_->launch(batch.tag, orders, specs));
+    const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
+    batch.orders.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
+    waiting_.erase(waiting_.begin(), end);
     batches_.push_back(std::move(batch));
-    if (batches_.size() > 64)
-      batches_.pop_front();
-    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
   }
 }
 
-/// An order that was not accepted: its elements never ran.
+void launcher_state::take(const launch::batch_done& what) {
+  std::erase_if(batches_, [&](const sent_batch& batch) { return batch.tag == what.tag; });
+}
+
+/// A request that came too late is no refusal of anything; an order that was not accepted is one.
 void launcher_state::take(const launch::refused& what) {
-  world_.log->warn("launcher: refused: {}: {}", launch::to_string(what.what.why), what.text);
-  if (what.what.tag == 0)
+  const auto& why = what.what;
+  if (why.tag == 0) {
+    const auto level =
+        why.why == launch::reason::not_found ? spdlog::level::debug : spdlog::level::warn;
+    world_.log->log(level, "launcher: {}: {}", launch::to_string(why.why), what.text);
     return;
-  if (world_.audit_refusal) {
-    auth::refusal why;
-    why.code = errc::refused;
-    why.text = what.text;
-    why.why = auth::reason::bad_signature;
-    world_.audit_refusal("launch_order", cap_, why);
   }
+  for (const auto& batch : batches_) {
+    if (batch.tag != why.tag)
+      continue;
+    for (std::size_t i = 0; i < batch.orders.size(); ++i)
+      if (why.order == whole_batch || why.order == i)
+        refuse(batch.orders[i], what);
+  }
+}
+
+/// The elements of an order that was not accepted never ran.
+void launcher_state::refuse(const waiting_order& order, const launch::refused& what) {
+  if (order.again && what.what.why == launch::reason::repeated)
+    return; // it had been read before the connection was lost
+  world_.log->warn("launcher: refused an order of job {}: {}", order.order.group.job, what.text);
+  if (world_.audit_refusal)
+    world_.audit_refusal("launch_order", cap_, audited(what));
+  auth::order_view view{};
+  if (auth::decode_order(order.order.order, view))
+    return;
   element_record record;
   record.what = element_record::kind::refused;
-  record.group = from_launch(what.what.key);
-  record.element = what.what.element_first;
-  record.element_last = what.what.element_count == 0
-                            ? no_element
-                            : what.what.element_first + (what.what.element_count - 1);
+  record.group = order.order.group;
+  record.element = view.element_first;
+  record.element_last = view.element_first + (view.element_count - 1);
   record.text = fmt::format("the launcher refused its order ({}): {}",
                             launch::to_string(what.what.why), what.text);
-  for (const auto& batch : batches_) {
-    if (batch.tag != what.what.tag)
-      continue;
-    for (std::size_t i = 0; i < batch.orders.size(); ++i) {
-      if (what.what.order != 0xffffffff && what.what.order != i)
-        continue;
-      auto each = record;
-      each.group = batch.orders[i].first;
-      if (what.what.order == 0xffffffff) {
-        each.element = 0;
-        each.element_last = no_element;
-      }
-      report_records message{batch.orders[i].second, {std::move(each)}};
-      if (auto at = agents_.find(message.node); at != agents_.end())
-        tell(at->second, cap_, std::move(message));
-    }
-  }
+  report_records message{view.node_id, {std::move(record)}};
+  if (auto at = agents_.find(message.node); at != agents_.end())
+    tell(at->second, cap_, std::move(message));
 }
 
 status_report launcher_state::status() const {

@@ -81,7 +81,7 @@ private:
   void take(const launch::welcomed& what);
   void take(const launch::recorded& what);
   void take(const launch::refused& what);
-  void take(const launch::batch_done&) {}
+  void take(const launch::batch_done& what);
   void take(launch::lent_stream& what);
   void take(const launch::inventoried& what);
   void take(const launch::inventory_end& what);
@@ -90,8 +90,15 @@ private:
   element_record record_of(const launch::record& from);
   void report(std::map<std::uint32_t, report_records> by_node);
 
+  struct waiting_order {
+    sealed_order order;
+    bool again = false; ///< a connection that was lost had carried it
+  };
+
   void send_batch();
+  void take_back_unread_orders();
   void forget_stale_orders();
+  void refuse(const waiting_order& order, const launch::refused& what);
   void acknowledge(const std::vector<std::uint64_t>& sequences);
   void check(const expected<void>& sent);
   status_report status() const;
@@ -106,12 +113,12 @@ private:
   std::thread reader_;
   std::map<std::uint32_t, agent_actor> agents_;
   std::optional<gathering_inventory> gathering_;
-  std::vector<sealed_order> waiting_;
+  std::vector<waiting_order> waiting_;
   struct sent_batch {
     std::uint64_t tag;
-    std::vector<std::pair<group_key, std::uint32_t>> orders; ///< group, node
+    std::vector<waiting_order> orders;
   };
-  std::deque<sent_batch> batches_;
+  std::deque<sent_batch> batches_; ///< not known to have been read
   std::uint64_t next_tag_ = 1;
   std::map<std::uint64_t, std::string> details_;
   std::set<std::uint64_t> undurable_; ///< ends that were passed on and are not durable yet

@@ -90,14 +90,17 @@ bool ledger_state::commit_together(std::vector<waiting_append>& batch, bool esse
     return true;
   }
   std::vector<ledger::event> events;
-  for (const auto& one : batch)
-    for (const auto& entry : one.what.entries) {
-      auto copy = entry;
-      events.push_back(to_event(copy));
-    }
+  for (auto& one : batch)
+    for (auto& entry : one.what.entries)
+      events.push_back(to_event(entry));
   auto first = essential ? store_->append_essential(events) : store_->append(events);
-  if (!first)
+  if (!first) {
+    auto next = events.begin();
+    for (auto& one : batch)
+      for (auto& entry : one.what.entries)
+        entry.encoded = std::move((next++)->payload);
     return false;
+  }
   ++commits_;
   events_ += events.size();
   auto sequence = *first;
@@ -231,15 +234,15 @@ expected<job_row> ledger_state::row_with_spec(job_id job,
   return row;
 }
 
-expected<job_view> ledger_state::job(request<query_job>& what) {
+caf::result<job_view> ledger_state::job(request<query_job>& what) {
   std::shared_ptr<submitted_event const> event;
   auto row = row_with_spec(what.msg.job, &event);
   if (!row)
-    return tl::unexpected<error>{row.error()};
+    return auth::to_caf(row.error());
   if (auto ok = what.cap.permits(verb::history_read, verb::history_read_any, event->identity.uid,
                                  what.msg.job, world_.clock.utc());
       !ok)
-    return tl::unexpected<error>{ok.error()};
+    return auth::to_caf(ok.error());
   job_view view;
   view.row = std::move(*row);
   view.spec = event->spec;
@@ -265,20 +268,20 @@ expected<job_view> ledger_state::job(request<query_job>& what) {
     view.elements.push_back(std::move(element));
   });
   if (!done)
-    return tl::unexpected<error>{done.error()};
+    return auth::to_caf(done.error());
   return view;
 }
 
 /// Where an ended element ran, and how it ended.
-expected<element_location> ledger_state::locate(request<locate_element>& what) {
+caf::result<element_location> ledger_state::locate(request<locate_element>& what) {
   std::shared_ptr<submitted_event const> event;
   auto row = row_with_spec(what.msg.job, &event);
   if (!row)
-    return tl::unexpected<error>{row.error()};
+    return auth::to_caf(row.error());
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, event->identity.uid,
                                  what.msg.job, world_.clock.utc());
       !ok)
-    return tl::unexpected<error>{ok.error()};
+    return auth::to_caf(ok.error());
   const auto element = what.msg.element;
   element_location location;
   location.state = job_state::cancelled;
@@ -301,7 +304,7 @@ expected<element_location> ledger_state::locate(request<locate_element>& what) {
     }
   });
   if (!done)
-    return tl::unexpected<error>{done.error()};
+    return auth::to_caf(done.error());
   if (!location.exit)
     location.exit = exit_report{row->state, row->exit_code, row->signal, row->reason};
   return location;

@@ -67,6 +67,12 @@ public:
   /// this answer is true for.
   std::string_view find(const revocable& it, std::uint64_t& seen) const;
 
+  /// Everything as lines of text, for a file that outlives the process.
+  std::string to_text() const;
+  /// Takes what `to_text` wrote in place of what is known. Refuses, changing nothing, what is not
+  /// exactly of that form: a revocation must not be lost by a damaged file.
+  expected<void> restore(std::string_view text);
+
   /// The epoch was announced by its source at `now` (boot ns).
   void heard(boot_ns now) { heard_.store(now, std::memory_order_relaxed); }
   /// Refuses with reason no_epochs when the last announcement is over 15 s old at `now` (boot ns).

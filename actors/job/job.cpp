@@ -78,11 +78,11 @@ element_view job_state_machine::element_row(std::uint32_t element,
   return row;
 }
 
-expected<job_view> job_state_machine::view(request<get_job_view>& what) const {
+caf::result<job_view> job_state_machine::view(request<get_job_view>& what) const {
   const auto uid = event_->identity.uid;
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
       !ok)
-    return tl::unexpected<error>{ok.error()};
+    return auth::to_caf(ok.error());
   job_view result;
   result.row = row_;
   result.spec = event_->spec;

@@ -167,7 +167,7 @@ private:
 
   // job.cpp
   caf::result<element_location> locate(request<locate_element>& what);
-  expected<job_view> view(request<get_job_view>& what) const;
+  caf::result<job_view> view(request<get_job_view>& what) const;
   element_view element_row(std::uint32_t element, const active_element& what) const;
   element_location location_of(const active_element& what) const;
   void answer_parked(std::uint32_t element);

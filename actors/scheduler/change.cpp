@@ -43,8 +43,8 @@ bool scheduler_state::matches(const job_record& job, const job_selector& selecto
 
 /// The jobs that a selector means and this capability may touch.
 expected<scheduler_state::change> scheduler_state::select(const verified_capability& cap,
-                                                          const job_selector& selector, verb own,
-                                                          verb any) {
+                                                          const job_selector& selector,
+                                                          const asking& what) {
   if (selector.targets.empty() && !filters(selector))
     return fail(errc::invalid, "no job is named: give ids, or --all");
   change result;
@@ -53,10 +53,12 @@ expected<scheduler_state::change> scheduler_state::select(const verified_capabil
     auto& job = at->second;
     if (!matches(job, selector))
       return;
-    if (auto ok = cap.permits(own, any, job.uid, at->first, now); !ok) {
-      if (named)
+    if (auto ok = cap.permits(what.own, what.any, job.uid, at->first, now); !ok) {
+      if (named) {
+        guard_->refused(what.message, cap, ok.error());
         refuse(result.result,
                {errc::refused, fmt::format("job {}: {}", at->first, ok.error().text)});
+      }
       return;
     }
     if (job.leaving)
@@ -172,7 +174,9 @@ ledger_entry scheduler_state::end_of_waiting(job_record& job, std::uint32_t by_u
 }
 
 caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
-  auto selected = select(what.cap, what.msg.selector, verb::job_cancel, verb::job_cancel_any);
+  auto selected = select(
+      what.cap, what.msg.selector,
+      {verb::job_cancel, verb::job_cancel_any, typeid(cancel_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
   auto state = std::make_shared<gathering>();
@@ -239,7 +243,9 @@ void scheduler_state::leave(const std::vector<job_id>& ids, const exit_report& w
 
 caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& cap,
                                                     const job_selector& selector, bool held) {
-  auto selected = select(cap, selector, verb::job_hold, verb::job_hold_any);
+  auto selected = select(cap, selector,
+                         {verb::job_hold, verb::job_hold_any,
+                          held ? typeid(hold_jobs).name() : typeid(release_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
   auto result = std::make_shared<jobs_changed>(std::move(selected->result));
@@ -301,7 +307,9 @@ caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   if (number < 1 || number > 64)
     return auth::to_caf(
         error{errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
-  auto selected = select(what.cap, what.msg.selector, verb::job_signal, verb::job_signal_any);
+  auto selected = select(
+      what.cap, what.msg.selector,
+      {verb::job_signal, verb::job_signal_any, typeid(signal_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
   auto state = std::make_shared<gathering>();

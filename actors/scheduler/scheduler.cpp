@@ -13,6 +13,7 @@ scheduler_state::scheduler_state(self_pointer self, world& around, verified_capa
 }
 
 scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observer& guard) {
+  guard_ = &guard;
   tick_later(self_, world_, std::chrono::seconds(5));
   return secure_behavior<scheduler_actor>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),

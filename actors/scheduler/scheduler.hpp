@@ -88,6 +88,12 @@ private:
     caf::typed_response_promise<element_location> promise;
   };
 
+  /// What a change needs to be allowed, and the message that asks for it.
+  struct asking {
+    verb own, any;
+    const char* message;
+  };
+
   using job_table = std::map<job_id, job_record>;
   struct change {
     std::vector<job_table::iterator> waiting; ///< jobs without an actor
@@ -101,8 +107,8 @@ private:
   void take_submitted(const warranted_job& job, utc_ns at);
 
   // change.cpp
-  expected<change> select(const verified_capability& cap, const job_selector& selector, verb own,
-                          verb any);
+  expected<change> select(const verified_capability& cap, const job_selector& selector,
+                          const asking& what);
   bool matches(const job_record& job, const job_selector& selector) const;
   caf::result<jobs_changed> cancel(request<cancel_jobs>& what);
   caf::result<jobs_changed> set_held(const verified_capability& cap, const job_selector& selector,
@@ -150,6 +156,7 @@ private:
   status_report status() const;
 
   self_pointer self_;
+  auth::guard_observer* guard_ = nullptr; ///< hears of what only a handler could refuse
   world& world_;
   verified_capability cap_;
   peers to_;

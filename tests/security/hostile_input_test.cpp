@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "socket_peer.hpp"
 
+#include <algorithm>
 #include <array>
 #include <pwd.h>
 #include <sys/wait.h>
@@ -220,4 +221,29 @@ TEST_CASE("another user cannot reach the socket") {
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("a client that sends thousands of large calls before it reads gets an answer to each") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  auto wire = plain_connection(socket_of(cluster));
+  REQUIRE(wire);
+  constexpr int count = 5000;
+  std::string padded = frame_of(calls::nodes::method, "{" + std::string(4096, ' ') + "}");
+  std::thread sender{[&] {
+    for (int i = 0; i < count && send_all(wire.get(), padded); ++i) {
+    }
+  }};
+  const timeval limit{10, 0};
+  ::setsockopt(wire.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  std::array<char, 65'536> some{};
+  long answers = 0;
+  while (answers < count) {
+    const auto got = ::recv(wire.get(), some.data(), some.size(), 0);
+    if (got <= 0)
+      break;
+    answers += std::count(some.begin(), some.begin() + got, '\0');
+  }
+  ::shutdown(wire.get(), SHUT_RDWR);
+  sender.join();
+  CHECK(answers == count);
 }

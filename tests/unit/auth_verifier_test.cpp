@@ -326,6 +326,47 @@ TEST_CASE("revoking a holder or a signing key ends what it holds or signed") {
   CHECK(why(cap.check(read_queue, now)) == reason::revoked);
 }
 
+TEST_CASE("revocations come back from their text, whole or not at all") {
+  world w;
+  const auto now = w.clock.utc();
+  const auto x = w.user_capability();
+  REQUIRE(w.revocations->revoke_serial(x.serial, x.expires, now));
+  REQUIRE(w.revocations->revoke_holder(w.holder.public_part()));
+  REQUIRE(w.revocations->revoke_uid(1001));
+  REQUIRE(w.revocations->revoke_job(7));
+  REQUIRE(w.revocations->revoke_key(3));
+  const auto text = w.revocations->to_text();
+
+  revocation_state other;
+  REQUIRE(other.restore(text));
+  CHECK(other.epoch() == w.revocations->epoch());
+  CHECK(other.uid_revoked(1001));
+  CHECK(other.job_revoked(7));
+  std::uint64_t seen = 0;
+  revocable it;
+  it.serial = x.serial;
+  CHECK(other.find(it, seen) == "serial");
+  it = {};
+  it.holder = w.holder.public_part();
+  CHECK(other.find(it, seen) == "holder");
+  it = {};
+  it.key_id = 3;
+  CHECK(other.find(it, seen) == "signing key");
+
+  SECTION("cut off anywhere") {
+    for (std::size_t length = 0; length < text.size(); ++length)
+      CHECK_FALSE(revocation_state{}.restore(std::string_view{text}.substr(0, length)));
+  }
+  SECTION("with more behind its end, or a line twice") {
+    CHECK_FALSE(revocation_state{}.restore(text + "x"));
+    CHECK_FALSE(revocation_state{}.restore("troupe revocations 1 2\nuid 5\nuid 5\nend 2\n"));
+  }
+  SECTION("what is refused changes nothing") {
+    CHECK_FALSE(other.restore("nonsense"));
+    CHECK(other.uid_revoked(1001));
+  }
+}
+
 TEST_CASE("a restored uid may act again") {
   world w;
   auto cap = w.admit(w.user_capability());

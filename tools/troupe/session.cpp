@@ -9,11 +9,14 @@
 
 #include <array>
 #include <cstdlib>
+#include <thread>
 #include <unistd.h>
 
 namespace troupe::cli {
 
 namespace {
+
+using namespace std::chrono_literals;
 
 // A request is used at once. It is good from a little earlier, for clocks that differ, and for as
 // long as a busy cluster may take to look at it; what comes of it, the warrant, lives longer.
@@ -39,6 +42,23 @@ expected<session> session::open(const std::string& role, std::chrono::millisecon
   if (auto admitted = opened->admit(role); !admitted)
     return tl::unexpected{admitted.error()};
   return opened;
+}
+
+expected<void> session::go_on_after(const error& why) {
+  const bool went_away = why.code == errc::unreachable;
+  if (!went_away && !capability_ended())
+    return tl::unexpected{why};
+  const auto until = std::chrono::steady_clock::now() + (went_away ? return_deadline : 0s);
+  while (true) {
+    auto opened = open();
+    if (opened) {
+      *this = std::move(*opened);
+      return {};
+    }
+    if (opened.error().code != errc::unreachable || std::chrono::steady_clock::now() >= until)
+      return tl::unexpected{opened.error()};
+    std::this_thread::sleep_for(return_pause);
+  }
 }
 
 expected<void> session::admit(const std::string& role) {

@@ -33,6 +33,11 @@ public:
   static expected<session> open(const std::string& role = {},
                                 std::chrono::milliseconds deadline = connect_deadline);
 
+  /// For what may wait for days: after `why` ended a call, another session in this one's place. At
+  /// once when its time was over; while the cluster comes back, for a minute at most, when it went
+  /// away; else `why` stands.
+  expected<void> go_on_after(const error& why);
+
   /// Calls a method of messages/calls.hpp and waits for its one reply.
   template <class Method>
   expected<answered<typename Method::reply>> call(const Method& what) {
@@ -72,6 +77,8 @@ public:
   bool capability_ended() const { return system_clock_source{}.utc() >= admission_.expires_utc_ns; }
 
   static constexpr std::chrono::milliseconds connect_deadline{5000};
+  static constexpr std::chrono::seconds return_deadline{60};
+  static constexpr std::chrono::milliseconds return_pause{100};
   static constexpr json_limits reply_limits{16u << 20, 256u << 20};
 
 private:

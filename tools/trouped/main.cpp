@@ -110,6 +110,8 @@ int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logge
   config.set("scheduler.policy", caf::atom("sharing"));
   config.set("scheduler.max-threads", std::size_t{2});
   config.set("middleman.workers", std::size_t{0});
+  // A connection that is halted goes on reading to the end of its turn: a turn is one read.
+  config.set("middleman.max-consecutive-reads", std::size_t{1});
   caf::actor_system system{config};
   system.await_actors_before_shutdown(false);
   auto cluster = daemon::private_cluster::start(

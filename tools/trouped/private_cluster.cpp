@@ -9,11 +9,13 @@
 #include "actors/observer.hpp"
 #include "actors/planner.hpp"
 #include "actors/scheduler/scheduler.hpp"
+#include "base/unique_fd.hpp"
 #include "runtime/topology/machine.hpp"
 #include "runtime/topology/virtual_nodes.hpp"
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <set>
 #include <sys/stat.h>
@@ -76,6 +78,23 @@ expected<void> describe_nodes(foundation& base) {
   return {};
 }
 
+/// What was revoked before this start stays so.
+expected<void> read_revocations(const std::string& path, auth::revocation_state& into) {
+  const unique_fd file{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!file && errno == ENOENT)
+    return {};
+  std::string text;
+  std::array<char, 64 * 1024> piece{};
+  ssize_t got = file ? 1 : -1;
+  while (file && (got = ::read(file.get(), piece.data(), piece.size())) > 0)
+    text.append(piece.data(), static_cast<std::size_t>(got));
+  if (got < 0)
+    return fail(errc::storage, fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (auto taken = into.restore(text); !taken)
+    return fail(taken.error().code, fmt::format("{}: {}", path, taken.error().text));
+  return {};
+}
+
 expected<void> open_authority(foundation& base) {
   auto keys = auth::open_private_cluster_keys(base.how.state + "/keys");
   if (!keys)
@@ -84,8 +103,10 @@ expected<void> open_authority(foundation& base) {
   auth::verifier_options checks;
   checks.cluster = base.keys->cluster;
   checks.meant_for = *auth::audience::parse("controller");
-  base.verifier = std::make_shared<auth::verifier>(checks, base.keys->ring,
-                                                   std::make_shared<auth::revocation_state>(false));
+  auto revoked = std::make_shared<auth::revocation_state>(false);
+  if (auto read = read_revocations(base.how.state + "/keys/revocations", *revoked); !read)
+    return read;
+  base.verifier = std::make_shared<auth::verifier>(checks, base.keys->ring, std::move(revoked));
   auth::authority_options how;
   how.accounts.admins.insert(::getuid());
   how.request_life_max_ns = request_life_ns;

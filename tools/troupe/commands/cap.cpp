@@ -10,6 +10,7 @@
 
 #include <array>
 #include <fcntl.h>
+#include <limits>
 #include <memory>
 
 namespace troupe::cli {
@@ -137,6 +138,52 @@ int keys(const invocation& run) {
   return print(text) ? exit_code::done : exit_code::failed;
 }
 
+struct revoke_options {
+  std::string serial, uid, job;
+};
+
+int revoke(const invocation& run, const revoke_options& options) {
+  calls::revoke what;
+  what.serial = options.serial;
+  if (!options.uid.empty()) {
+    auto uid = parse_number(options.uid, 0, std::numeric_limits<std::uint32_t>::max() - 1);
+    if (!uid)
+      return report_usage(run, "--uid: " + uid.error().text);
+    what.uid = static_cast<std::uint32_t>(*uid);
+  }
+  if (!options.job.empty()) {
+    auto job = parse_one_job(options.job);
+    if (!job || job->element != no_element)
+      return report_usage(run, "--job: " + (job ? "give the number of a job" : job.error().text));
+    what.job = job->job;
+  }
+  auto to = session::open();
+  if (!to)
+    return report(run, to.error());
+  auto answer = to->call(what);
+  if (!answer)
+    return report(run, answer.error());
+  const auto text = run.json ? answer->json
+                             : "revoked; the epoch is " + std::to_string(answer->value.epoch);
+  return print(text + "\n") ? exit_code::done : exit_code::failed;
+}
+
+void define_revoke(CLI::App& app, invocation& run) {
+  auto* revoke_app = app.add_subcommand(
+      "revoke", "end what a capability, a user or a job may do; only an admin may");
+  auto options = std::make_shared<revoke_options>();
+  auto* one = revoke_app->add_option_group("what");
+  one->add_option("--serial", options->serial, "one capability, as 'cap show' and the audit name it")
+      ->type_name("HEX");
+  one->add_option("--uid", options->uid, "everything a user holds, and the orders of its jobs")
+      ->type_name("UID");
+  one->add_option("--job", options->job, "the job's own: nothing of it is started any more")
+      ->type_name("ID");
+  one->require_option(1);
+  revoke_app->final_callback(
+      [&run, options] { run.act = [&run, options] { return revoke(run, *options); }; });
+}
+
 } // namespace
 
 void define_cap(CLI::App& app, invocation& run) {
@@ -155,6 +202,7 @@ void define_cap(CLI::App& app, invocation& run) {
   auto* keys_app =
       app.add_subcommand("keys", "the keys that sign capabilities, warrants and orders");
   keys_app->final_callback([&run] { run.act = [&run] { return keys(run); }; });
+  define_revoke(app, run);
 }
 
 } // namespace troupe::cli

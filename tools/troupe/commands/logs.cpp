@@ -70,7 +70,18 @@ private:
     what.element = which_.element;
     what.output = output;
     what.until_end = options_.follow;
+    if (output)
+      what.from = writer_.positions();
     return what;
+  }
+
+  /// Starts again from the byte that was reached; only who follows has that much patience.
+  expected<void> go_on_after(const error& why, bool output) {
+    if (!options_.follow)
+      return tl::unexpected{why};
+    if (auto again = to_.go_on_after(why); !again)
+      return again;
+    return to_.start_stream(request(output));
   }
 
   /// The next news, decoded; nothing when the stream has ended.
@@ -92,8 +103,12 @@ private:
       return report(run_, sent.error());
     for (bool ended = false; !ended;) {
       auto news = next(ended);
-      if (!news)
-        return report(run_, news.error());
+      if (!news) {
+        if (auto again = go_on_after(news.error(), true); !again)
+          return report(run_, again.error());
+        ended = false;
+        continue;
+      }
       if (run_.json) {
         if (!print((*news)->json + "\n"))
           return exit_code::failed;
@@ -128,14 +143,16 @@ private:
       if (last)
         return exit_code::done;
       auto happened = to_.wire().wait_for(-1, file_poll);
-      if (!happened)
-        return report(run_, happened.error());
-      if (*happened != varlink::client::event::reply)
+      if (happened && *happened != varlink::client::event::reply)
         continue;
-      auto news = next(ended);
-      if (!news)
-        return report(run_, news.error());
-      ended = ended || (*news)->value.end.has_value();
+      auto news = happened ? next(ended) : tl::unexpected{happened.error()};
+      if (news) {
+        ended = ended || (*news)->value.end.has_value();
+        continue;
+      }
+      ended = false;
+      if (auto again = go_on_after(news.error(), false); !again)
+        return report(run_, again.error());
     }
   }
 

@@ -21,8 +21,11 @@ int wait_for(const invocation& run, const std::vector<std::string>& ids) {
   if (!to)
     return report(run, to.error());
   auto answer = to->call(request);
-  if (!answer)
-    return report(run, answer.error());
+  while (!answer) {
+    if (auto again = to->go_on_after(answer.error()); !again)
+      return report(run, again.error());
+    answer = to->call(request);
+  }
   const auto& ends = answer->value.ends;
   std::string text = run.json ? answer->json + "\n" : std::string{};
   for (const auto& one : ends)
