@@ -313,10 +313,9 @@ expected<capabilities_revoked> authority_state::revoke(request<revoke_capabiliti
     return tl::unexpected<error>{epoch.error()};
   // Revoked is revoked at once; the answer waits until it is so after a restart, too.
   const auto text = state.to_text();
-  auto kept = auth::write_file_durably(world_.config.state_directory + "/keys/revocations",
-                                       {reinterpret_cast<const std::uint8_t*>(text.data()),
-                                        text.size()},
-                                       0600);
+  auto kept = auth::write_file_durably(
+      world_.config.state_directory + "/keys/revocations",
+      {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, 0600);
   if (!kept)
     return fail(errc::storage, fmt::format("it is revoked until the next restart, but could not be "
                                            "kept: {}",

@@ -10,7 +10,7 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t unwritten_bytes_max = 1u << 20;        ///< beyond: nothing more is read
-constexpr std::uint32_t large_under_way_max = 4; ///< beyond: nothing more is read
+constexpr std::uint32_t large_under_way_max = 4;             ///< beyond: nothing more is read
 constexpr std::size_t unwritten_bytes_hard_max = 256u << 20; ///< beyond: the peer is given up
 
 } // namespace

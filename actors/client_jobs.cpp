@@ -259,8 +259,9 @@ void client_state::history(std::string_view parameters, const slot_ptr& slot) {
   message.since_utc_ns = call->since_utc_ns;
   message.until_utc_ns = call->until_utc_ns;
   message.rows_max = call->rows_max;
-  forward_large(to_->ledger, std::move(message), slot,
-                [this, slot](job_rows& rows) { answer(slot, calls::rows_reply{std::move(rows.rows)}); });
+  forward_large(to_->ledger, std::move(message), slot, [this, slot](job_rows& rows) {
+    answer(slot, calls::rows_reply{std::move(rows.rows)});
+  });
 }
 
 void client_state::show(std::string_view parameters, const slot_ptr& slot) {

@@ -35,8 +35,7 @@ std::optional<Call> client_state::parse(std::string_view parameters, const slot_
 template <class Target, class M, class F>
 void client_state::forward(const Target& target, M message, const slot_ptr& slot, F on_answer) {
   self_->request(target, caf::infinite, request<M>{cap_, std::move(message)})
-      .then(std::move(on_answer),
-            [this, slot](caf::error& why) { answer_failure(slot, why); });
+      .then(std::move(on_answer), [this, slot](caf::error& why) { answer_failure(slot, why); });
 }
 
 /// The same for what may answer with many rows: few of them are under way at once.

@@ -66,8 +66,7 @@ std::string revocation_state::to_text() const {
     text += "job " + std::to_string(job) + "\n";
   for (auto key : keys_)
     text += "key " + std::to_string(key) + "\n";
-  const auto count =
-      serials_.size() + holders_.size() + uids_.size() + jobs_.size() + keys_.size();
+  const auto count = serials_.size() + holders_.size() + uids_.size() + jobs_.size() + keys_.size();
   return text + std::string{ending} + std::to_string(count) + "\n";
 }
 

@@ -162,4 +162,9 @@ verb_set warrant_verbs() {
           verb::order_sign,   verb::node_launch, verb::node_report};
 }
 
+verb_set winding_down_verbs() {
+  return {verb::ledger_write, verb::ledger_read, verb::job_start,
+          verb::job_read,     verb::node_launch, verb::node_report};
+}
+
 } // namespace troupe::auth

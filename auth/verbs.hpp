@@ -115,5 +115,7 @@ verb_set verbs_of(account_role role);
 verb_set verbs_of(actor_role role);
 /// What work under a warrant may do, always bound to the warrant's job.
 verb_set warrant_verbs();
+/// Those of them that start nothing: a revoked job needs them to come to its end.
+verb_set winding_down_verbs();
 
 } // namespace troupe::auth

@@ -44,6 +44,8 @@ checked<void> verified_capability::explain(verb_set any_of, utc_ns now) const {
   if ((it.effective.verbs & any_of).empty())
     return refuse(reason::missing_verb, "the capability does not allow " + to_string(any_of) +
                                             "; it allows: " + to_string(it.effective.verbs));
+  if (!(it.winding_down & it.effective.verbs & any_of).empty())
+    return {};
   if (now < it.valid_from)
     return refuse(reason::not_yet_valid, "the capability is not valid before another " +
                                              seconds(it.effective.not_before - now) +

@@ -247,13 +247,8 @@ checked<verified_capability> verifier::role_capability(actor_role role, const si
   return admit_held(issue_capability(key, own), holder, now);
 }
 
-checked<void> verifier::check_warrant_now(const warrant& what, std::uint32_t key_id,
-                                          utc_ns now) const {
+checked<void> verifier::check_warrant_now(const warrant& what, utc_ns now) const {
   auto name = "the warrant of job " + std::to_string(what.job);
-  if (what.cluster != options_.cluster)
-    return refuse(reason::wrong_cluster, name + " is of another cluster");
-  if (auto key = keys()->verifying_key(key_id, now); !key)
-    return tl::unexpected{key.error()};
   if (now < what.not_before - options_.skew_ns)
     return refuse(reason::not_yet_valid, name + " is not valid yet; check this machine's clock");
   if (now > what.not_after + options_.skew_ns)
@@ -267,14 +262,24 @@ checked<void> verifier::check_warrant_now(const warrant& what, std::uint32_t key
 
 checked<std::shared_ptr<const warrant>> verifier::verify_warrant(byte_view body, byte_view seal,
                                                                  utc_ns now) {
+  auto known = authentic_warrant(body, seal, now);
+  if (known)
+    if (auto fits = check_warrant_now(**known, now); !fits)
+      return tl::unexpected{fits.error()};
+  return known;
+}
+
+/// Whoever it is from and whatever became of it since: the authority of this cluster made it.
+checked<std::shared_ptr<const warrant>> verifier::authentic_warrant(byte_view body, byte_view seal,
+                                                                    utc_ns now) {
   auto name = warrant_key(body, seal);
   {
     std::unique_lock lock{mutex_};
     if (auto found = warrants_.find(name); found != warrants_.end()) {
       auto known = found->second;
       lock.unlock();
-      if (auto still = check_warrant_now(*known.what, known.key_id, now); !still)
-        return tl::unexpected{still.error()};
+      if (auto key = keys()->verifying_key(known.key_id, now); !key)
+        return tl::unexpected{key.error()};
       return known.what;
     }
   }
@@ -284,8 +289,9 @@ checked<std::shared_ptr<const warrant>> verifier::verify_warrant(byte_view body,
   seal_view view;
   if (auto bad = decode_seal(seal, view))
     return refuse(reason::malformed, std::string{"the warrant was refused: "} + bad.text);
-  if (auto now_fit = check_warrant_now(*decoded, view.key_id, now); !now_fit)
-    return tl::unexpected{now_fit.error()};
+  if (decoded->cluster != options_.cluster)
+    return refuse(reason::wrong_cluster,
+                  "the warrant of job " + std::to_string(decoded->job) + " is of another cluster");
   auto key = keys()->verifying_key(view.key_id, now);
   if (!key)
     return tl::unexpected{key.error()};
@@ -305,7 +311,7 @@ checked<std::shared_ptr<const warrant>> verifier::verify_warrant(byte_view body,
 }
 
 checked<verified_capability> verifier::from_warrant(byte_view body, byte_view seal, utc_ns now) {
-  auto known = verify_warrant(body, seal, now);
+  auto known = authentic_warrant(body, seal, now);
   if (!known)
     return tl::unexpected{known.error()};
   const auto& from = **known;
@@ -316,6 +322,7 @@ checked<verified_capability> verifier::from_warrant(byte_view body, byte_view se
   it.who = {subject_kind::job, 0, from.uid, from.gid};
   it.meant_for = options_.meant_for;
   it.verbs = warrant_verbs();
+  made->winding_down = winding_down_verbs();
   it.on = {resource_kind::jobs, from.job, from.job};
   it.bound = {from.job, 0};
   it.not_before = from.not_before;

@@ -82,6 +82,7 @@ private:
   struct facts {
     capability effective; ///< the chain's intersection
     revocable handles;
+    verb_set winding_down; ///< stay allowed when it was revoked or its time is over
     utc_ns valid_from = 0; ///< with the tolerated skew
     utc_ns valid_until = 0;
     std::shared_ptr<const revocation_state> revocations;
@@ -138,7 +139,9 @@ public:
   /// Verifies a warrant and its seal: key, cluster, times. Shared, because orders ask repeatedly.
   checked<std::shared_ptr<const warrant>> verify_warrant(byte_view body, byte_view seal,
                                                          utc_ns now);
-  /// What a job's own work may do, under its warrant: bound to that job.
+  /// What a job's own work may do, under its warrant: bound to that job. Once the job or its uid is
+  /// revoked, or the warrant's time is over, nothing more is started for it; what runs can still
+  /// be ended, and its ends recorded.
   checked<verified_capability> from_warrant(byte_view body, byte_view seal, utc_ns now);
 
   /// Verifies a seal by a key known from context (a request's holder); its key_id must be 0.
@@ -152,7 +155,9 @@ private:
   checked<facts_ptr> verify_chain_fully(byte_view chain, utc_ns now);
   checked<void> check_now(const verified_capability::facts& what, utc_ns now) const;
   checked<void> use_nonce(const nonce& which, utc_ns now);
-  checked<void> check_warrant_now(const warrant& what, std::uint32_t key_id, utc_ns now) const;
+  checked<void> check_warrant_now(const warrant& what, utc_ns now) const;
+  checked<std::shared_ptr<const warrant>> authentic_warrant(byte_view body, byte_view seal,
+                                                            utc_ns now);
   facts_ptr make_facts(const capability& effective, const capability& parent) const;
 
   const verifier_options options_;

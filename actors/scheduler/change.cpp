@@ -174,9 +174,8 @@ ledger_entry scheduler_state::end_of_waiting(job_record& job, std::uint32_t by_u
 }
 
 caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
-  auto selected = select(
-      what.cap, what.msg.selector,
-      {verb::job_cancel, verb::job_cancel_any, typeid(cancel_jobs).name()});
+  auto selected = select(what.cap, what.msg.selector,
+                         {verb::job_cancel, verb::job_cancel_any, typeid(cancel_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
   auto state = std::make_shared<gathering>();
@@ -307,9 +306,8 @@ caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   if (number < 1 || number > 64)
     return auth::to_caf(
         error{errc::invalid, fmt::format("there is no signal {}; 1 to 64 are", number)});
-  auto selected = select(
-      what.cap, what.msg.selector,
-      {verb::job_signal, verb::job_signal_any, typeid(signal_jobs).name()});
+  auto selected = select(what.cap, what.msg.selector,
+                         {verb::job_signal, verb::job_signal_any, typeid(signal_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
   auto state = std::make_shared<gathering>();

@@ -51,7 +51,10 @@ void scheduler_state::begin(scheduler_start start) {
     entry.unattended_since = world_.clock.boot();
     if (job.live) {
       job.birth.nodes = entries;
-      entry.actor = spawn_job(std::move(job.birth));
+      if (auto actor = spawn_job(std::move(job.birth)))
+        entry.actor = std::move(*actor);
+      else
+        world_.log->error("job {}: {}", id, actor.error().text);
     }
     if (entry.actor) {
       live.push_back(entry.actor);

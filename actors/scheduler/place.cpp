@@ -115,10 +115,14 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
                       static_cast<std::uint32_t>(range.last));
   else
     elements.insert(no_element, no_element);
-  job.actor = spawn_job(std::move(birth));
-  activated(id);
-  if (!job.actor)
+  auto actor = spawn_job(std::move(birth));
+  if (!actor) {
+    end_unstartable(at, actor.error().text);
+    activated(id);
     return;
+  }
+  job.actor = std::move(*actor);
+  activated(id);
   if (job.lease)
     tell(job.actor, cap_, allow_refill{true});
   if (auto units = std::exchange(job.first_units, nullptr))
@@ -143,14 +147,38 @@ void scheduler_state::activated(job_id id) {
     go_on(at == jobs_.end() ? job_actor{} : at->second.actor);
 }
 
+/// A job whose warrant does not hold any more (it was revoked, or is over) never starts: it ends.
+void scheduler_state::end_unstartable(job_table::iterator at, const std::string& why) {
+  const auto id = at->first;
+  const auto reason = fmt::format("not started: {}", why);
+  world_.log->warn("job {}: {}", id, reason);
+  if (auto units = std::exchange(at->second.first_units, nullptr))
+    give_back(id, units->units);
+  at->second.leaving = true;
+  append_entries entries;
+  entries.essential = true;
+  entries.entries.push_back(end_of_waiting(at->second, at->second.uid, reason));
+  ask(self_, to_.ledger, cap_, std::move(entries))
+      .then(
+          [this, id, reason](entries_kept&) {
+            leave({id}, exit_report{job_state::cancelled, 0, 0, reason});
+          },
+          [this, id](caf::error& failure) {
+            world_.log->error("job {}: its end cannot be recorded: {}", id, from_caf(failure).text);
+            if (auto record = jobs_.find(id); record != jobs_.end())
+              record->second.leaving = false;
+          });
+}
+
 /// Makes a job's actor, under the capability that its warrant gives.
-job_actor scheduler_state::spawn_job(job_birth birth) {
+auth::checked<job_actor> scheduler_state::spawn_job(job_birth birth) {
   const auto& event = *birth.event;
   auto cap = world_.verifier.from_warrant(event.warrant, event.warrant_seal, world_.clock.utc());
-  if (!cap) {
-    world_.log->error("job {}: its warrant does not hold: {}", birth.job, cap.error().text);
-    return {};
-  }
+  if (!cap)
+    return tl::unexpected{cap.error()};
+  const auto starts = birth.placed.empty();
+  if (auto may = cap->check(verb::order_sign, world_.clock.utc()); starts && !may)
+    return tl::unexpected{may.error()};
   birth.cap = std::move(*cap);
   job_links links{to_.ledger, to_.authority, scheduler_actor{self_}};
   return self_->template spawn<shell<job_state_machine>>(std::ref(world_), self_->id(),

@@ -141,7 +141,8 @@ private:
   void activate(job_table::iterator at);
   void activated(job_id job);
   void activate_with(job_id job, std::shared_ptr<submitted_event const> event);
-  job_actor spawn_job(job_birth birth);
+  auth::checked<job_actor> spawn_job(job_birth birth);
+  void end_unstartable(job_table::iterator at, const std::string& why);
   void take_progress(job_progress& what);
   void plan(std::vector<plan_event> events);
   void give_back(job_id job, const std::vector<placed_unit>& units);

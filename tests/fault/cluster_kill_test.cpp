@@ -231,3 +231,22 @@ TEST_CASE("a trouped that stands still for a while loses nothing") {
   check_each_once(cluster.file("all"), 1, 50);
   CHECK(cluster.trouped() == pid);
 }
+
+TEST_CASE("who waits for a job or reads its output goes on over a kill of trouped") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  const auto id = cluster.submit_shell(
+      {"-o", "|"}, "echo before; until [ -e go ]; do sleep 0.02; done; echo after; exit 3");
+  REQUIRE(cluster.reaches(id, "running"));
+  auto waits = cluster.start({"wait", id});
+  auto reads = cluster.start({"logs", "-f", id});
+  REQUIRE(eventually([&] { return reads.out().find("before") != std::string::npos; }));
+  cluster.kill_trouped();
+  cluster.up();
+  cluster.write("go", "");
+  const auto waited = waits.wait();
+  CHECK(waited.exit == 1);
+  CHECK(waited.out.find(id + " failed") != std::string::npos);
+  const auto read = reads.wait();
+  CHECK(read.exit == 0);
+  CHECK(read.out == "before\nafter\n");
+}

@@ -280,7 +280,27 @@ TEST_CASE("a job works under its warrant, for that job alone, and not for a revo
     REQUIRE(w.revocations->revoke_job(1));
   }
   CHECK(why(cap->check(verb::order_sign, w.clock.utc())) == reason::revoked);
-  CHECK(why(w.checks->from_warrant(issued->body, issued->seal, w.clock.utc())) == reason::revoked);
+  CHECK(why(w.checks->verify_warrant(issued->body, issued->seal, w.clock.utc())) ==
+        reason::revoked);
+  // What runs can still come to its end, over a restart, too: nothing more is started.
+  CHECK(cap->check(verb::ledger_write, w.clock.utc()));
+  auto again = w.checks->from_warrant(issued->body, issued->seal, w.clock.utc());
+  REQUIRE(again);
+  CHECK(again->check(verb::node_launch, w.clock.utc()));
+  CHECK(why(again->check(verb::order_sign, w.clock.utc())) == reason::revoked);
+}
+
+TEST_CASE("a job that outlives its warrant comes to its end, and starts nothing more") {
+  world w;
+  auto authority = w.make_authority();
+  submitter s{w};
+  auto issued = s.submit(authority);
+  REQUIRE(issued);
+  auto cap = w.checks->from_warrant(issued->body, issued->seal, w.clock.utc());
+  REQUIRE(cap);
+  w.clock.advance(1000 * 86'400 * ns_per_s);
+  CHECK(why(cap->check(verb::order_sign, w.clock.utc())) == reason::expired);
+  CHECK(cap->check(verb::ledger_write, w.clock.utc()));
 }
 
 TEST_CASE("a warrant with any byte altered is refused") {

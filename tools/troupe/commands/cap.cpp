@@ -163,8 +163,8 @@ int revoke(const invocation& run, const revoke_options& options) {
   auto answer = to->call(what);
   if (!answer)
     return report(run, answer.error());
-  const auto text = run.json ? answer->json
-                             : "revoked; the epoch is " + std::to_string(answer->value.epoch);
+  const auto text =
+      run.json ? answer->json : "revoked; the epoch is " + std::to_string(answer->value.epoch);
   return print(text + "\n") ? exit_code::done : exit_code::failed;
 }
 
@@ -173,7 +173,8 @@ void define_revoke(CLI::App& app, invocation& run) {
       "revoke", "end what a capability, a user or a job may do; only an admin may");
   auto options = std::make_shared<revoke_options>();
   auto* one = revoke_app->add_option_group("what");
-  one->add_option("--serial", options->serial, "one capability, as 'cap show' and the audit name it")
+  one->add_option("--serial", options->serial,
+                  "one capability, as 'cap show' and the audit name it")
       ->type_name("HEX");
   one->add_option("--uid", options->uid, "everything a user holds, and the orders of its jobs")
       ->type_name("UID");
