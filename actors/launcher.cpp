@@ -131,7 +131,7 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
 void launcher_state::connected(std::shared_ptr<launch::launcher_client> connection) {
   connection_ = std::move(connection);
   ++generation_;
-  gathering_.emplace();
+  gathering_ = gathering_inventory{};
   take_back_unread_orders();
   forget_stale_orders();
   highest_ = acknowledged_ = 0;
@@ -241,7 +241,7 @@ void launcher_state::take(launcher_news& what) {
 
 /// The launcher replaced its program on this connection: compare again.
 void launcher_state::take(const launch::welcomed&) {
-  gathering_.emplace();
+  gathering_ = gathering_inventory{};
   check(connection_->inventory());
 }
 

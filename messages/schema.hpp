@@ -167,7 +167,9 @@ constexpr schema make_optional_schema() {
     const auto& it = *static_cast<const Optional*>(optional);
     return it ? &*it : nullptr;
   };
-  s.emplace = [](void* optional) -> void* { return &static_cast<Optional*>(optional)->emplace(); };
+  s.emplace = [](void* optional) -> void* {
+    return &static_cast<Optional*>(optional)->emplace(value{});
+  };
   s.clear = [](void* optional) { static_cast<Optional*>(optional)->reset(); };
   return s;
 }
