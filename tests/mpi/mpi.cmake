@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+# Real shepherds, stubs and MPI programs. Left out where libpmix is missing; programs of an MPI
+# whose compiler is missing are left out with their tests.
+if(NOT TARGET troupe-shepherd)
+  return()
+endif()
+set(mpi_folder ${CMAKE_CURRENT_SOURCE_DIR}/mpi)
+set(mpi_programs ${PROJECT_BINARY_DIR}/tests/mpi-programs)
+
+add_library(troupe_mpi_world STATIC ${mpi_folder}/mpi_world.cpp)
+target_link_libraries(troupe_mpi_world PUBLIC troupe_options troupe_messages)
+target_compile_definitions(troupe_mpi_world PRIVATE
+  TROUPE_SHEPHERD="$<TARGET_FILE:troupe-shepherd>"
+  TROUPE_STUB="$<TARGET_FILE:troupe-stub>"
+  TROUPE_MPI_PROGRAMS="${mpi_programs}")
+add_dependencies(troupe_mpi_world troupe-shepherd troupe-stub)
+
+add_executable(mpi_run ${mpi_folder}/mpi_run.cpp)
+target_link_libraries(mpi_run PRIVATE troupe_mpi_world)
+
+# pmix_program(NAME): a bare PMIx client.
+function(pmix_program name)
+  add_executable(${name} ${mpi_folder}/programs/${name}.cpp)
+  target_link_libraries(${name} PRIVATE troupe_options PkgConfig::PMIX)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${mpi_programs})
+  add_dependencies(troupe_mpi_world ${name})
+endfunction()
+
+# mpi_program(COMPILER SUFFIX NAME): NAME.c as NAME.SUFFIX, by that MPI's compiler.
+function(mpi_program compiler suffix name)
+  set(output ${mpi_programs}/${name}.${suffix})
+  add_custom_command(OUTPUT ${output}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${mpi_programs}
+    COMMAND ${compiler} -O1 -Wall -Wextra -o ${output} ${mpi_folder}/programs/${name}.c
+    DEPENDS ${mpi_folder}/programs/${name}.c VERBATIM)
+  add_custom_target(mpi_${name}_${suffix} DEPENDS ${output})
+  add_dependencies(troupe_mpi_world mpi_${name}_${suffix})
+endfunction()
+
+pmix_program(pmix_hello)
+find_program(MPICC_OPENMPI mpicc.openmpi)
+find_program(MPICC_MPICH mpicc.mpich)
+if(MPICC_OPENMPI)
+  foreach(name hello)
+    mpi_program(${MPICC_OPENMPI} openmpi ${name})
+  endforeach()
+endif()
+if(MPICC_MPICH)
+  foreach(name hello)
+    mpi_program(${MPICC_MPICH} mpich ${name})
+  endforeach()
+endif()

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "tools/shepherd/poller.hpp"
+#include "tools/stub/protocol.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace troupe::shepherd {
+
+/// The receiving end of the stub channel: ranks that are to become the user's program.
+class stub_channel {
+public:
+  using receiver = std::function<void(const stub::hello&, unique_fd)>;
+
+  stub_channel(int fd, poller& poll, receiver receive);
+  stub_channel(const stub_channel&) = delete;
+  stub_channel& operator=(const stub_channel&) = delete;
+  ~stub_channel();
+
+private:
+  void take_some();
+
+  int fd_;
+  poller& poll_;
+  receiver receive_;
+};
+
+/// Tells a stub its environment (see tools/stub/protocol.hpp). It fits into the socket's buffer;
+/// false where it does not or where the stub is gone.
+bool answer_stub(int fd, const std::vector<std::string>& variables);
+
+} // namespace troupe::shepherd
