@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/agent.hpp"
 
+#include "actors/shepherd.hpp"
 #include "actors/task.hpp"
 #include "auth/exec_spec.hpp"
 #include "auth/order.hpp"
@@ -11,11 +12,12 @@
 namespace troupe::actors {
 
 agent_state::agent_state(self_pointer self, world& around, verified_capability cap,
-                         std::string node_name, peers to)
-    : self_{self}, world_{around}, cap_{std::move(cap)},
-      node_name_{std::move(node_name)}, to_{std::move(to)} {
+                         std::string node_name, std::uint32_t node_number, peers to)
+    : self_{self}, world_{around}, cap_{std::move(cap)}, node_name_{std::move(node_name)},
+      node_number_{node_number}, to_{std::move(to)} {
   self_->set_down_handler([this](caf::scheduled_actor*, caf::down_msg& gone) {
     std::erase_if(tasks_, [&](const auto& each) { return each.second == gone.source; });
+    std::erase_if(shepherds_, [&](const auto& each) { return each.second == gone.source; });
   });
 }
 
@@ -28,11 +30,12 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<end_group>([forward](request<end_group>& what) { forward(what); }),
       on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
       on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
-      on<forget_group>([this, forward](request<forget_group>& what) {
-        // The task goes when its streams have been moved to their ends; till then readers ask it.
-        if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
-          tell(at->second, what.cap, what.msg);
-        forward(what);
+      on<forget_group>([this](request<forget_group>& what) { forget(what); }),
+      on<tell_shepherd>([this](request<tell_shepherd>& what) {
+        tell(shepherd_for(what.msg.group, what.msg.element), what.cap, std::move(what.msg));
+      }),
+      on<hear_shepherd>([this](request<hear_shepherd>& what) {
+        tell(to_.node, what.cap, std::move(what.msg));
       }),
       on<read_output>([this](request<read_output>& what) { return read(what); }),
       on<report_records>([this](request<report_records>& what) {
@@ -42,6 +45,31 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<report_inventory>(
           [this](request<report_inventory>& what) { tell(to_.node, cap_, std::move(what.msg)); }),
       on<take_stream>([this](request<take_stream>& what) { take(what); }));
+}
+
+/// Everything of a group is over. Its task goes when its streams have been moved to their ends;
+/// till then readers ask it.
+void agent_state::forget(request<forget_group>& what) {
+  const auto& group = what.msg.group;
+  if (auto at = tasks_.find(group); at != tasks_.end())
+    tell(at->second, what.cap, what.msg);
+  for (const auto& [key, shepherd] : shepherds_)
+    if (key.first.job == group.job && key.first.incarnation == group.incarnation)
+      tell(shepherd, what.cap, what.msg);
+  tell(to_.launcher, what.cap, std::move(what.msg));
+}
+
+/// The shepherd of an element, whatever its steps.
+shepherd_actor agent_state::shepherd_for(const group_key& group, std::uint32_t element) {
+  const group_key key{group.job, group.incarnation, 0};
+  auto& shepherd = shepherds_[{key, element}];
+  if (shepherd)
+    return shepherd;
+  shepherd = self_->template spawn<shell<shepherd_state>>(std::ref(world_), self_->id(), key,
+                                                          element, node_number_, agent_actor{self_},
+                                                          to_.lines);
+  self_->monitor(shepherd);
+  return shepherd;
 }
 
 task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
@@ -70,6 +98,12 @@ void agent_state::launch(request<launch_orders>& what) {
 
 void agent_state::take(request<take_stream>& what) {
   ++streams_;
+  if (what.msg.what == take_stream::kind::shepherd) {
+    auto shepherd = shepherd_for(what.msg.group, what.msg.element);
+    to_.shepherds->add(what.msg.stream, shepherd);
+    tell(shepherd, cap_, std::move(what.msg));
+    return;
+  }
   // After a restart the spool remembers whose job it was; without a file it is our own user's.
   auto uid = to_.files->owner_of(what.msg.group.job).value_or(::getuid());
   auto task = task_for(what.msg.group, uid);
@@ -109,6 +143,7 @@ status_report agent_state::status() const {
   add("records passed back", records_);
   add("streams taken", streams_);
   add("tasks", tasks_.size());
+  add("shepherds", shepherds_.size());
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include "actors/spool.hpp"
 #include "actors/stream_routes.hpp"
 #include "runtime/launch/output_pump.hpp"
+#include "runtime/launch/shepherd_lines.hpp"
 
 #include <map>
 
@@ -24,10 +25,12 @@ public:
     std::shared_ptr<launch::output_pump> pump;
     std::shared_ptr<spool> files;
     std::shared_ptr<stream_routes> routes;
+    std::shared_ptr<launch::shepherd_lines> lines;
+    std::shared_ptr<shepherd_routes> shepherds;
   };
 
   agent_state(self_pointer self, world& around, verified_capability cap, std::string node_name,
-              peers to);
+              std::uint32_t node_number, peers to);
 
   interface::behavior_type make_behavior(auth::guard_observer& guard);
   std::string display_name() const { return "agent/" + node_name_; }
@@ -36,6 +39,8 @@ private:
   void launch(request<launch_orders>& what);
   void take(request<take_stream>& what);
   caf::result<output_chunk> read(request<read_output>& what);
+  shepherd_actor shepherd_for(const group_key& group, std::uint32_t element);
+  void forget(request<forget_group>& what);
   task_actor task_for(const group_key& group, std::uint32_t uid);
   status_report status() const;
 
@@ -43,8 +48,11 @@ private:
   world& world_;
   verified_capability cap_;
   std::string node_name_;
+  std::uint32_t node_number_;
   peers to_;
   std::map<group_key, task_actor> tasks_;
+  /// By job, incarnation (its first step's) and element.
+  std::map<std::pair<group_key, std::uint32_t>, shepherd_actor> shepherds_;
   std::uint64_t orders_ = 0, records_ = 0, streams_ = 0;
 };
 

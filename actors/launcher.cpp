@@ -375,7 +375,9 @@ void launcher_state::take(launch::lent_stream& what) {
   message.stream = what.what.id;
   message.element = what.what.element;
   message.rank = what.what.rank;
-  message.error_stream = what.what.which == 2;
+  message.what = what.what.which == 3   ? take_stream::kind::shepherd
+                 : what.what.which == 2 ? take_stream::kind::errors
+                                        : take_stream::kind::output;
   message.descriptor = what.fd.release();
   tell(at->second, cap_, std::move(message));
 }
@@ -433,6 +435,8 @@ void launcher_state::take(const launch::refused& what) {
       if (why.order == whole_batch || why.order == i)
         refuse(batch.orders[i], what);
   }
+  if (why.order == whole_batch) // nothing more is said of it
+    std::erase_if(batches_, [&](const sent_batch& batch) { return batch.tag == why.tag; });
 }
 
 /// The elements of an order that was not accepted never ran.

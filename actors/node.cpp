@@ -27,6 +27,11 @@ node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& 
       }),
       on<read_output>(
           [this](request<read_output>& what) { return self_->delegate(agent_, std::move(what)); }),
+      on<tell_shepherd>([forward](request<tell_shepherd>& what) { forward(what); }),
+      on<hear_shepherd>([this](request<hear_shepherd>& what) {
+        if (auto at = routes_.find(what.msg.group.job); at != routes_.end())
+          tell(at->second, what.cap, std::move(what.msg));
+      }),
       on<route_job>([this](request<route_job>& what) { routes_[what.msg.job] = what.msg.to; }),
       on<finish_recovery>([this](request<finish_recovery>&) {
         recovered_ = true;

@@ -8,26 +8,30 @@
 
 namespace troupe::actors {
 
-/// Which task a stream belongs to: the pump's thread tells it there.
-class stream_routes {
+/// Which actor a stream belongs to: the threads that watch streams tell it there.
+template <class Actor>
+class routes_of {
 public:
-  void add(std::uint64_t stream, task_actor task) {
+  void add(std::uint64_t stream, Actor to) {
     std::lock_guard lock{mutex_};
-    tasks_[stream] = std::move(task);
+    actors_[stream] = std::move(to);
   }
-  task_actor find(std::uint64_t stream) const {
+  Actor find(std::uint64_t stream) const {
     std::lock_guard lock{mutex_};
-    auto at = tasks_.find(stream);
-    return at == tasks_.end() ? task_actor{} : at->second;
+    auto at = actors_.find(stream);
+    return at == actors_.end() ? Actor{} : at->second;
   }
   void remove(std::uint64_t stream) {
     std::lock_guard lock{mutex_};
-    tasks_.erase(stream);
+    actors_.erase(stream);
   }
 
 private:
   mutable std::mutex mutex_;
-  std::map<std::uint64_t, task_actor> tasks_;
+  std::map<std::uint64_t, Actor> actors_;
 };
+
+using stream_routes = routes_of<task_actor>;
+using shepherd_routes = routes_of<shepherd_actor>;
 
 } // namespace troupe::actors

@@ -12,6 +12,7 @@ namespace troupe::auth {
 /// What is executed; see auth/exec_spec_view.hpp for layout and bounds.
 struct exec_spec {
   bool merge_stderr = false;
+  bool has_shepherd = false; ///< MPI ranks
   std::string cwd;
   std::string stdin_path;
   std::string stdout_path;

@@ -16,6 +16,7 @@ namespace troupe::auth {
 
 inline constexpr std::uint8_t spec_has_script = 1;
 inline constexpr std::uint8_t spec_merges_stderr = 2;
+inline constexpr std::uint8_t spec_has_shepherd = 4; ///< its ranks start under troupe-shepherd
 
 inline constexpr std::uint32_t spec_argc_max = 4096;
 inline constexpr std::uint32_t spec_envc_max = 4096;
@@ -49,6 +50,7 @@ private:
 struct exec_spec_view {
   bool has_script = false;
   bool merge_stderr = false;
+  bool has_shepherd = false;
   std::string_view cwd;
   std::string_view stdin_path;  ///< "" = /dev/null
   std::string_view stdout_path; ///< "" = /dev/null, "|" = streamed, else a file pattern
@@ -133,7 +135,7 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
     return {"the spec is shorter than its header of 12 bytes"};
   if (version != 1)
     return {"the spec's version is not 1"};
-  if (reserved != 0 || (flags & ~(spec_has_script | spec_merges_stderr)) != 0)
+  if (reserved != 0 || (flags & ~(spec_has_script | spec_merges_stderr | spec_has_shepherd)) != 0)
     return {"a reserved field of the spec is not zero"};
   if (argc == 0 || argc > spec_argc_max)
     return {"the spec does not have between 1 and 4,096 arguments"};
@@ -141,6 +143,10 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
     return {"the spec has more than 4,096 environment entries"};
   out.has_script = (flags & spec_has_script) != 0;
   out.merge_stderr = (flags & spec_merges_stderr) != 0;
+  out.has_shepherd = (flags & spec_has_shepherd) != 0;
+  if (out.has_shepherd && out.has_script)
+    return {"the spec's ranks are under a shepherd and are a script: a script starts MPI programs "
+            "itself"};
   if (auto bad = spec_detail::take_paths(in, out))
     return bad;
   if (auto bad = spec_detail::take_argv(in, argc, out))

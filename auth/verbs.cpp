@@ -39,6 +39,7 @@ constexpr std::array listing{
     verb_listing{verb::node_report, "node_report", "report what runs on a node"},
     verb_listing{verb::observe, "observe", "watch every actor's state"},
     verb_listing{verb::supervise, "supervise", "start, restart and stop roles"},
+    verb_listing{verb::step_speak, "step_speak", "say what the shepherds of one's own job say"},
 };
 
 constexpr verb_set user_verbs{
@@ -158,13 +159,14 @@ verb_set verbs_of(actor_role role) {
 }
 
 verb_set warrant_verbs() {
-  return {verb::ledger_write, verb::ledger_read, verb::job_start,  verb::job_read,
-          verb::order_sign,   verb::node_launch, verb::node_report};
+  return {verb::ledger_write, verb::ledger_read, verb::job_start,   verb::job_read,
+          verb::order_sign,   verb::node_launch, verb::node_report, verb::step_speak};
 }
 
 verb_set winding_down_verbs() {
   return {verb::ledger_write, verb::ledger_read, verb::job_start,
-          verb::job_read,     verb::node_launch, verb::node_report};
+          verb::job_read,     verb::node_launch, verb::node_report,
+          verb::step_speak};
 }
 
 } // namespace troupe::auth

@@ -46,6 +46,7 @@ enum class verb : std::uint64_t {
   node_report = 1ull << 47,
   observe = 1ull << 48,
   supervise = 1ull << 49,
+  step_speak = 1ull << 50, ///< what a job's shepherds say: fences, events, spawns
 };
 
 /// A set of verbs: the u64 of the capability's layout.

@@ -11,6 +11,7 @@ namespace troupe {
 inline auth::exec_spec to_exec_spec(const job_spec& spec) {
   auth::exec_spec exec;
   exec.merge_stderr = spec.merge_stderr;
+  exec.has_shepherd = spec.mpi != mpi_mode::none;
   exec.cwd = spec.cwd;
   exec.stdin_path = spec.stdin_path;
   exec.stdout_path = spec.stdout_path;

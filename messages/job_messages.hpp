@@ -5,6 +5,11 @@
 
 // Part of messages/protocol.hpp: from the planner's decision to a rank's exit.
 
+namespace troupe::shepherd {
+struct to_shepherd; // messages/shepherd.hpp
+struct to_agent;
+} // namespace troupe::shepherd
+
 namespace troupe {
 
 // == Planning: scheduler → planner → scheduler ===================================================
@@ -294,14 +299,43 @@ struct output_chunk {
   using answer_tag = void;
 };
 
-/// A rank's stream has arrived from the launcher: `descriptor` is the read end, now the task's.
+/// A rank's stream has arrived from the launcher: `descriptor` is the read end, now the task's; of
+/// a shepherd it is the agent's end of its socket.
 struct take_stream {
+  enum class kind : std::uint8_t { output, errors, shepherd };
   group_key group;
   std::uint64_t stream = 0;
   std::uint32_t element = no_element;
   std::uint32_t rank = 0;
-  bool error_stream = false;
+  kind what = kind::output;
   int descriptor = -1;
+  using answer = void;
+};
+
+/// Executor: something that the shepherd of this element's MPI ranks on the node is to know; kept
+/// until the shepherd is there. No answer; what it says comes as hear_shepherd.
+struct tell_shepherd {
+  group_key group;
+  std::uint32_t element = no_element;
+  std::shared_ptr<shepherd::to_shepherd const> what;
+  using answer = void;
+};
+
+/// What the shepherd of an element's MPI ranks on `node` says, or (`what` empty) that it is gone.
+/// Sent by agent over node to job, under the job's own warrant: it can be about nothing else.
+struct hear_shepherd {
+  std::uint32_t node = 0;
+  group_key group;
+  std::uint32_t element = no_element;
+  std::shared_ptr<shepherd::to_agent const> what;
+  using answer = void;
+};
+
+/// A frame from a shepherd's socket; an empty one is its end. No answer.
+struct take_shepherd_frame {
+  std::uint64_t stream = 0;
+  bytes frame;
+  bool ended = false;
   using answer = void;
 };
 

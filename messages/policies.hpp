@@ -172,6 +172,20 @@ struct policy<read_output> : allow_own_or_any<verb::job_read, verb::job_read_any
   }
 };
 template <>
+struct policy<tell_shepherd> : allow<verb::node_launch, troupe::jobs_or_roles> {
+  static resource_ref resource(const tell_shepherd& message) {
+    return resource_ref::job(message.group.job);
+  }
+};
+template <>
+struct policy<hear_shepherd> : allow<verb::step_speak, kinds(subject_kind::job)> {
+  static resource_ref resource(const hear_shepherd& message) {
+    return resource_ref::job(message.group.job);
+  }
+};
+template <>
+struct policy<take_shepherd_frame> : allow<verb::node_report, troupe::roles> {};
+template <>
 struct policy<take_stream> : allow<verb::node_report, troupe::roles> {};
 template <>
 struct policy<note_output> : allow<verb::node_report, troupe::roles> {};

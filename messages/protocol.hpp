@@ -53,7 +53,7 @@ using planner_actor = protocol<get_status, tick, plan_changes, why_job, list_nod
 
 using job_actor =
     protocol<get_status, tick, start_units, allow_refill, cancel_elements, signal_elements,
-             get_job_view, locate_element, report_records, reconcile_job>;
+             get_job_view, locate_element, report_records, reconcile_job, hear_shepherd>;
 
 /// News of `job` from a node goes to `to`, until its group is forgotten. No answer.
 struct route_job {
@@ -64,10 +64,10 @@ struct route_job {
 
 /// What starts, signals and ends things on a node: `node` for Troupe's own agents.
 using executor_actor = protocol<get_status, launch_orders, signal_group, end_group, revoke_group,
-                                acknowledge_records, forget_group, read_output>;
+                                acknowledge_records, forget_group, read_output, tell_shepherd>;
 
-using agent_actor =
-    executor_actor::extend_with<protocol<report_records, report_inventory, take_stream>>;
+using agent_actor = executor_actor::extend_with<
+    protocol<report_records, report_inventory, take_stream, hear_shepherd>>;
 
 /// A node's agent is there, and the scheduler hears of it. No answer.
 struct join_node {
@@ -77,7 +77,8 @@ struct join_node {
 };
 
 using node_actor = executor_actor::extend_with<
-    protocol<route_job, join_node, finish_recovery, report_records, report_inventory>>;
+    protocol<route_job, join_node, finish_recovery, report_records, report_inventory,
+             hear_shepherd>>;
 
 /// A node as jobs know it: where it is reached, what it offers, the launcher's present instance.
 struct node_entry {
@@ -95,6 +96,10 @@ struct note_output {
 };
 
 using task_actor = protocol<get_status, tick, read_output, take_stream, note_output, forget_group>;
+
+/// The agent's side of one shepherd.
+using shepherd_actor =
+    protocol<get_status, tell_shepherd, take_stream, take_shepherd_frame, forget_group>;
 
 using launcher_actor = protocol<get_status, tick, launch_orders, signal_group, end_group,
                                 revoke_group, acknowledge_records, forget_group, drop_stream>;

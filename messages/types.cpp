@@ -32,6 +32,7 @@ const char* name_of(const std::array<const char*, N>& names, E value) {
 }
 
 constexpr std::array bind_names{"none", "core", "socket"};
+constexpr std::array mpi_names{"none", "pmix", "pmi1"};
 constexpr std::array job_state_names{"pending", "starting",  "running",   "completing", "completed",
                                      "failed",  "cancelled", "timed_out", "lost"};
 constexpr std::array node_state_names{"up", "draining", "drained", "down"};
@@ -136,6 +137,13 @@ bool from_string(std::string_view text, bind_mode& mode) {
   return find_name(bind_names, text, mode);
 }
 
+const char* to_string(mpi_mode mode) {
+  return name_of(mpi_names, mode);
+}
+bool from_string(std::string_view text, mpi_mode& mode) {
+  return find_name(mpi_names, text, mode);
+}
+
 const char* to_string(job_state state) {
   return name_of(job_state_names, state);
 }
@@ -187,6 +195,9 @@ expected<void> validate(const job_spec& spec) {
     return invalid(fmt::format("the working directory '{}' is no absolute path", spec.cwd));
   if (auto ok = check_command(spec); !ok)
     return ok;
+  if (spec.mpi != mpi_mode::none && !spec.script.empty())
+    return invalid("MPI ranks cannot be a script; start MPI programs from within it with 'troupe "
+                   "run', or give the program itself");
   if (auto ok = check_environment(spec.env); !ok)
     return ok;
   if (spec.array)

@@ -34,6 +34,12 @@ enum class bind_mode : std::uint8_t { none, core, socket };
 const char* to_string(bind_mode mode);
 bool from_string(std::string_view text, bind_mode& mode);
 
+/// How the ranks of a job find each other: not at all, by PMIx (Open MPI), or by PMI-1 (MPICH).
+enum class mpi_mode : std::uint8_t { none, pmix, pmi1 };
+
+const char* to_string(mpi_mode mode);
+bool from_string(std::string_view text, mpi_mode& mode);
+
 /// What was asked for: one job, or one array of equal elements.
 struct job_spec {
   static constexpr std::string_view type_name = "JobSpec";
@@ -63,6 +69,7 @@ struct job_spec {
   std::vector<std::string> nodes_required;
   std::vector<std::string> nodes_excluded;
   utc_ns begin_utc_ns = 0; ///< not before; 0 is now
+  mpi_mode mpi = mpi_mode::none;
 
   bool operator==(const job_spec&) const = default;
   static constexpr auto fields() {
@@ -87,7 +94,7 @@ struct job_spec {
         field<21>("requeue", &s::requeue), field<22>("attached", &s::attached),
         field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
         field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
-        field<26>("begin_utc_ns", &s::begin_utc_ns));
+        field<26>("begin_utc_ns", &s::begin_utc_ns), field<27>("mpi", &s::mpi));
   }
 };
 

@@ -48,6 +48,7 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
       on<report_records>(
           [this](request<report_records>& what) { take_records(what.msg.node, what.msg.records); }),
+      on<hear_shepherd>([this](request<hear_shepherd>& what) { hear(what.msg); }),
       on<reconcile_job>([this](request<reconcile_job>& what) { reconcile(what.msg); }));
 }
 

@@ -3,6 +3,7 @@
 
 #include "actors/shell.hpp"
 #include "base/interval_set.hpp"
+#include "messages/shepherd.hpp"
 
 #include <map>
 #include <optional>
@@ -77,6 +78,9 @@ private:
     bool cancelled = false;
     std::string cancel_reason;
     std::vector<std::pair<std::uint32_t, std::uint64_t>> unacknowledged; ///< node, record
+    std::set<std::uint32_t> shepherds;                ///< nodes whose shepherd has spoken
+    std::map<std::uint32_t, std::uint32_t> connected; ///< by node: ranks that called MPI_Init
+    bool adopted = false;                             ///< it was ordered before a restart
   };
 
   /// A place for one element at a time on one node; the launcher numbers them as we do.
@@ -142,6 +146,19 @@ private:
   void end_other_nodes(std::uint32_t element, const active_element& what, std::uint32_t except);
   exit_report final_report(const active_element& what) const;
   ledger_entry end_entry(std::uint32_t element, const active_element& what);
+
+  // mpi.cpp
+  bool is_mpi() const { return event_->spec.mpi != mpi_mode::none; }
+  void tend(std::uint32_t element, const active_element& what);
+  shepherd::register_step step_of(std::uint32_t element, const active_element& what,
+                                  std::uint32_t node_index) const;
+  void tell_its_shepherd(std::uint32_t node, std::uint32_t element, const active_element& what,
+                         shepherd::to_shepherd frame);
+  void hear(hear_shepherd& what);
+  void hear(std::uint32_t element, active_element& to, std::uint32_t node,
+            const shepherd::to_agent& what);
+  void abort(std::uint32_t element, active_element& what, const shepherd::abort& asked);
+  std::string unconnected(const active_element& what) const;
 
   // end.cpp
   caf::result<jobs_changed> cancel(request<cancel_elements>& what);

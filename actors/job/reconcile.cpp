@@ -110,7 +110,7 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
     if (!what.ended.contains(element)) {
       active_element active;
       active.incarnation = what.incarnation;
-      active.ordered = true;
+      active.ordered = active.adopted = true;
       active.parts = {*first};
       active.node = first->node;
       active.nodes_running.insert(first->node);
@@ -129,7 +129,7 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
     return;
   active_element active;
   active.incarnation = what.incarnation;
-  active.ordered = true;
+  active.ordered = active.adopted = true;
   active.unit = restore_unit(what.starting.parts);
   active.parts = what.starting.parts;
   for (const auto& part : active.parts) {
@@ -161,6 +161,8 @@ void job_state_machine::reconcile(reconcile_job& what) {
     }
     if (running) {
       adopt_running(what.node, active.incarnation, *running);
+      if (is_mpi())
+        tend(element, active);
       // A cancel may have come while nobody could pass it on.
       if (active.cancelled)
         tell(at.entry->actor, cap_,
@@ -237,6 +239,7 @@ void job_state_machine::lose(std::uint32_t element, active_element& what, const 
     return;
   }
   what.nodes_running.clear();
+  what.shepherds.clear();
   what.verdict =
       exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
   element_over(element, what);

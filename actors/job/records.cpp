@@ -115,10 +115,10 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
   if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
     mean_run_ns_ =
         blend(mean_run_ns_, static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
-  if (active.nodes_running.empty())
-    element_over(element, active);
-  else
+  if (!active.nodes_running.empty())
     active.state = job_state::completing;
+  else if (active.shepherds.empty()) // else their last words are on the way
+    element_over(element, active);
 }
 
 /// A failed rank ends the element everywhere.
@@ -186,6 +186,8 @@ exit_report job_state_machine::final_report(const active_element& what) const {
     report.state = job_state::cancelled;
     report.reason = what.cancel_reason;
   }
+  if (report.reason.empty() && report.state == job_state::completed)
+    report.reason = unconnected(what);
   return report;
 }
 

@@ -40,7 +40,7 @@ void job_state_machine::start(std::vector<placed_unit> units,
   std::vector<std::uint32_t> touched;
   std::vector<chunk> chunks;
   for (auto& unit : units) {
-    if (unit.parts.size() == 1)
+    if (unit.parts.size() == 1 && !is_mpi())
       place_lone(std::move(unit), touched);
     else
       place_wide(std::move(unit), chunks);
@@ -76,7 +76,7 @@ void job_state_machine::place_lone(placed_unit unit, std::vector<std::uint32_t>&
     touched.push_back(node);
 }
 
-/// An element on several nodes: ordered alone, one order per node.
+/// An element on several nodes, or of MPI ranks: ordered alone, one order per node.
 void job_state_machine::place_wide(placed_unit unit, std::vector<chunk>& chunks) {
   auto next = take_unstarted(1);
   if (!next) {
@@ -429,6 +429,8 @@ void job_state_machine::order(std::vector<chunk> chunks) {
               for (auto element = what.first;; ++element) {
                 auto& active = active_.at(element);
                 active.ordered = true;
+                if (is_mpi())
+                  tend(element, active);
                 if (active.cancelled)
                   cancelled.push_back({element, element});
                 answer_parked(element);

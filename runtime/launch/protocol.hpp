@@ -188,6 +188,7 @@ enum class start_stage : std::uint32_t {
   script,
   exec,
   pipe,
+  shepherd, ///< MPI ranks: theirs could not be started, or ended before them
 };
 
 inline constexpr std::uint8_t record_timed_out = 1;  ///< ended by its time limit
@@ -268,14 +269,14 @@ struct batch_done {
   std::uint32_t refused = 0;
 };
 
-/// Carries the read end, non-blocking by choice of the receiver.
+/// Carries the read end, non-blocking by choice of the receiver; of a shepherd its agent's end.
 struct stream {
   static constexpr kind what = kind::stream;
   std::uint64_t id = 0;
   group_key key;
   std::uint32_t element = 0;
   std::uint32_t rank = 0;
-  std::uint32_t which = 1; ///< 1 standard output, 2 standard error
+  std::uint32_t which = 1; ///< 1 standard output, 2 standard error, 3 the shepherd's socket
   std::uint32_t node_id = 0;
 };
 
@@ -332,6 +333,7 @@ inline const char* to_string(start_stage stage) {
   case start_stage::script: return "preparing the script";
   case start_stage::exec: return "executing the program";
   case start_stage::pipe: return "making the pipe of a streamed output";
+  case start_stage::shepherd: return "being served by its shepherd";
   }
   return "an unknown step";
 }

@@ -113,6 +113,9 @@ void find_cgroups(launcher& l) {
   for (auto at = l.all_elements; at != none; at = l.elements[at].all_next)
     if (l.elements[at].cgroup >= 0)
       l.cgroups[l.elements[at].cgroup].busy = true;
+  for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
+    if (l.shepherds[i].used && l.shepherds[i].cgroup >= 0)
+      l.cgroups[l.shepherds[i].cgroup].busy = true;
   say("elements run in cgroups under %s/%s", path, folder);
 }
 

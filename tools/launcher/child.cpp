@@ -24,6 +24,7 @@ namespace {
 using launch::start_stage;
 
 constexpr int script_fd_of_child = 3;
+constexpr int first_free_fd = 10; ///< above those that a child gets by number
 constexpr std::size_t path_bytes_max = 4096;
 
 struct stage_name {
@@ -88,8 +89,8 @@ void become_user(const child_plan& plan) {
 
 /// Dies with the launcher: without it nobody would hold its limits or hear of its end. Set after
 /// the ids, because a change of ids clears it.
-void die_with_launcher(const child_plan& plan) {
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+void die_with_launcher(const child_plan& plan, int signo) {
+  if (::prctl(PR_SET_PDEATHSIG, signo) != 0)
     give_up(plan, start_stage::session, errno);
   if (::getppid() != plan.launcher_pid)
     ::_exit(127);
@@ -220,6 +221,42 @@ void close_the_rest(const child_plan& plan) {
     give_up(plan, start_stage::script, errno);
 }
 
+/// Puts descriptors at 3 and 4, open over the exec, whatever their numbers are now.
+bool place_descriptors(int third, int fourth) {
+  int from[2] = {third, fourth};
+  for (int i = 0; i < 2; ++i) {
+    if (from[i] < 0)
+      continue;
+    from[i] = ::fcntl(from[i], F_DUPFD_CLOEXEC, first_free_fd);
+    if (from[i] < 0)
+      return false;
+  }
+  for (int i = 0; i < 2; ++i)
+    if (from[i] >= 0 && ::dup2(from[i], 3 + i) < 0)
+      return false;
+  return true;
+}
+
+/// MPI ranks begin as a stub, which asks their shepherd for the environment they need.
+[[noreturn]] void execute_stub(const child_plan& plan, char** env) {
+  const auto& spec = *plan.spec;
+  if (!place_descriptors(plan.channel_fd, plan.error_fd))
+    give_up(plan, start_stage::shepherd, errno);
+  char numbers[48];
+  text_buffer buffer{numbers, numbers + sizeof numbers};
+  char* local_rank = buffer.at;
+  buffer.put_number(plan.local_rank);
+  char* step = ++buffer.at;
+  buffer.put_number(plan.order->step);
+  auto** argv = static_cast<char**>(alloca((spec.argc + 4UL) * sizeof(char*)));
+  argv[0] = const_cast<char*>("troupe-stub");
+  argv[1] = local_rank;
+  argv[2] = step;
+  std::memcpy(argv + 3, spec.argv, (spec.argc + 1UL) * sizeof(char*)); // and the final nullptr
+  ::execve(plan.stub, argv, env);
+  give_up(plan, start_stage::shepherd, errno, plan.stub);
+}
+
 /// Tries one file as execvp does: a file that is no program is given to the shell.
 int try_exec(const char* path, char** argv, char** env) {
   ::execve(path, argv, env);
@@ -310,7 +347,7 @@ void run_child(const child_plan& plan) {
     enter(start_stage::identity);
     become_user(plan);
   }
-  die_with_launcher(plan);
+  die_with_launcher(plan, SIGKILL);
   bind_to_cores(plan);
   enter_directory(plan);
   open_files(plan);
@@ -319,10 +356,32 @@ void run_child(const child_plan& plan) {
   char numbers[160];
   auto** env = static_cast<char**>(alloca((spec.envc + 20UL) * sizeof(char*)));
   make_environment(plan, env, numbers, sizeof numbers);
+  if (plan.channel_fd >= 0)
+    execute_stub(plan, env);
   if (spec.script_fd < 0)
     execute(plan, spec.argv[0], spec.argv, env);
   auto** argv = static_cast<char**>(alloca((spec.argc + 4UL) * sizeof(char*)));
   execute(plan, spec.interpreter, make_script_arguments(spec, argv), env);
+}
+
+void run_helper(const helper_plan& plan) {
+  const auto& who = plan.who;
+  set_basics(who);
+  if (who.changes_ids)
+    become_user(who);
+  die_with_launcher(who, SIGTERM);
+  char home[path_bytes_max + 8] = "HOME=";
+  text_buffer{home + 5, home + sizeof home}.put(who.order->home);
+  // The launcher's standard input is /dev/null, open for both directions.
+  bool ready = ::chdir("/") == 0 && ::dup2(STDIN_FILENO, STDOUT_FILENO) >= 0 &&
+               ::dup2(STDIN_FILENO, STDERR_FILENO) >= 0;
+  (void)::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+  ready = ready && place_descriptors(plan.third, plan.fourth);
+  const char* argv[] = {plan.program, plan.argument[0], plan.argument[1], nullptr};
+  const char* env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", home, nullptr};
+  if (ready)
+    ::execve(plan.program, const_cast<char**>(argv), const_cast<char**>(env));
+  ::_exit(127);
 }
 
 } // namespace troupe::launcher

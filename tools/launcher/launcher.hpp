@@ -10,7 +10,7 @@
 // troupe-launcher: the one process of Troupe with privilege. It verifies launch orders, starts
 // ranks, and keeps their exits until they are acknowledged. libsodium and libc only, one thread, no
 // exceptions. Read it in this order: main, loop, peer, admit, groups, start, child, reap, strays,
-// exits, streams, reexec, survivors, chain, trust.
+// shepherds, exits, streams, reexec, survivors, chain, trust.
 
 namespace troupe::launcher {
 
@@ -42,7 +42,9 @@ struct trust {
 struct options {
   const char* state;
   const char* socket;
-  const char* program; ///< absolute path of this program, for re-exec
+  const char* program;  ///< absolute path of this program, for re-exec
+  const char* stub;     ///< those beside it: what MPI ranks begin as,
+  const char* shepherd; ///< and what serves them
   int resume_fd;       ///< state from before a re-exec, or -1
   std::int64_t exec_deadline_ns;
   const char* cgroup; ///< a cgroup v2 directory to use, or nullptr: look
@@ -140,6 +142,7 @@ struct launcher {
   pool<rank, ranks_max> ranks;
   pool<stream_entry, streams_max> streams;
   pool<stray, strays_max> strays;
+  pool<shepherd_entry, shepherds_max> shepherds;
 
   launch::record records[records_max];
   detail_entry details[details_max];
@@ -244,6 +247,8 @@ struct child_plan {
   bool changes_ids;
   bool has_subreaper_parent;
   int error_fd;
+  int channel_fd;   ///< of MPI ranks: to their shepherd; or -1
+  const char* stub; ///< what MPI ranks begin as
   int output_fd, error_output_fd; ///< write ends of streams, or -1
   rlimit files_limit;
 };
@@ -257,6 +262,16 @@ struct child_failure {
   char text[480]; ///< the path concerned
 };
 [[noreturn]] void run_child(const child_plan& plan);
+/// A helper beside the ranks: `program` is one of the launcher's own folder.
+struct helper_plan {
+  child_plan who;
+  const char* program;
+  const char* argument[2]; ///< or nullptr
+  int third, fourth;       ///< descriptors it gets as 3 and 4, or -1
+};
+[[noreturn]] void run_helper(const helper_plan& plan);
+/// A copy of this process, in that cgroup (-1: in the launcher's own); 0 in the child, -1 and errno.
+pid_t copy_process(launcher& l, int cgroup);
 /// Names of stages as they stand in a child's process name.
 launch::start_stage stage_of_name(const char* name);
 
@@ -267,9 +282,22 @@ std::uint32_t find_rank(launcher& l, pid_t pid, bool alive_only);
 void insert_rank(launcher& l, std::uint32_t rank);
 void signal_element(launcher& l, const element& e, int signo);
 void end_element(launcher& l, element& e, std::int64_t grace_ns);
+/// The last rank is gone; the element ends now, or when its shepherd has.
+void ranks_ended(launcher& l, std::uint32_t element);
 void element_ended(launcher& l, std::uint32_t element);
 void note_failure(launcher& l, element& e, std::uint32_t rank, launch::start_stage stage,
                   int error_number, const char* text, std::size_t length);
+
+// shepherds.cpp
+/// Finds or starts the shepherd of an element's ranks; 0 or an errno.
+int join_shepherd(launcher& l, element& e);
+/// True while the element's end has to wait for its shepherd's.
+bool leave_shepherd(launcher& l, std::uint32_t element);
+/// Whether a dead child was a shepherd or its cleaner; called once it is reaped.
+bool shepherd_died(launcher& l, pid_t pid, int status);
+bool is_shepherd(launcher& l, pid_t pid);
+/// Kills those that were asked to end and did not; answers the next deadline, or 0.
+std::int64_t check_shepherds(launcher& l, std::int64_t now);
 
 // strays.cpp
 void sweep(launcher& l);

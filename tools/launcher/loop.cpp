@@ -72,6 +72,7 @@ void timer_fired(launcher& l) {
     if (!e.killed)
       earlier(next, e.kill_deadline_ns);
   }
+  earlier(next, check_shepherds(l, now));
   earlier(next, l.sweep_at_ns);
   earlier(next, l.stop_deadline_ns);
   if (next != 0)

@@ -25,6 +25,8 @@ constexpr char help[] =
     "  troupe-launcher --help | --version\n";
 
 char program_path[4096];
+char stub_path[4096 + 32]; // children read these: they must not lie in the launcher's mapping
+char shepherd_path[4096 + 32];
 
 /// Options of `run`; nullptr, or what is wrong. The last three are for re-exec and for tests.
 const char* parse_run(int argc, char** argv, options& out) {
@@ -149,6 +151,13 @@ bool prepare(launcher& l) {
   return true;
 }
 
+const char* beside(const char* program, const char* name, char* out) {
+  const char* slash = std::strrchr(program, '/');
+  auto length = slash == nullptr ? 0 : static_cast<int>(slash - program);
+  std::sprintf(out, "%.*s/%s", length, program, name);
+  return out;
+}
+
 int serve(int argc, char** argv) {
   auto length = ::readlink("/proc/self/exe", program_path, sizeof program_path - 1);
   auto* l = make_launcher();
@@ -157,6 +166,8 @@ int serve(int argc, char** argv) {
     return 1;
   }
   l->opts.program = program_path;
+  l->opts.stub = beside(program_path, "troupe-stub", stub_path);
+  l->opts.shepherd = beside(program_path, "troupe-shepherd", shepherd_path);
   if (const char* bad = parse_run(argc, argv, l->opts)) {
     std::fprintf(stderr, "troupe-launcher run: %s\n", bad);
     return 2;

@@ -185,6 +185,8 @@ bool handle_stream(launcher& l, std::uint64_t id, bool drop) {
   auto index = find_stream(l, id);
   if (index == none)
     reply_refusal(l, reason::not_found, "no such stream is open here");
+  else if (drop && l.streams[index].which == 3)
+    reply_refusal(l, reason::busy, "a shepherd's socket goes with the shepherd");
   else if (drop)
     drop_stream(l, index);
   else

@@ -47,9 +47,7 @@ void rank_died(launcher& l, std::uint32_t index, int status, const rusage& usage
     e.signal = WIFSIGNALED(status) ? static_cast<std::uint32_t>(WTERMSIG(status)) : 0;
   }
   if (e.alive == 0) {
-    auto group_index = e.group;
-    element_ended(l, element_index);
-    refill(l, group_index);
+    ranks_ended(l, element_index);
   } else if (status != 0 && e.state == element_state::running) {
     end_element(l, e, l.orders[e.order].view.grace_s * second_ns);
   }
@@ -99,9 +97,14 @@ void read_failures(launcher& l) {
       return;
     for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(child_failure); ++i) {
       const auto& failure = failures[i];
-      if (!l.ranks.valid(failure.rank_index) || failure.length > sizeof failure.text)
+      if (failure.length > sizeof failure.text)
         continue;
-      const auto& r = l.ranks[failure.rank_index];
+      // A stub of MPI ranks knows no index, only itself.
+      auto rank_index =
+          failure.rank_index == none ? find_rank(l, failure.pid, true) : failure.rank_index;
+      if (rank_index == none || !l.ranks.valid(rank_index))
+        continue;
+      const auto& r = l.ranks[rank_index];
       if (r.pid != failure.pid || !r.alive)
         continue;
       auto& e = l.elements[r.element];
@@ -134,6 +137,14 @@ void end_element(launcher& l, element& e, std::int64_t grace_ns) {
     signal_element(l, e, SIGKILL);
   }
   want_timer(l, e.kill_deadline_ns);
+}
+
+void ranks_ended(launcher& l, std::uint32_t index) {
+  if (leave_shepherd(l, index))
+    return;
+  auto group_index = l.elements[index].group;
+  element_ended(l, index);
+  refill(l, group_index);
 }
 
 /// The last rank is gone: its slot is free at once; its record waits for what it left behind.
@@ -172,13 +183,20 @@ void reap(launcher& l) {
     }
     auto pid = info.si_pid;
     auto index = find_rank(l, pid, true);
-    if (index == none)
+    auto shepherd = index == none && is_shepherd(l, pid);
+    if (shepherd)
+      (void)::kill(-pid, SIGKILL);
+    else if (index == none)
       stray_died(l, pid);
     else if (l.elements[l.ranks[index].element].alive == 1)
       (void)::kill(-pid, SIGKILL);
     int status = 0;
     rusage usage{};
-    if (::wait4(pid, &status, 0, &usage) != pid || index == none)
+    if (::wait4(pid, &status, 0, &usage) != pid)
+      continue;
+    if (shepherd)
+      (void)shepherd_died(l, pid, status);
+    if (index == none)
       continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
       read_failures(l);

@@ -18,6 +18,7 @@ namespace troupe::launcher {
 namespace {
 
 constexpr std::uint32_t state_magic = 0x31535254; // "TRS1"
+constexpr std::uint32_t state_version = 2;
 constexpr std::size_t state_bytes_max = retained_bytes_max + 256UL * 1024 * 1024;
 
 struct state_header {
@@ -116,7 +117,7 @@ std::uint8_t* take_copy(auth::byte_reader& in, std::size_t length) {
 bool save(launcher& l, int fd) {
   state_header head{};
   head.magic = state_magic;
-  head.version = 1;
+  head.version = state_version;
   std::memcpy(head.instance, l.instance, sizeof head.instance);
   head.last_seq = l.last_seq;
   head.acknowledged_seq = l.acknowledged_seq;
@@ -150,6 +151,7 @@ bool save(launcher& l, int fd) {
   put_table(out, l.ranks, nothing);
   put_table(out, l.streams, nothing);
   put_table(out, l.strays, nothing);
+  put_table(out, l.shepherds, nothing);
   for (auto seq = l.acknowledged_seq; seq < l.last_seq;)
     out.put(l.records[++seq % records_max]);
   out.put(l.details, sizeof l.details);
@@ -180,7 +182,7 @@ bool take_header(launcher& l, auth::byte_reader& in) {
     return false;
   std::memcpy(&head, bytes.data(), sizeof head);
   std::memcpy(&l.files_limit, limit.data(), sizeof l.files_limit);
-  if (head.magic != state_magic || head.version != 1)
+  if (head.magic != state_magic || head.version != state_version)
     return false;
   std::memcpy(l.instance, head.instance, sizeof l.instance);
   l.last_seq = head.last_seq;
@@ -212,7 +214,7 @@ bool load(launcher& l, auth::byte_reader& in) {
                 take_table(in, l.intervals, nothing) && take_table(in, l.chunks, nothing) &&
                 take_table(in, l.groups, nothing) && take_table(in, l.elements, nothing) &&
                 take_table(in, l.ranks, nothing) && take_table(in, l.streams, nothing) &&
-                take_table(in, l.strays, nothing);
+                take_table(in, l.strays, nothing) && take_table(in, l.shepherds, nothing);
   for (auto seq = l.acknowledged_seq; tables && seq < l.last_seq;) {
     auto bytes = in.take_bytes(sizeof(launch::record));
     if (in.failed())
@@ -256,6 +258,9 @@ void keep_descriptors(launcher& l, bool keep) {
       (void)set_close_on_exec(l.streams[i].read_fd, !keep);
       (void)set_close_on_exec(l.streams[i].write_fd, !keep);
     }
+  for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
+    if (l.shepherds[i].used)
+      (void)set_close_on_exec(l.shepherds[i].channel_fd, !keep);
 }
 
 } // namespace

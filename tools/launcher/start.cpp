@@ -18,16 +18,6 @@ namespace {
 
 constexpr std::uint64_t forked_but_not_executed = 0x40; // PF_FORKNOEXEC of linux/sched.h
 
-pid_t copy_process(int cgroup_fd) {
-  clone_args arguments{};
-  arguments.exit_signal = SIGCHLD;
-  if (cgroup_fd >= 0) {
-    arguments.flags = CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(cgroup_fd);
-  }
-  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
-}
-
 void link_element(launcher& l, std::uint32_t index) {
   auto& e = l.elements[index];
   auto& g = l.groups[e.group];
@@ -70,7 +60,7 @@ int start_rank(launcher& l, element& e, std::uint32_t rank_index, child_plan& pl
   plan.rank_index = rank_index;
   plan.output_fd = r.output == none ? -1 : l.streams[r.output].write_fd;
   plan.error_output_fd = r.error_output == none ? -1 : l.streams[r.error_output].write_fd;
-  auto pid = copy_process(e.cgroup < 0 ? -1 : l.cgroups[e.cgroup].dir);
+  auto pid = copy_process(l, e.cgroup);
   if (pid == 0)
     run_child(plan);
   if (pid < 0)
@@ -99,7 +89,16 @@ void start_ranks(launcher& l, std::uint32_t index, std::uint32_t ranks) {
   plan.launcher_pid = l.own_pid;
   plan.changes_ids = !l.rules.is_private();
   plan.error_fd = l.error_write;
+  plan.channel_fd = -1;
+  plan.stub = l.opts.stub;
   plan.files_limit = l.files_limit;
+  if (plan.spec->view.has_shepherd) {
+    if (auto bad = join_shepherd(l, e); bad != 0) {
+      note_failure(l, e, order.rank_first, launch::start_stage::shepherd, bad, "", 0);
+      return;
+    }
+    plan.channel_fd = l.shepherds[e.shepherd].channel_fd;
+  }
   auto* link = &e.ranks;
   for (std::uint32_t local = 0; local < ranks; ++local) {
     auto rank_index = l.ranks.take();
@@ -140,6 +139,16 @@ void report_without_element(launcher& l, const group& g, const auth::order_view&
 
 } // namespace
 
+pid_t copy_process(launcher& l, int cgroup) {
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  if (cgroup >= 0) {
+    arguments.flags = CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<std::uint64_t>(l.cgroups[cgroup].dir);
+  }
+  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+}
+
 void start_element(launcher& l, std::uint32_t group_index, std::uint32_t order_index,
                    std::uint32_t number, std::uint32_t slot) {
   auto& g = l.groups[group_index];
@@ -161,6 +170,7 @@ void start_element(launcher& l, std::uint32_t group_index, std::uint32_t order_i
   e.number = number;
   e.slot = slot;
   e.ranks = none;
+  e.shepherd = none;
   e.cgroup = take_cgroup(l, order.memory_bytes);
   e.start_utc_ns = utc_now();
   e.start_boot_ns = boot_now();
@@ -174,7 +184,7 @@ void start_element(launcher& l, std::uint32_t group_index, std::uint32_t order_i
                     ? e.limit_deadline_ns
                     : e.exec_deadline_ns);
   if (e.alive == 0)
-    element_ended(l, index);
+    ranks_ended(l, index);
   else if (e.start_failed)
     end_element(l, e, l.orders[order_index].view.grace_s * second_ns);
 }

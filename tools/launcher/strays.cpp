@@ -124,7 +124,7 @@ void end_stray(launcher& l, pid_t pid, std::uint32_t element_index) {
 }
 
 void look_at_child(launcher& l, pid_t pid) {
-  if (find_rank(l, pid, true) != none)
+  if (find_rank(l, pid, true) != none || is_shepherd(l, pid))
     return;
   if (find_stray(l, pid) != none) {
     (void)::kill(pid, SIGKILL);

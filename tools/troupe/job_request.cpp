@@ -3,6 +3,7 @@
 
 #include "runtime/varlink/json_scan.hpp"
 #include "runtime/varlink/socket_address.hpp"
+#include "tools/troupe/mpi_choice.hpp"
 #include "tools/troupe/script.hpp"
 
 #include <algorithm>
@@ -63,6 +64,13 @@ std::vector<std::string> environment_of(const invocation& run, const job_options
   for (auto& [name, variable] : variables)
     result.push_back(std::move(variable));
   return result;
+}
+
+std::string path_in(const std::vector<std::string>& environment) {
+  for (const auto& variable : environment)
+    if (variable.starts_with("PATH="))
+      return variable.substr(5);
+  return "/usr/local/bin:/usr/bin:/bin";
 }
 
 expected<std::string> working_directory(const std::string& given) {
@@ -132,6 +140,8 @@ tl::expected<job_options, problem> make_job(const invocation& run,
   job.spec.cwd = std::move(*cwd);
   job.spec.argv = run.words;
   job.spec.env = environment_of(run, job);
+  if (!job.mpi_given && job.spec.script.empty())
+    job.spec.mpi = mpi_of_program(run.words.front(), job.spec.cwd, path_in(job.spec.env));
   if (job.spec.name.empty())
     job.spec.name =
         run.words.front().substr(run.words.front().rfind('/') + 1).substr(0, name_bytes_max);

@@ -43,6 +43,14 @@ expected<void> store_bind(std::string_view text, bind_mode& to) {
   return {};
 }
 
+expected<void> store_mpi(std::string_view text, job_options& to) {
+  if (!from_string(text, to.spec.mpi))
+    return fail(errc::invalid,
+                "'" + std::string{text.substr(0, 80)} + "' is none of pmix, pmi1 and none");
+  to.mpi_given = true;
+  return {};
+}
+
 expected<void> set(bool& to) {
   to = true;
   return {};
@@ -125,6 +133,9 @@ constexpr std::array table{
                 [](to_job& to, text) { return set(to.spec.held); }},
     spec_option{"--bind", "core|socket|none", "what each task is bound to (core)",
                 [](to_job& to, text value) { return store_bind(value, to.spec.bind); }},
+    spec_option{"--mpi", "pmix|pmi1|none",
+                "how MPI ranks find each other (what the program's libraries need)",
+                [](to_job& to, text value) { return store_mpi(value, to); }},
     spec_option{"--env", "K=V", "set a variable in the job's environment; may be repeated",
                 [](to_job& to, text value) { return store_variable(value, to.environment); }},
     spec_option{"--clean-env", "", "begin with an empty environment instead of this one",

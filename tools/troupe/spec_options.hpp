@@ -24,6 +24,7 @@ struct job_options {
   bool show_binding = false;
   bool stdout_given = false;
   bool stderr_given = false;
+  bool mpi_given = false;
 };
 
 /// One option: how it is written, what it means, and how its value gets into a job.

@@ -257,6 +257,14 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
         if (what.ended)
           routes->remove(what.stream);
       });
+  auto shepherds = std::make_shared<shepherd_routes>();
+  auto lines = std::make_shared<launch::shepherd_lines>(
+      [shepherds, cap = capability(role::agent)](launch::shepherd_lines::news&& what) {
+        tell(shepherds->find(what.line), cap,
+             take_shepherd_frame{what.line, std::move(what.frame), what.ended});
+        if (what.ended)
+          shepherds->remove(what.line);
+      });
   auto files = std::make_shared<spool>(base.settings.spool_directory);
   std::set<job_id> unfinished;
   for (const auto& job : base.start.jobs)
@@ -269,9 +277,9 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   serve_agents agents;
   for (const auto& offers : base.nodes) {
     node_actor node = system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
-    agent_state::peers beside{node, launcher, pump, files, routes};
+    agent_state::peers beside{node, launcher, pump, files, routes, lines, shepherds};
     agents.agents[offers->node] =
-        system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, beside);
+        system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, offers->node, beside);
     links->nodes[offers->node] = node;
     links->node_names[offers->node] = offers->name;
     to.nodes.push_back({node, {}, offers});
