@@ -34,9 +34,8 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<tell_shepherd>([this](request<tell_shepherd>& what) {
         tell(shepherd_for(what.msg.group, what.msg.element), what.cap, std::move(what.msg));
       }),
-      on<hear_shepherd>([this](request<hear_shepherd>& what) {
-        tell(to_.node, what.cap, std::move(what.msg));
-      }),
+      on<hear_shepherd>(
+          [this](request<hear_shepherd>& what) { tell(to_.node, what.cap, std::move(what.msg)); }),
       on<read_output>([this](request<read_output>& what) { return read(what); }),
       on<report_records>([this](request<report_records>& what) {
         records_ += what.msg.records.size();
@@ -65,9 +64,8 @@ shepherd_actor agent_state::shepherd_for(const group_key& group, std::uint32_t e
   auto& shepherd = shepherds_[{key, element}];
   if (shepherd)
     return shepherd;
-  shepherd = self_->template spawn<shell<shepherd_state>>(std::ref(world_), self_->id(), key,
-                                                          element, node_number_, agent_actor{self_},
-                                                          to_.lines);
+  shepherd = self_->template spawn<shell<shepherd_state>>(
+      std::ref(world_), self_->id(), key, element, node_number_, agent_actor{self_}, to_.lines);
   self_->monitor(shepherd);
   return shepherd;
 }

@@ -44,8 +44,7 @@ void task_state::on_stop() {
 void task_state::take(take_stream& what) {
   unique_fd pipe{what.descriptor};
   const stream_key key{group_.job,   group_.incarnation, group_.step,
-                       what.element, what.rank,
-                       what.what == take_stream::kind::errors};
+                       what.element, what.rank,          what.what == take_stream::kind::errors};
   if (auto at = streams_.find(key); at != streams_.end() && at->second.id == what.stream)
     return;
   auto file = files_->open_for_writing(uid_, key);

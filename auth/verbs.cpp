@@ -164,9 +164,8 @@ verb_set warrant_verbs() {
 }
 
 verb_set winding_down_verbs() {
-  return {verb::ledger_write, verb::ledger_read, verb::job_start,
-          verb::job_read,     verb::node_launch, verb::node_report,
-          verb::step_speak};
+  return {verb::ledger_write, verb::ledger_read, verb::job_start, verb::job_read,
+          verb::node_launch,  verb::node_report, verb::step_speak};
 }
 
 } // namespace troupe::auth

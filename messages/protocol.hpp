@@ -76,9 +76,9 @@ struct join_node {
   using answer = void;
 };
 
-using node_actor = executor_actor::extend_with<
-    protocol<route_job, join_node, finish_recovery, report_records, report_inventory,
-             hear_shepherd>>;
+using node_actor =
+    executor_actor::extend_with<protocol<route_job, join_node, finish_recovery, report_records,
+                                         report_inventory, hear_shepherd>>;
 
 /// A node as jobs know it: where it is reached, what it offers, the launcher's present instance.
 struct node_entry {

@@ -7,7 +7,8 @@
 
 // Purpose: let the MPI ranks of an element find each other.
 // Input:   what the shepherds beside them say: words for each other, aborts, who has connected.
-// Action:  each shepherd is told which ranks are where, before they start and again after a restart;
+// Action:  each shepherd is told which ranks are where, before they start and again after a
+// restart;
 //          their words are passed on between the element's nodes.
 // Caveats: shepherds run as the user. They are believed nothing but this one job, and what they say
 //          to each other is not looked at.
@@ -66,18 +67,15 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   const auto& offers = *nodes_.at(here.node).entry->offers;
   if (spec.bind != bind_mode::none) {
     const auto words = cpuset_words(offers);
-    const auto sets =
-        rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);
+    const auto sets = rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);
     for (std::uint32_t rank = 0; rank < here.ranks; ++rank)
-      step.cpusets.push_back(
-          list_of(std::span{sets}.subspan(std::size_t{rank} * words, words)));
+      step.cpusets.push_back(list_of(std::span{sets}.subspan(std::size_t{rank} * words, words)));
   }
   return step;
 }
 
 void job_state_machine::tell_its_shepherd(std::uint32_t node, std::uint32_t element,
-                                          const active_element& what,
-                                          shepherd::to_shepherd frame) {
+                                          const active_element& what, shepherd::to_shepherd frame) {
   const auto& entry = slots_on(node).entry;
   if (!entry)
     return;
@@ -162,7 +160,8 @@ void job_state_machine::abort(std::uint32_t element, active_element& what,
   report.state = job_state::failed;
   report.exit_code = asked.status & 0xff;
   report.reason = fmt::format("rank {} aborted it{}{}", asked.rank,
-                              asked.message.empty() ? "" : ": ", asked.message);
+                              asked.message.empty() || asked.message == "N/A" ? "" : ": ",
+                              asked.message == "N/A" ? "" : asked.message);
   what.verdict = std::move(report);
   end_other_nodes(element, what, no_element);
 }

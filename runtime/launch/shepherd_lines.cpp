@@ -87,8 +87,8 @@ expected<void> shepherd_lines::send(std::uint64_t line, byte_view frame) {
 void shepherd_lines::write_some(std::uint64_t line, entry& what) {
   while (!what.waiting.empty()) {
     const auto& packet = what.waiting.front();
-    const auto sent = ::send(what.socket.get(), packet.data(), packet.size(),
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto sent =
+        ::send(what.socket.get(), packet.data(), packet.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR)
       continue;
     if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS))

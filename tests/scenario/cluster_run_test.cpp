@@ -2,6 +2,10 @@
 #include "cluster_harness.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <csignal>
 #include <numeric>
 #include <sys/stat.h>
@@ -220,4 +224,19 @@ TEST_CASE("logs tells a job's output, and follows it to the end") {
   REQUIRE(eventually([&] { return reader.out() == "1\n"; }));
   cluster.write("go2", "");
   CHECK(reader.wait().out == "1\n2\n");
+}
+
+TEST_CASE("ranks that share an output file add to it, after what an earlier job left is gone") {
+  test_cluster cluster{{2, 4, {}, {}}};
+  cluster.write("shared", "an earlier job's\n");
+  // Older than the job by more than a tick of the clock that files are dated by.
+  const timespec old[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+  REQUIRE(::utimensat(AT_FDCWD, cluster.path("shared").c_str(), old, 0) == 0);
+  const auto id = cluster.submit_shell({"-N", "2", "-n", "6", "-o", "shared"},
+                                       "echo rank $TROUPE_RANK; echo again $TROUPE_RANK");
+  CHECK(cluster.wait(id).exit == 0);
+  const auto lines = lines_of(cluster.file("shared"));
+  CHECK(lines.size() == 12);
+  for (int rank = 0; rank < 6; ++rank)
+    CHECK(std::count(lines.begin(), lines.end(), "rank " + std::to_string(rank)) == 1);
 }

@@ -25,9 +25,9 @@ namespace {
 
 constexpr std::size_t files_max = 64;
 constexpr std::size_t names_max = 512;
-constexpr std::array<std::string_view, 9> plain_libraries{
-    "libc.so",    "libm.so",  "libpthread.so", "libdl.so",  "librt.so",
-    "libgcc_s.so", "libstdc++", "ld-linux",      "libz.so"};
+constexpr std::array<std::string_view, 9> plain_libraries{"libc.so",   "libm.so",  "libpthread.so",
+                                                          "libdl.so",  "librt.so", "libgcc_s.so",
+                                                          "libstdc++", "ld-linux", "libz.so"};
 
 /// A file's bytes, mapped; empty when it cannot be read.
 class mapped_file {
