@@ -17,11 +17,13 @@ void scheduler_state::plan(std::vector<plan_event> events) {
   tell(to_.planner, cap_, plan_changes{plan_sequence_, std::move(events), scheduler_actor{self_}});
 }
 
+/// Units that nothing starts in. A job that is gone wants none instead of them.
 void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& units) {
+  const auto gone = !jobs_.contains(job);
   std::vector<plan_event> events;
   for (const auto& unit : units) {
     plan_event event;
-    event.what = plan_event::kind::given_back;
+    event.what = gone ? plan_event::kind::ended : plan_event::kind::given_back;
     event.job = job;
     event.unit = unit.unit;
     events.push_back(std::move(event));
@@ -117,8 +119,17 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
     elements.insert(no_element, no_element);
   job.actor = spawn_job(std::move(birth));
   activated(id);
-  if (!job.actor)
+  if (!job.actor) {
+    // Its warrant does not hold now. It waits as a held job does, and keeps nothing meanwhile.
+    job.row.held = true;
+    plan_event held;
+    held.what = plan_event::kind::held;
+    held.job = id;
+    plan({std::move(held)});
+    if (auto units = std::exchange(job.first_units, nullptr))
+      give_back(id, units->units);
     return;
+  }
   if (job.lease)
     tell(job.actor, cap_, allow_refill{true});
   if (auto units = std::exchange(job.first_units, nullptr))
