@@ -56,7 +56,8 @@ planner_state::planner_state(self_pointer self, world& around, verified_capabili
 
 planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<planner_actor>(
-      guard, on<get_status>([this](request<get_status>&) { return status(); }),
+      guard,
+      on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
       on<tick>([this](request<tick>& what) {
         if (what.msg.timer == 1)
           wakeup_ = plan::never;
@@ -94,7 +95,7 @@ void planner_state::apply(const plan_event& event) {
     case kind::submitted: return apply_submitted(event);
     case kind::held: return core_.hold(event.job);
     case kind::released: return core_.release(event.job);
-    case kind::removed: return core_.set_pending(event.job, 0);
+    case kind::removed: return core_.remove(event.job);
     case kind::pending_changed: return core_.set_pending(event.job, event.elements);
     case kind::ended: {
       auto result = core_.ended(event.job, core_slot(event.unit));
@@ -220,7 +221,7 @@ node_rows planner_state::nodes() const {
   return rows;
 }
 
-status_report planner_state::status() const {
+status_report planner_state::status(status_verbosity verbosity) const {
   status_report report;
   report.actor = name;
   auto add = [&](std::string key, auto value) {
@@ -237,6 +238,10 @@ status_report planner_state::status() const {
   add("units running", total.units_running);
   add("cores free", total.cores_free);
   add("cores up", total.cores_up);
+  if (verbosity == status_verbosity::debug) {
+    const auto wrong = core_.audit();
+    add("audit of its own figures", wrong.empty() ? "right" : wrong);
+  }
   return report;
 }
 

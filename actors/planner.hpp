@@ -32,7 +32,7 @@ private:
   void wake_at(plan::instant when);
   expected<why_view> why(request<why_job>& what) const;
   node_rows nodes() const;
-  status_report status() const;
+  status_report status(status_verbosity verbosity) const;
   std::uint64_t core_slot(std::uint64_t unit) const;
 
   self_pointer self_;

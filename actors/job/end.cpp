@@ -34,32 +34,26 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
   const auto& ranges = what.msg.ranges;
   auto changed = cancel_active(ranges, what.msg.reason);
   auto withdrawn = withdraw(ranges);
-  for (const auto& range : withdrawn)
-    changed.elements += range.last - range.first + 1;
+  cancelled_event event;
+  event.by_uid = what.msg.by_uid;
+  event.reason = what.msg.reason;
+  for (const auto& [incarnation, elements] : withdrawn)
+    for (auto [first, last] : elements.intervals()) {
+      event.elements.push_back({first, last});
+      changed.elements += last - first + 1;
+    }
   changed.jobs = changed.elements > 0 ? 1 : 0;
-  write_ends();
+  for (auto& [node, at] : nodes_)
+    release_idle_slots(node);
   if (withdrawn.empty()) {
+    write_ends();
     publish();
     return changed;
   }
-  planner_event(plan_event::kind::pending_changed, 0,
-                static_cast<std::uint32_t>(unstarted_count()));
-  cancelled_event event;
-  event.by_uid = what.msg.by_uid;
-  event.elements = withdrawn;
-  event.reason = what.msg.reason;
-  ledger_entry entry;
-  entry.job = job_;
-  entry.what = ledger_entry::kind::cancelled;
-  entry.encoded = to_cbor(event);
-  update_row();
-  entry.row = row_;
-  entry.uid = uid;
-  append_entries entries;
-  entries.entries.push_back(std::move(entry));
   auto promise = self_->make_response_promise<jobs_changed>();
+  // The job's own end waits for this: no end is written while an append is under way.
   ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, std::move(entries))
+  ask(self_, links_.ledger, cap_, withdrawal_entry(event))
       .then(
           [this, promise, changed](entries_kept&) mutable {
             --writes_in_flight_;
@@ -69,18 +63,31 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
           },
           [this, promise, withdrawn](caf::error& why) mutable {
             --writes_in_flight_;
-            for (const auto& range : withdrawn)
-              unstarted_[1].insert(static_cast<std::uint32_t>(range.first),
-                                   static_cast<std::uint32_t>(range.last));
+            restore(withdrawn);
             promise.deliver(why);
             publish();
           });
+  publish();
   return promise;
 }
 
-/// Takes unstarted elements out; what was taken.
-std::vector<number_range> job_state_machine::withdraw(const std::vector<number_range>& ranges) {
-  std::vector<number_range> taken;
+append_entries job_state_machine::withdrawal_entry(const cancelled_event& event) {
+  ledger_entry entry;
+  entry.job = job_;
+  entry.what = ledger_entry::kind::cancelled;
+  entry.encoded = to_cbor(event);
+  update_row();
+  entry.row = row_;
+  entry.uid = event_->identity.uid;
+  append_entries entries;
+  entries.entries.push_back(std::move(entry));
+  return entries;
+}
+
+/// Takes unstarted elements out; what was taken, by incarnation.
+std::map<std::uint32_t, interval_set>
+job_state_machine::withdraw(const std::vector<number_range>& ranges) {
+  std::map<std::uint32_t, interval_set> taken;
   for (auto& [incarnation, elements] : unstarted_) {
     interval_set gone;
     for (auto [first, last] : elements.intervals()) {
@@ -93,17 +100,31 @@ std::vector<number_range> job_state_machine::withdraw(const std::vector<number_r
           gone.insert(static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(high));
       }
     }
-    for (auto [first, last] : gone.intervals()) {
+    for (auto [first, last] : gone.intervals())
       elements.erase(first, last);
-      taken.push_back({first, last});
-    }
+    cancelled_ += static_cast<std::uint32_t>(gone.count());
+    if (!gone.empty())
+      taken[incarnation] = std::move(gone);
   }
-  for (const auto& range : taken) {
-    cancelled_ += static_cast<std::uint32_t>(range.last - range.first + 1);
-    if (!worst_)
-      worst_ = exit_report{job_state::cancelled, 0, 0, ""};
-  }
+  if (!taken.empty() && !worst_)
+    worst_ = exit_report{job_state::cancelled, 0, 0, ""};
+  if (!taken.empty())
+    planner_event(plan_event::kind::pending_changed, 0,
+                  static_cast<std::uint32_t>(unstarted_count()));
   return taken;
+}
+
+/// The withdrawal was not kept: the elements wait again, each in its incarnation.
+void job_state_machine::restore(const std::map<std::uint32_t, interval_set>& withdrawn) {
+  for (const auto& [incarnation, elements] : withdrawn) {
+    for (auto [first, last] : elements.intervals())
+      unstarted_[incarnation].insert(first, last);
+    cancelled_ -= static_cast<std::uint32_t>(elements.count());
+  }
+  if (cancelled_ == 0 && worst_ && worst_->state == job_state::cancelled)
+    worst_.reset();
+  planner_event(plan_event::kind::pending_changed, 0,
+                static_cast<std::uint32_t>(unstarted_count()));
 }
 
 /// Ends placed elements: one message per node and run of neighbours.

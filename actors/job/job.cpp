@@ -122,7 +122,7 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
   if (!waits)
     return self_->delegate(links_.ledger, std::move(what));
   auto promise = self_->make_response_promise<element_location>();
-  parked_.push_back({element, promise});
+  parked_.push_back({element, what.cap, promise});
   return promise;
 }
 
@@ -132,10 +132,18 @@ void job_state_machine::answer_parked(std::uint32_t element) {
   std::erase_if(parked_, [&](parked_location& parked) {
     if (parked.element != element)
       return false;
+    if (auto ok = parked.cap.permits(verb::job_read, verb::job_read_any, event_->identity.uid, job_,
+                                     world_.clock.utc());
+        !ok) {
+      if (world_.audit_refusal)
+        world_.audit_refusal(typeid(locate_element).name(), parked.cap, ok.error());
+      parked.promise.deliver(auth::to_caf(ok.error()));
+      return true;
+    }
     if (at != active_.end() && !at->second.parts.empty())
       parked.promise.deliver(location_of(at->second));
     else
-      parked.promise.delegate(links_.ledger, request<locate_element>{cap_, {job_, element}});
+      parked.promise.delegate(links_.ledger, request<locate_element>{parked.cap, {job_, element}});
     return true;
   });
 }
@@ -251,7 +259,8 @@ void job_state_machine::finish() {
       for (auto incarnation : incarnations_)
         tell(at.entry->actor, cap_, forget_group{{job_, incarnation, 0}});
   for (auto& parked : parked_)
-    parked.promise.delegate(links_.ledger, request<locate_element>{cap_, {job_, parked.element}});
+    parked.promise.delegate(links_.ledger,
+                            request<locate_element>{parked.cap, {job_, parked.element}});
   parked_.clear();
   self_->quit();
 }

@@ -91,6 +91,9 @@ private:
     bool busy = false;  ///< an element was seen to start in it
     bool lone = true;   ///< the unit is on this node alone
     std::uint32_t element = no_element;
+    /// Whose elements its launcher may start in it: a launcher counts its slots by group, and an
+    /// incarnation is a group.
+    std::uint32_t incarnation = 0;
   };
 
   struct node_slots {
@@ -111,6 +114,7 @@ private:
 
   struct parked_location {
     std::uint32_t element;
+    verified_capability cap;
     caf::typed_response_promise<element_location> promise;
   };
 
@@ -121,7 +125,8 @@ private:
   void fill(std::uint32_t node, std::vector<chunk>& chunks);
   std::uint32_t ahead_target(const node_slots& at) const;
   std::optional<std::uint32_t> queued_incarnation(std::uint32_t node) const;
-  bool taken_by_another(const slot_state& slot, std::uint32_t incarnation) const;
+  bool is_open(const slot_state& slot, const chunk& what) const;
+  bool open_slots(node_slots& at, std::uint32_t incarnation) const;
   void release_idle_slots(std::uint32_t node);
   void write(std::vector<chunk> chunks);
   void order(std::vector<chunk> chunks);
@@ -134,7 +139,11 @@ private:
 
   // records.cpp
   void take_records(std::uint32_t node, std::vector<element_record>& records);
+  void apply(std::uint32_t node, const std::vector<element_record>& records);
+  void go_on(std::uint32_t node);
   void take_started(std::uint32_t node, const element_record& record);
+  void note_start(active_element& what, const element_record& record) const;
+  slot_state* settle(node_slots& at, active_element& what, std::uint32_t slot);
   void take_exit(std::uint32_t node, const element_record& record);
   void take_refusal(std::uint32_t node, const element_record& record);
   void take_revoked(std::uint32_t node, const element_record& record);
@@ -164,7 +173,9 @@ private:
   caf::result<jobs_changed> cancel(request<cancel_elements>& what);
   caf::result<jobs_changed> signal(request<signal_elements>& what);
   jobs_changed cancel_active(const std::vector<number_range>& ranges, const std::string& reason);
-  std::vector<number_range> withdraw(const std::vector<number_range>& ranges);
+  std::map<std::uint32_t, interval_set> withdraw(const std::vector<number_range>& ranges);
+  void restore(const std::map<std::uint32_t, interval_set>& withdrawn);
+  append_entries withdrawal_entry(const cancelled_event& event);
   void set_lease(bool allowed);
 
   // reconcile.cpp
@@ -175,8 +186,8 @@ private:
   std::uint64_t restore_unit(std::vector<placement_part> parts);
   void adopt_lone(const placed_chunk& what);
   void adopt_wide(const placed_chunk& what);
-  void adopt_running(std::uint32_t node, std::uint32_t incarnation,
-                     const report_inventory::running_element& running);
+  void adopt_running(std::uint32_t node,
+                     const std::vector<report_inventory::running_group>& groups);
   void forget_queued(const active_element& what);
   void note_absence(std::uint32_t element, active_element& what);
   void lose(std::uint32_t element, active_element& what, const std::string& why);

@@ -103,9 +103,17 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
   auto& at = slots_on(first->node);
   if (at.slots.size() < parts.size())
     at.slots.resize(parts.size());
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    if (parts[i].ranks > 0 && at.slots[i].unit == 0)
-      at.slots[i] = slot_state{restore_unit({parts[i]}), parts[i], false, false, true, no_element};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    auto& slot = at.slots[i];
+    if (parts[i].ranks == 0)
+      continue;
+    // The last order that names a slot tells where it is and whose.
+    if (slot.unit != 0 && !(slot.part == parts[i]))
+      planner_event(plan_event::kind::ended, std::exchange(slot.unit, 0));
+    if (slot.unit == 0)
+      slot = slot_state{restore_unit({parts[i]}), parts[i], false, false, true, no_element};
+    slot.incarnation = what.incarnation;
+  }
   for (auto element = what.element_first;; ++element) {
     if (!what.ended.contains(element)) {
       active_element active;
@@ -159,17 +167,12 @@ void job_state_machine::reconcile(reconcile_job& what) {
       lose(element, active, "its launcher ended while it ran");
       continue;
     }
-    if (running) {
-      adopt_running(what.node, active.incarnation, *running);
-      if (is_mpi())
-        tend(element, active);
-      // A cancel may have come while nobody could pass it on.
-      if (active.cancelled)
-        tell(at.entry->actor, cap_,
-             end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
-    }
     const auto known = running || reported.contains(element) ||
                        is_queued(what.groups, active.incarnation, element);
+    // A cancel may have come while nobody could pass it on.
+    if (active.cancelled)
+      tell(at.entry->actor, cap_,
+           end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
     if (!known && first_answer)
       active.absent.insert(what.node);
     if (active.unasked.empty() && !active.absent.empty())
@@ -182,21 +185,34 @@ void job_state_machine::reconcile(reconcile_job& what) {
   }
   world_.log->info("job {}: agreed with node {}: {} elements there, {} placed in all", job_,
                    what.node, here.size(), active_.size());
-  take_records(what.node, what.unacknowledged);
+  // Records may be older than what runs, in the same slot: they come first.
+  apply(what.node, what.unacknowledged);
+  if (same_instance)
+    adopt_running(what.node, what.groups);
+  go_on(what.node);
   for (auto& [element, active] : active_)
     answer_parked(element);
 }
 
-/// It runs, as far as the launcher knows: as if its `started` record had just come.
-void job_state_machine::adopt_running(std::uint32_t node, std::uint32_t incarnation,
-                                      const report_inventory::running_element& running) {
-  element_record record;
-  record.what = element_record::kind::started;
-  record.group = {job_, incarnation, 0};
-  record.element = running.element;
-  record.slot = running.slot;
-  record.started_utc_ns = running.started_utc_ns;
-  take_started(node, record);
+/// What runs, as far as the launcher knows, and has not been told to have ended since: as if its
+/// `started` record had just come.
+void job_state_machine::adopt_running(std::uint32_t node, const inventory_groups& groups) {
+  for (const auto& group : groups)
+    for (const auto& running : group.running) {
+      const auto at = active_.find(running.element);
+      if (at == active_.end() || at->second.incarnation != group.group.incarnation ||
+          !at->second.nodes_running.contains(node))
+        continue;
+      element_record record;
+      record.what = element_record::kind::started;
+      record.group = group.group;
+      record.element = running.element;
+      record.slot = running.slot;
+      record.started_utc_ns = running.started_utc_ns;
+      take_started(node, record);
+      if (is_mpi())
+        tend(running.element, at->second);
+    }
 }
 
 /// An element that was ordered for a slot of one node is not coming there any more.

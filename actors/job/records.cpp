@@ -26,6 +26,11 @@ double blend(double mean, double value) {
 } // namespace
 
 void job_state_machine::take_records(std::uint32_t node, std::vector<element_record>& records) {
+  apply(node, records);
+  go_on(node);
+}
+
+void job_state_machine::apply(std::uint32_t node, const std::vector<element_record>& records) {
   acknowledge_records known;
   for (const auto& record : records) {
     const auto ranged = record.what == element_record::kind::revoked ||
@@ -48,6 +53,10 @@ void job_state_machine::take_records(std::uint32_t node, std::vector<element_rec
   auto& at = slots_on(node);
   if (!known.sequences.empty() && at.entry)
     tell(at.entry->actor, cap_, std::move(known));
+}
+
+/// What follows from a node's news: more is ordered there, or what is idle is given back.
+void job_state_machine::go_on(std::uint32_t node) {
   std::vector<chunk> chunks;
   fill(node, chunks);
   write(std::move(chunks));
@@ -56,30 +65,46 @@ void job_state_machine::take_records(std::uint32_t node, std::vector<element_rec
   publish();
 }
 
+void job_state_machine::note_start(active_element& what, const element_record& record) const {
+  if (what.started_utc_ns == 0)
+    what.started_utc_ns = record.started_utc_ns;
+  if (what.state == job_state::starting)
+    what.state = job_state::running;
+}
+
+/// An element that was ordered for any slot of a node has, or had, this one; none if that was known
+/// already.
+job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_element& what,
+                                                         std::uint32_t slot) {
+  if (what.unit != 0 || slot >= at.slots.size() || !at.slots[slot].lone)
+    return nullptr;
+  what.unit = at.slots[slot].unit;
+  what.parts = {at.slots[slot].part};
+  at.slots[slot].incarnation = what.incarnation;
+  at.queued -= std::min(at.queued, 1u);
+  return &at.slots[slot];
+}
+
 void job_state_machine::take_started(std::uint32_t node, const element_record& record) {
   auto& active = active_.at(record.element);
-  if (active.started_utc_ns == 0)
-    active.started_utc_ns = record.started_utc_ns;
-  if (active.state == job_state::starting)
-    active.state = job_state::running;
-  auto& at = slots_on(node);
-  if (active.unit != 0 || record.slot >= at.slots.size() || !at.slots[record.slot].lone)
+  note_start(active, record);
+  auto* slot = settle(slots_on(node), active, record.slot);
+  if (!slot)
     return;
-  auto& slot = at.slots[record.slot];
-  const auto reused = slot.element != no_element;
-  slot.busy = true;
-  slot.element = record.element;
-  active.unit = slot.unit;
-  active.parts = {slot.part};
-  at.queued -= std::min(at.queued, 1u);
+  const auto reused = slot->element != no_element;
+  slot->busy = true;
+  slot->element = record.element;
   if (reused && event_->spec.time_limit_s != 0)
-    planner_event(plan_event::kind::refilled, slot.unit, 0, predicted_end());
+    planner_event(plan_event::kind::refilled, slot->unit, 0, predicted_end());
 }
 
 void job_state_machine::take_exit(std::uint32_t node, const element_record& record) {
-  take_started(node, record);
   const auto element = record.element;
   auto& active = active_.at(element);
+  note_start(active, record);
+  // It may have ended before its start was told: then the next one has its slot already.
+  if (auto* slot = settle(slots_on(node), active, record.slot); slot && !slot->busy)
+    slot->element = element;
   active.unacknowledged.emplace_back(node, record.sequence);
   if (active.nodes_running.erase(node) == 0)
     return;

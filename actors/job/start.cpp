@@ -133,12 +133,26 @@ std::optional<std::uint32_t> job_state_machine::queued_incarnation(std::uint32_t
   return std::nullopt;
 }
 
-/// True for a slot that an element of another incarnation still has.
-bool job_state_machine::taken_by_another(const slot_state& slot, std::uint32_t incarnation) const {
-  if (!slot.busy)
+/// May an element of this chunk start in `slot`? A wide one has its own; lone ones have those that
+/// are their incarnation's.
+bool job_state_machine::is_open(const slot_state& slot, const chunk& what) const {
+  if (slot.unit == 0 || slot.lone != what.lone)
     return false;
-  const auto at = active_.find(slot.element);
-  return at != active_.end() && at->second.incarnation != incarnation;
+  return what.lone ? slot.incarnation == what.incarnation : slot.element == what.first;
+}
+
+/// Makes a node's free slots those of this incarnation. False if none is: what is ordered would
+/// wait there for ever.
+bool job_state_machine::open_slots(node_slots& at, std::uint32_t incarnation) const {
+  auto any = false;
+  for (auto& slot : at.slots) {
+    if (slot.unit == 0 || !slot.lone)
+      continue;
+    if (!slot.busy)
+      slot.incarnation = incarnation;
+    any = any || slot.incarnation == incarnation;
+  }
+  return any;
 }
 
 /// Orders as many elements for `node` as its slots can take now, and a few ahead.
@@ -156,22 +170,25 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   if (lease_ && at.queued < free + target / 2)
     reusable = free - fresh + target - std::min(free - fresh + target, at.queued);
   auto left = std::uint64_t{fresh} + reusable;
-  // A launcher counts its slots by group, and an incarnation is a group: only one waits there.
+  // Only one incarnation waits at a launcher: its elements have the node's free slots.
   auto only = queued_incarnation(node);
+  auto blocked = false;
   while (left > 0) {
     while (!unstarted_.empty() && unstarted_.begin()->second.count() == 0)
       unstarted_.erase(unstarted_.begin());
-    if (only && (unstarted_.empty() || unstarted_.begin()->first != *only))
+    if (unstarted_.empty())
+      break;
+    const auto incarnation = unstarted_.begin()->first;
+    blocked = (only && incarnation != *only) || !open_slots(at, incarnation);
+    if (blocked)
       break;
     auto next = take_unstarted(left);
-    if (!next)
-      break;
     only = next->first;
     auto [first, last] = next->second;
     const auto count = last - first + 1;
     chunk what{next->first, first, last, {}, true};
     for (const auto& slot : at.slots)
-      if (slot.unit != 0 && slot.lone) {
+      if (is_open(slot, what)) {
         what.parts.push_back(slot.part);
         break;
       }
@@ -197,22 +214,40 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
     left -= count;
     chunks.push_back(std::move(what));
   }
-  for (auto& slot : at.slots)
-    slot.fresh = false;
+  // What the other incarnation keeps from being used is kept until that has left; the planner
+  // counts on an element in it.
+  auto kept = blocked ? fresh : 0;
+  for (auto& slot : at.slots) {
+    slot.fresh = slot.fresh && kept > 0;
+    kept -= slot.fresh;
+  }
 }
 
 /// Gives slots back that no element is coming for.
 void job_state_machine::release_idle_slots(std::uint32_t node) {
   auto& at = slots_on(node);
-  std::uint32_t free = 0;
-  for (const auto& slot : at.slots)
-    free += slot.unit != 0 && slot.lone && !slot.busy && !slot.fresh;
-  for (auto slot = at.slots.rbegin(); slot != at.slots.rend() && free > at.queued; ++slot) {
-    if (slot->unit == 0 || !slot->lone || slot->busy || slot->fresh)
+  if (unstarted_count() == 0)
+    for (auto& slot : at.slots)
+      slot.fresh = false;
+  const auto waiting = queued_incarnation(node);
+  const auto awaited = [&](const slot_state& slot) {
+    return waiting && slot.incarnation == *waiting;
+  };
+  const auto idle = [](const slot_state& slot) {
+    return slot.unit != 0 && slot.lone && !slot.busy && !slot.fresh;
+  };
+  auto kept = std::count_if(at.slots.begin(), at.slots.end(),
+                            [&](const slot_state& slot) { return idle(slot) && awaited(slot); });
+  for (auto slot = at.slots.rbegin(); slot != at.slots.rend(); ++slot) {
+    if (!idle(*slot))
       continue;
+    if (awaited(*slot)) {
+      if (static_cast<std::uint64_t>(kept) <= at.queued)
+        continue;
+      --kept;
+    }
     planner_event(plan_event::kind::ended, slot->unit);
     *slot = {};
-    --free;
   }
   while (!at.slots.empty() && at.slots.back().unit == 0)
     at.slots.pop_back();
@@ -236,7 +271,7 @@ void job_state_machine::write(std::vector<chunk> chunks) {
       const auto& slots = slots_on(what.parts.front().node).slots;
       starting.window = static_cast<std::uint32_t>(slots.size());
       for (const auto& slot : slots)
-        starting.parts.push_back(slot.unit != 0 && slot.lone ? slot.part : hole());
+        starting.parts.push_back(is_open(slot, what) ? slot.part : hole());
     } else {
       starting.window = 0;
       starting.parts = what.parts;
@@ -330,10 +365,10 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.grace_s = spec.grace_s;
   order.cpu_words = cpuset_words(node);
   for (const auto& slot : at.slots) {
-    auto sets = slot.unit == 0 || (what.lone && taken_by_another(slot, what.incarnation))
-                    ? std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words)
-                    : rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
-                                   order.cpu_words);
+    auto sets = is_open(slot, what)
+                    ? rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
+                                   order.cpu_words)
+                    : std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words);
     order.cpusets.insert(order.cpusets.end(), sets.begin(), sets.end());
   }
   order.spec_digest = exec_digest_;

@@ -186,11 +186,17 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
   if (!selected->waiting.empty()) {
     append_entries entries;
     std::vector<job_id> ids;
+    std::vector<plan_event> waiting;
     for (auto at : selected->waiting) {
       at->second.leaving = true;
       ids.push_back(at->first);
       entries.entries.push_back(end_of_waiting(at->second, by, what.msg.reason));
+      // What the planner decided meanwhile comes back to it: it must not decide the same again.
+      auto& event = waiting.emplace_back();
+      event.what = plan_event::kind::held;
+      event.job = at->first;
     }
+    plan(std::move(waiting));
     ask(self_, to_.ledger, cap_, std::move(entries))
         .then(
             [this, state, ids, reason = what.msg.reason](entries_kept&) {
@@ -203,9 +209,19 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
               state->one_more({});
             },
             [this, state, ids](caf::error& why) {
-              for (auto id : ids)
-                if (auto at = jobs_.find(id); at != jobs_.end())
-                  at->second.leaving = false;
+              std::vector<plan_event> staying;
+              for (auto id : ids) {
+                auto at = jobs_.find(id);
+                if (at == jobs_.end())
+                  continue;
+                at->second.leaving = false;
+                if (at->second.row.held)
+                  continue;
+                auto& event = staying.emplace_back();
+                event.what = plan_event::kind::released;
+                event.job = id;
+              }
+              plan(std::move(staying));
               state->one_more(from_caf(why));
             });
   }

@@ -38,9 +38,10 @@ void scheduler_state::begin(scheduler_start start) {
     event.spec = job.spec;
     event.pending_elements = job.birth.row.elements_pending;
     events.push_back(std::move(event));
-    if (job.birth.row.held) {
+    // The planner has it from the spec; it may have been held or released since.
+    if (job.birth.row.held != job.spec->held) {
       plan_event held;
-      held.what = plan_event::kind::held;
+      held.what = job.birth.row.held ? plan_event::kind::held : plan_event::kind::released;
       held.job = id;
       events.push_back(std::move(held));
     }

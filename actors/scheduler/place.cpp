@@ -17,11 +17,13 @@ void scheduler_state::plan(std::vector<plan_event> events) {
   tell(to_.planner, cap_, plan_changes{plan_sequence_, std::move(events), scheduler_actor{self_}});
 }
 
+/// Units that nothing starts in. A job that is gone wants none instead of them.
 void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& units) {
+  const auto gone = !jobs_.contains(job);
   std::vector<plan_event> events;
   for (const auto& unit : units) {
     plan_event event;
-    event.what = plan_event::kind::given_back;
+    event.what = gone ? plan_event::kind::ended : plan_event::kind::given_back;
     event.job = job;
     event.unit = unit.unit;
     events.push_back(std::move(event));

@@ -134,7 +134,7 @@ int store::state::prepare() {
   if (code == SQLITE_OK)
     code = db.query_integer("PRAGMA page_size", page);
   next_seq = static_cast<std::uint64_t>(last) + 1;
-  highest_job = static_cast<std::uint64_t>(highest);
+  highest_job = highest_job_opened = static_cast<std::uint64_t>(highest);
   page_bytes = static_cast<std::uint64_t>(page);
   sqlite3_wal_hook(
       db.get(),
@@ -214,8 +214,8 @@ tl::unexpected<error> store::state::refusal(projection_fault why, const event& e
     return fail(errc::not_found, job + " is not in the ledger; a " +
                                      std::string{to_string(e.kind)} + " event needs it");
   case projection_fault::job_exists:
-    return fail(errc::conflict, job + " cannot be submitted: numbers up to " +
-                                    std::to_string(highest_job) + " are used and never come again");
+    return fail(errc::conflict,
+                job + " cannot be submitted: its number is used, and none comes again");
   case projection_fault::request_exists: {
     job_by_request.bind(1, byte_view{*e.change->submitted->request});
     const bool found = job_by_request.step() == SQLITE_ROW;
@@ -243,11 +243,12 @@ expected<void> store::state::append_one(const event& e, utc_ns now) {
   if (e.change)
     if (const auto why = tables.apply(at, *e.change); why != projection_fault::ok)
       return refusal(why, e);
-  // The row may be gone, the number stays used.
-  if (submits && e.job <= highest_job)
+  // The row may be gone, the number stays used. Those that were given out since the ledger was
+  // opened may come in any order: two clients need not submit in the order of their warrants.
+  if (submits && e.job <= highest_job_opened)
     return refusal(projection_fault::job_exists, e);
   if (submits)
-    highest_job = e.job;
+    highest_job = std::max(highest_job, e.job);
   ++next_seq;
   return {};
 }

@@ -23,6 +23,7 @@ struct store::state {
   ballast reserve;
   std::uint64_t next_seq = 1;
   std::uint64_t highest_job = 0;
+  std::uint64_t highest_job_opened = 0; ///< as it was when the ledger was opened
   std::uint64_t wal_pages = 0;
   std::uint64_t page_bytes = 4096;
   boot_ns reserve_tried = 0;

@@ -152,6 +152,22 @@ expected<void> planner_core::set_pending(job_id id, std::uint32_t pending) {
   return {};
 }
 
+expected<void> planner_core::remove(job_id id) {
+  if (auto done = set_pending(id, 0); !done)
+    return done;
+  auto* job = state_->find(id);
+  if (job == nullptr)
+    return {};
+  std::vector<slot_id> left;
+  for (const auto& key : state_->slots.by_end())
+    if (state_->slots.at(key.index).job == id)
+      left.push_back(state_->slots.id_at(key.index));
+  for (auto slot : left)
+    state_->close_slot(*job, slot);
+  state_->forget_if_done(id, *job);
+  return {};
+}
+
 expected<void> planner_core::set_priority(job_id id, std::int64_t priority) {
   auto* job = state_->find(id);
   if (job == nullptr)

@@ -52,6 +52,8 @@ public:
   /// Elements were cancelled or requeued: `pending` units remain to be started. 0 cancels what
   /// waits; what runs is untouched.
   expected<void> set_pending(job_id job, std::uint32_t pending);
+  /// The job is over: what waits of it, and the units it never heard of or gave no news of, go.
+  expected<void> remove(job_id job);
   expected<void> set_priority(job_id job, std::int64_t priority);
   /// For units started from now on.
   expected<void> set_time_limit(job_id job, duration limit);

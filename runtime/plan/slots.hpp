@@ -81,6 +81,9 @@ public:
   /// The slot's next unit started.
   void restart(slot_id id, instant predicted_end) { move_end(id, predicted_end, ++started_); }
 
+  slot_id id_at(std::uint32_t index) const {
+    return slot_id{slots_[index].generation} << 32 | index;
+  }
   const slot& at(std::uint32_t index) const { return slots_[index]; }
   const end_order& by_end() const { return ends_; }
   std::size_t running() const { return ends_.size(); }

@@ -128,14 +128,25 @@ TEST_CASE("A transaction with one bad event leaves nothing behind") {
   CHECK(s->last_seq() == 1);
 }
 
-TEST_CASE("Job numbers are not used again, even when a higher one was the last") {
+TEST_CASE("Job numbers come in any order while the ledger is open, and are never used again") {
   world w;
   auto s = w.reopen();
   REQUIRE(s);
   REQUIRE(append(*s, {submit(7)}));
-  const auto refused = append(*s, {submit(6)});
+  REQUIRE(append(*s, {submit(5)}));
+  CHECK(s->highest_job() == 7);
+  auto refused = append(*s, {submit(5)});
   REQUIRE_FALSE(refused);
-  CHECK(contains(refused.error().text, "numbers up to 7 are used"));
+  CHECK(refused.error().code == errc::conflict);
+  CHECK(contains(refused.error().text, "job 5 cannot be submitted: its number is used"));
+  s = fail(errc::internal, "closed");
+  s = w.reopen();
+  REQUIRE(s);
+  CHECK(s->highest_job() == 7);
+  refused = append(*s, {submit(6)});
+  REQUIRE_FALSE(refused);
+  CHECK(contains(refused.error().text, "job 6 cannot be submitted: its number is used"));
+  REQUIRE(append(*s, {submit(8)}));
 }
 
 TEST_CASE("A requeued job has no start until it starts again") {

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+# The controller's actors in one thread and in virtual time, with a scripted launcher.
+add_library(troupe_actor_world STATIC
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/actor_world.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/scripted_launcher.cpp)
+target_link_libraries(troupe_actor_world PUBLIC troupe_catch troupe_actors)
+target_include_directories(troupe_actor_world PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/unit)
+
+foreach(part workload durability restart guard)
+  troupe_test(actors_${part}_test LABEL unit
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/actors_${part}_test.cpp
+    LINK troupe_actor_world)
+endforeach()

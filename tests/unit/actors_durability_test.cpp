@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/actor_world.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <sys/resource.h>
+
+// What waits for the disk, with a ledger that does not get to write, or has no room to.
+
+using namespace troupe;
+using namespace troupe::test;
+
+namespace {
+
+/// No file takes more than so many bytes.
+class full_disk {
+public:
+  explicit full_disk(std::uintmax_t bytes_max) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit low{bytes_max, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &low);
+  }
+  full_disk(const full_disk&) = delete;
+  full_disk& operator=(const full_disk&) = delete;
+  ~full_disk() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+private:
+  rlimit before_{};
+};
+
+std::uintmax_t log_size(const actor_world& world) {
+  return std::filesystem::file_size(world.ledger_path() + "-wal");
+}
+
+job_selector only(job_id job) {
+  job_selector selector;
+  selector.targets.push_back({job, job, {}});
+  return selector;
+}
+
+/// A job that runs, as everybody knows.
+job_id running_job(actor_world& world, const char* name) {
+  auto job = world.submit(world.user, single(name));
+  world.drain();
+  REQUIRE(job->answer);
+  REQUIRE(*job->answer);
+  REQUIRE(world.ordered > 0);
+  return **job->answer;
+}
+
+std::size_t running_elements(const actor_world& world) {
+  std::size_t count = 0;
+  for (const auto& launcher : world.launchers)
+    count += launcher->running();
+  return count;
+}
+
+void tell_of_end(actor_world& world) {
+  for (auto& launcher : world.launchers) {
+    launcher->end_one();
+    launcher->flush();
+    while (launcher->deliver()) {
+    }
+  }
+}
+
+} // namespace
+
+TEST_CASE("a submission is not answered before the ledger has written it") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    auto job = world.submit(world.user, single("endless"));
+    world.settle_without(world.ledger);
+    CHECK_FALSE(job->answer);
+    world.settle();
+    REQUIRE(job->answer);
+    REQUIRE(*job->answer);
+    CHECK(world.store().submitted_payload(**job->answer));
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
+TEST_CASE("no order leaves before its start is written") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    auto job = world.submit(world.user, array_of("endless", 8));
+    while (!job->answer)
+      world.step();
+    REQUIRE(*job->answer);
+    world.settle_without(world.ledger);
+    CHECK(world.ordered == 0);
+    world.settle();
+    CHECK(world.ordered > 0);
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
+TEST_CASE("no end is acknowledged, nor told to who waits for it, before it is written") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    const auto job = running_job(world, "endless");
+    auto ends = world.ask(world.user, await_jobs{only(job).targets});
+    world.settle();
+    tell_of_end(world);
+    world.settle_without(world.ledger);
+    CHECK(world.acknowledged == 0);
+    CHECK_FALSE(*ends);
+    world.settle();
+    CHECK(world.acknowledged == 1);
+    REQUIRE(*ends);
+    REQUIRE(**ends);
+    CHECK((*ends)->value().ends.front().exit.state == job_state::completed);
+    CHECK(world.story_of(job).at(no_element).ends == 1);
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
+TEST_CASE("a cancel, a hold and a drain are not answered before they are written") {
+  actor_world world{1};
+  auto waits = world.submit(world.user, [] {
+    auto spec = array_of("endless", 4);
+    spec.held = true;
+    return spec;
+  }());
+  world.settle();
+  REQUIRE(*waits->answer);
+  auto released = world.ask(world.user, release_jobs{only(**waits->answer)});
+  world.settle_without(world.ledger);
+  CHECK_FALSE(*released);
+  world.settle();
+  REQUIRE(*released);
+  CHECK((*released)->value().jobs == 1);
+  auto cancelled = world.ask(world.user, cancel_jobs{only(**waits->answer), "done with"});
+  world.settle_without(world.ledger);
+  world.drain();
+  REQUIRE(*cancelled);
+  CHECK((*cancelled)->value().elements == 4);
+  auto held = world.submit(world.user, [] {
+    auto spec = single("endless");
+    spec.held = true;
+    return spec;
+  }());
+  world.settle();
+  auto gone = world.ask(world.user, cancel_jobs{only(**held->answer), "done with"});
+  world.settle_without(world.ledger);
+  CHECK_FALSE(*gone);
+  world.settle();
+  REQUIRE(*gone);
+  CHECK(world.story_of(**held->answer).at(no_element).exit.state == job_state::cancelled);
+}
+
+TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind") {
+  actor_world world{1};
+  const auto before = world.all_jobs().size();
+  std::shared_ptr<submitted_job> job;
+  {
+    full_disk no_room{log_size(world)};
+    job = world.submit(world.user, single("endless"));
+    world.settle();
+  }
+  REQUIRE(job->answer);
+  REQUIRE_FALSE(*job->answer);
+  CHECK(job->answer->error().code == errc::storage);
+  CHECK(job->answer->error().text.find("free space") != std::string::npos);
+  CHECK(world.all_jobs().size() == before);
+  CHECK(world.queue_is_empty());
+  CHECK(running_job(world, "endless") != 0);
+}
+
+TEST_CASE("on a full disk nothing starts, and what was placed starts when there is room") {
+  actor_world world{1};
+  auto job = world.submit(world.user, single("endless"));
+  while (!job->answer)
+    world.step();
+  {
+    full_disk no_room{log_size(world)};
+    world.settle();
+    world.advance(3 * ns_per_s);
+    world.settle();
+    CHECK(world.ordered == 0);
+  }
+  world.run_until([&] { return world.ordered > 0; }, 5);
+  CHECK(world.ordered == 1);
+  CHECK(world.story_of(**job->answer).at(no_element).starts == std::set<std::uint32_t>{1});
+}
+
+TEST_CASE("an end that finds the disk full is kept by its launcher, and written when there is "
+          "room") {
+  actor_world world{1};
+  const auto job = running_job(world, "endless");
+  {
+    full_disk no_room{100};
+    tell_of_end(world);
+    for (int second = 0; second < 5; ++second) {
+      world.settle();
+      world.advance(ns_per_s);
+    }
+    CHECK(running_elements(world) == 0);
+    CHECK(world.acknowledged == 0);
+    CHECK(world.story_of(job).at(no_element).ends == 0);
+  }
+  CHECK(world.run_until([&] { return world.queue_is_empty(); }, 5));
+  CHECK(world.acknowledged == 1);
+  CHECK(world.story_of(job).at(no_element).ends == 1);
+  CHECK(world.planner_status()["units running"] == "0");
+}
