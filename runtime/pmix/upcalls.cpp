@@ -273,6 +273,8 @@ pmix_status_t on_query(pmix_proc_t* who, pmix_query_t* queries, std::size_t coun
     for (const auto& info : info_view{queries[i].qualifiers, queries[i].nqual})
       if (has_key(info, PMIX_NSPACE) && info.value.type == PMIX_STRING)
         each.nspace = text_of(info.value);
+      else if (has_key(info, PMIX_PROCID) && info.value.type == PMIX_PROC)
+        each.nspace = to_process(*info.value.data.proc).nspace;
     call.queries.push_back(std::move(each));
   }
   return post(std::move(call));

@@ -37,16 +37,34 @@ function(mpi_program compiler suffix name)
   add_dependencies(troupe_mpi_world mpi_${name}_${suffix})
 endfunction()
 
-pmix_program(pmix_hello)
+foreach(name pmi1_talk pmix_asks pmix_ends pmix_events pmix_group pmix_hello pmix_init pmix_loop
+    pmix_names pmix_places)
+  pmix_program(${name})
+endforeach()
+add_library(claim_uid SHARED ${mpi_folder}/programs/claim_uid.cpp)
+target_link_libraries(claim_uid PRIVATE troupe_options)
+
+troupe_test(mpi_pmix_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/pmix_test.cpp LINK troupe_mpi_world)
+troupe_test(mpi_faults_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/faults_test.cpp LINK troupe_mpi_world)
+target_compile_definitions(mpi_faults_test PRIVATE
+  TROUPE_SHEPHERD="$<TARGET_FILE:troupe-shepherd>" TROUPE_CLAIM_UID="$<TARGET_FILE:claim_uid>")
+troupe_test(mpi_mpich_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/mpich_test.cpp LINK troupe_mpi_world)
+
 find_program(MPICC_OPENMPI mpicc.openmpi)
 find_program(MPICC_MPICH mpicc.mpich)
 if(MPICC_OPENMPI)
-  foreach(name hello)
+  foreach(name ends_badly hello names ring spawn)
     mpi_program(${MPICC_OPENMPI} openmpi ${name})
   endforeach()
+  troupe_test(mpi_openmpi_test LABEL mpi TIMEOUT 300
+    SOURCES ${mpi_folder}/openmpi_test.cpp LINK troupe_mpi_world)
 endif()
 if(MPICC_MPICH)
-  foreach(name hello)
+  foreach(name ends_badly hello ring)
     mpi_program(${MPICC_MPICH} mpich ${name})
   endforeach()
+  target_compile_definitions(mpi_mpich_test PRIVATE TROUPE_HAS_MPICH)
 endif()

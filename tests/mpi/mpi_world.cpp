@@ -465,6 +465,15 @@ void mpi_world::kill_shepherd(std::uint32_t index) {
   (void)wait_for([&] { return nodes_[index].ended; });
 }
 
+void mpi_world::close_channel(std::uint32_t index) {
+  nodes_[index].channel.reset();
+  nodes_[index].channel_copy.reset();
+}
+
+void mpi_world::send_on_channel(std::uint32_t index, const std::string& bytes) {
+  (void)!::send(nodes_[index].channel.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
 void mpi_world::kill_rank(std::uint32_t number, std::uint32_t rank, int signal) {
   ::kill(steps_.at(number).ranks.at(rank).pid, signal);
 }

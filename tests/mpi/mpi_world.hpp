@@ -80,6 +80,9 @@ public:
   /// them are still carried meanwhile.
   bool stop(std::chrono::milliseconds deadline = 2s);
   void kill_shepherd(std::uint32_t node);
+  /// As when a launcher learns that the shepherd is gone: nobody holds the channel any more.
+  void close_channel(std::uint32_t node);
+  void send_on_channel(std::uint32_t node, const std::string& bytes);
   void kill_rank(std::uint32_t step, std::uint32_t rank, int signal = 9);
 
   /// As when trouped is killed: what is read from the shepherds is lost, until `agents_return`.
