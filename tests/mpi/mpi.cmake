@@ -43,6 +43,7 @@ foreach(name pmi1_talk pmix_asks pmix_ends pmix_events pmix_group pmix_hello pmi
 endforeach()
 add_library(claim_uid SHARED ${mpi_folder}/programs/claim_uid.cpp)
 target_link_libraries(claim_uid PRIVATE troupe_options)
+add_dependencies(troupe_mpi_world claim_uid)
 
 troupe_test(mpi_pmix_test LABEL mpi TIMEOUT 300
   SOURCES ${mpi_folder}/pmix_test.cpp LINK troupe_mpi_world)
@@ -53,6 +54,11 @@ target_compile_definitions(mpi_faults_test PRIVATE
 troupe_test(mpi_mpich_test LABEL mpi TIMEOUT 300
   SOURCES ${mpi_folder}/mpich_test.cpp LINK troupe_mpi_world)
 
+troupe_test(mpi_parts_test LABEL mpi
+  SOURCES ${mpi_folder}/parts_test.cpp LINK troupe_shepherd_parts)
+troupe_test(mpi_growth_test LABEL mpi TIMEOUT 600
+  SOURCES ${mpi_folder}/growth_test.cpp LINK troupe_mpi_world)
+
 find_program(MPICC_OPENMPI mpicc.openmpi)
 find_program(MPICC_MPICH mpicc.mpich)
 if(MPICC_OPENMPI)
@@ -61,6 +67,7 @@ if(MPICC_OPENMPI)
   endforeach()
   troupe_test(mpi_openmpi_test LABEL mpi TIMEOUT 300
     SOURCES ${mpi_folder}/openmpi_test.cpp LINK troupe_mpi_world)
+  target_compile_definitions(mpi_growth_test PRIVATE TROUPE_HAS_OPENMPI)
 endif()
 if(MPICC_MPICH)
   foreach(name ends_badly hello ring)

@@ -187,7 +187,7 @@ void pmi1_server::handle_names(client& from, const words& command) {
   const auto service = "pmi1:service:" + word(command, "service");
   const auto id = from.id;
   if (name == "publish_name")
-    return host_.publish(who, service, word(command, "port"), [this, id](bool good) {
+    return host_.publish(who, service, word(command, "port"), false, [this, id](bool good) {
       reply(id, good ? "cmd=publish_result rc=0 msg=success"
                      : "cmd=publish_result rc=1 msg=it_is_published_already");
     });
@@ -317,7 +317,7 @@ void pmi1_server::spawned(std::uint64_t id, const std::vector<words>& parts,
   const auto& first = parts.front();
   for (std::uint32_t i = 0; i < std::min(number(first, "preput_num"), spawn_words_max); ++i)
     host_.publish(who, preput_name(nspace, word(first, "preput_key_" + std::to_string(i))),
-                  word(first, "preput_val_" + std::to_string(i)), [](bool) {});
+                  word(first, "preput_val_" + std::to_string(i)), true, [](bool) {});
   std::string codes;
   for (const auto& part : parts)
     for (std::uint32_t i = 0; i < std::min(number(part, "nprocs"), spawn_words_max); ++i)

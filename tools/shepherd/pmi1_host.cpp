@@ -34,8 +34,9 @@ pmi1_host shepherd::pmi1_functions() {
   };
   host.note = [this](const process_name& who, bool local_rank::*mark) { note_rank(who, mark); };
   host.publish = [this](const process_name& who, const std::string& name, const std::string& text,
-                        auto done) {
-    publish_at_keeper({0, who, PMIX_RANGE_SESSION, PMIX_PERSIST_APP, {{who, name, bytes_of(text)}}},
+                        bool outlives, auto done) {
+    const std::uint32_t persistence = outlives ? PMIX_PERSIST_SESSION : PMIX_PERSIST_APP;
+    publish_at_keeper({0, who, PMIX_RANGE_SESSION, persistence, {{who, name, bytes_of(text)}}},
                       [done](const answer& from) { done(from.status == PMIX_SUCCESS); });
   };
   host.unpublish = [this](const process_name& who, const std::string& name, auto done) {

@@ -43,8 +43,10 @@ void names(int rank, int size) {
   if (rank == 0)
     ask("cmd=publish_name service=shop port=12", "cmd=publish_result rc=0");
   ask("cmd=barrier_in", "cmd=barrier_out");
-  if (rank == size - 1) {
+  if (rank == size - 1)
     ask("cmd=lookup_name service=shop", "cmd=lookup_result rc=0 msg=success port=12");
+  ask("cmd=barrier_in", "cmd=barrier_out");
+  if (rank == 0) {
     ask("cmd=unpublish_name service=shop", "cmd=unpublish_result rc=0");
     ask("cmd=lookup_name service=shop", "cmd=lookup_result rc=1");
   }
