@@ -101,7 +101,7 @@ struct register_step {
   mpi_kind mpi = mpi_kind::pmix;
   std::optional<process_name> parent; ///< who spawned it
   std::vector<step_app> apps;
-  std::string directory_base; ///< "" is $TMPDIR, or /tmp
+  std::string directory_base;   ///< "" is $TMPDIR, or /tmp
   bool notify_failures = false; ///< a rank that fails becomes an event (`--on-rank-failure notify`)
   std::uint32_t universe_size = 0; ///< cores of the allocation; 0: as many as ranks
   std::string cwd;
@@ -113,7 +113,8 @@ struct register_step {
         field<1>("job", &s::job), field<2>("element", &s::element),
         field<3>("incarnation", &s::incarnation), field<4>("step", &s::step),
         field<5>("nspace", &s::nspace, at_most(nspace_bytes_max)),
-        field<6>("node_index", &s::node_index), field<7>("nodes", &s::nodes, at_most(job_nodes_max)),
+        field<6>("node_index", &s::node_index),
+        field<7>("nodes", &s::nodes, at_most(job_nodes_max)),
         field<8>("ranks_total", &s::ranks_total, at_most(tasks_max)),
         field<9>("cpusets", &s::cpusets, at_most(ranks_per_node_max), each_at_most(4096)),
         field<10>("cores_per_rank", &s::cores_per_rank), field<11>("mpi", &s::mpi),
@@ -136,10 +137,10 @@ struct relay {
   bool operator==(const relay&) const = default;
   static constexpr auto fields() {
     using s = relay;
-    return field_list(field<1>("node", &s::node), field<2>("seq", &s::seq),
-                      field<3>("ack", &s::ack), field<4>("more", &s::more),
-                      field<5>("payload", &s::payload, visibility::owner,
-                               at_most(payload_bytes_max)));
+    return field_list(
+        field<1>("node", &s::node), field<2>("seq", &s::seq), field<3>("ack", &s::ack),
+        field<4>("more", &s::more),
+        field<5>("payload", &s::payload, visibility::owner, at_most(payload_bytes_max)));
   }
 };
 
@@ -240,11 +241,11 @@ struct spawn_request {
   bool operator==(const spawn_request&) const = default;
   static constexpr auto fields() {
     using s = spawn_request;
-    return field_list(field<1>("request", &s::request), field<2>("parent", &s::parent),
-                      field<3>("apps", &s::apps, at_most(apps_max)),
-                      field<4>("options", &s::options, visibility::owner, at_most(256),
-                               each_at_most(4096)),
-                      field<5>("mpi", &s::mpi));
+    return field_list(
+        field<1>("request", &s::request), field<2>("parent", &s::parent),
+        field<3>("apps", &s::apps, at_most(apps_max)),
+        field<4>("options", &s::options, visibility::owner, at_most(256), each_at_most(4096)),
+        field<5>("mpi", &s::mpi));
   }
 };
 
@@ -329,14 +330,12 @@ struct to_agent {
   bool operator==(const to_agent&) const = default;
   static constexpr auto fields() {
     using s = to_agent;
-    return field_list(field<1>("registered", &s::registered, required),
-                      field<2>("relay", &s::relay, required),
-                      field<3>("spawn_request", &s::spawn_request, required),
-                      field<4>("abort", &s::abort, required),
-                      field<5>("connected", &s::connected, required),
-                      field<6>("log", &s::log, required),
-                      field<7>("failed", &s::failed, required),
-                      field<8>("signal_request", &s::signal_request, required));
+    return field_list(
+        field<1>("registered", &s::registered, required), field<2>("relay", &s::relay, required),
+        field<3>("spawn_request", &s::spawn_request, required),
+        field<4>("abort", &s::abort, required), field<5>("connected", &s::connected, required),
+        field<6>("log", &s::log, required), field<7>("failed", &s::failed, required),
+        field<8>("signal_request", &s::signal_request, required));
   }
 };
 

@@ -89,9 +89,9 @@ expected<void> server::add_step(const shepherd::register_step& step, const job_p
   auto* held = new held_step{job_infos(step, places)};
   const auto& node = step.nodes[step.node_index];
   // All of these go to the library's thread and are done there in this order.
-  auto status = PMIx_server_register_nspace(step.nspace.c_str(), static_cast<int>(node.rank_count),
-                                            held->infos.data(), held->infos.size(), drop_step,
-                                            held);
+  auto status =
+      PMIx_server_register_nspace(step.nspace.c_str(), static_cast<int>(node.rank_count),
+                                  held->infos.data(), held->infos.size(), drop_step, held);
   if (status != PMIX_SUCCESS) {
     delete held;
     return refused("registering " + step.nspace, status);

@@ -129,8 +129,8 @@ pmix_status_t on_finalized(const pmix_proc_t* who, void*, pmix_op_cbfunc_t done,
 
 pmix_status_t on_abort(const pmix_proc_t* who, void*, int status, const char message[],
                        pmix_proc_t*, std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(abort_request{
-      to_process(*who), status, message == nullptr ? "" : message, {done, data}});
+  return post(
+      abort_request{to_process(*who), status, message == nullptr ? "" : message, {done, data}});
 }
 
 pmix_status_t on_fence(const pmix_proc_t participants[], std::size_t count, const pmix_info_t[],
@@ -179,10 +179,8 @@ pmix_status_t on_lookup(const pmix_proc_t* who, char** keys, const pmix_info_t i
 pmix_status_t on_unpublish(const pmix_proc_t* owner, char** keys, const pmix_info_t infos[],
                            std::size_t count, pmix_op_cbfunc_t done, void* data) {
   const auto range = find_number({infos, count}, PMIX_RANGE, PMIX_RANGE_SESSION);
-  return post(unpublish{to_process(*owner),
-                        to_texts(keys),
-                        static_cast<std::uint32_t>(range),
-                        {done, data}});
+  return post(unpublish{
+      to_process(*owner), to_texts(keys), static_cast<std::uint32_t>(range), {done, data}});
 }
 
 shepherd::spawn_app to_app(const pmix_app_t& from) {
@@ -310,7 +308,9 @@ pmix_status_t on_group(pmix_group_operation_t operation, char name[],
                        const pmix_proc_t participants[], std::size_t count,
                        const pmix_info_t directives[], std::size_t directive_count,
                        pmix_info_cbfunc_t done, void* data) {
-  group_request call{operation == PMIX_GROUP_CONSTRUCT, name, to_processes(participants, count),
+  group_request call{operation == PMIX_GROUP_CONSTRUCT,
+                     name,
+                     to_processes(participants, count),
                      false,
                      {done, data}};
   for (const auto& info : info_view{directives, directive_count})

@@ -235,10 +235,9 @@ struct taken_note {
   pmix_status_t status = 0;
 };
 
-using upcall =
-    std::variant<client_connected, client_finalized, abort_request, fence, modex_request, publish,
-                 lookup, unpublish, spawn, connection, event, log_request, query_request,
-                 control_request, group_request, modex_data, taken_note>;
+using upcall = std::variant<client_connected, client_finalized, abort_request, fence, modex_request,
+                            publish, lookup, unpublish, spawn, connection, event, log_request,
+                            query_request, control_request, group_request, modex_data, taken_note>;
 
 /// Requests on their way from the library's thread to the loop; `fd` is readable when there are.
 class upcall_queue {

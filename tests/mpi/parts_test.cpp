@@ -232,7 +232,8 @@ TEST_CASE("relays arrive once and in order over a way that loses, repeats and re
         peer_message message;
         message.answer.emplace().token = token;
         if (token == 50) // more than one payload
-          message.answer->values.push_back({{"job", 0}, "large", std::vector<std::uint8_t>(3'000'000)});
+          message.answer->values.push_back(
+              {{"job", 0}, "large", std::vector<std::uint8_t>(3'000'000)});
         ends[i]->send(1 - i, message);
         turn();
       }
@@ -278,8 +279,9 @@ TEST_CASE("what is published is found by those it is for, once or until its owne
   };
   store.lookup({1, other, PMIX_RANGE_SESSION, true, 0, {"x", "y"}}, note);
   CHECK(answers.empty());
-  CHECK(store.publish({1, owner, PMIX_RANGE_SESSION, PMIX_PERSIST_FIRST_READ,
-                       {{owner, "x", {1}}}}) == PMIX_SUCCESS);
+  CHECK(
+      store.publish({1, owner, PMIX_RANGE_SESSION, PMIX_PERSIST_FIRST_READ, {{owner, "x", {1}}}}) ==
+      PMIX_SUCCESS);
   CHECK(store.publish({1, owner, PMIX_RANGE_SESSION, PMIX_PERSIST_APP, {{owner, "x", {1}}}}) ==
         PMIX_ERR_DUPLICATE_KEY);
   CHECK(answers.empty());

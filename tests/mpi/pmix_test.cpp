@@ -171,7 +171,7 @@ TEST_CASE("variables of another launcher's job are removed, settings of the user
   step_wish w;
   w.ranks_per_node = {1};
   w.argv = {"/usr/bin/env"};
-  w.env = {"PMIX_RANK=77",          "PMIX_SERVER_URI2=far",   "PMI_FD=9", "OMPI_MCA_orte_x=1",
+  w.env = {"PMIX_RANK=77",           "PMIX_SERVER_URI2=far",  "PMI_FD=9",       "OMPI_MCA_orte_x=1",
            "OMPI_COMM_WORLD_RANK=5", "OMPI_MCA_btl=tcp,self", "PMIX_MCA_x=kept"};
   (void)world.run(w);
   const auto env = "\n" + world.output(0, 0);

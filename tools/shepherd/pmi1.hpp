@@ -31,8 +31,8 @@ struct pmi1_host {
   std::function<void(const process_name& who, const std::string& name, std::uint32_t wait_s,
                      text_done)>
       lookup;
-  std::function<void(spawn_request, std::function<void(const std::string& nspace,
-                                                       const std::string& error)>)>
+  std::function<void(spawn_request,
+                     std::function<void(const std::string& nspace, const std::string& error)>)>
       spawn;
 };
 

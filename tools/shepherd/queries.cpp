@@ -82,9 +82,9 @@ void shepherd::handle(pmix::query_request call) {
       answer_key(key, steps_, *step, infos);
   }
   const auto found = infos.size();
-  const auto status = found == 0       ? PMIX_ERR_NOT_FOUND
+  const auto status = found == 0      ? PMIX_ERR_NOT_FOUND
                       : found < asked ? PMIX_QUERY_PARTIAL_SUCCESS
-                                       : PMIX_SUCCESS;
+                                      : PMIX_SUCCESS;
   call.answer(status, std::move(infos));
 }
 

@@ -70,8 +70,8 @@ inline signal_box box;
 
 /// Every event of this code goes to `box`, as the number of the rank that it came from, plus 1.
 inline void on_event(std::size_t, pmix_status_t, const pmix_proc_t* source, pmix_info_t*,
-                     std::size_t, pmix_info_t*, std::size_t, pmix_event_notification_cbfunc_fn_t done,
-                     void* data) {
+                     std::size_t, pmix_info_t*, std::size_t,
+                     pmix_event_notification_cbfunc_fn_t done, void* data) {
   box.tell(static_cast<int>(source->rank) + 1);
   if (done != nullptr)
     done(PMIX_EVENT_ACTION_COMPLETE, nullptr, 0, nullptr, nullptr, data);
