@@ -133,12 +133,18 @@ pmix_status_t on_abort(const pmix_proc_t* who, void*, int status, const char mes
       abort_request{to_process(*who), status, message == nullptr ? "" : message, {done, data}});
 }
 
-pmix_status_t on_fence(const pmix_proc_t participants[], std::size_t count, const pmix_info_t[],
-                       std::size_t, char* data, std::size_t bytes, pmix_modex_cbfunc_t done,
-                       void* context) {
+std::uint32_t timeout_of(info_view infos) {
+  const auto seconds = find_number(infos, PMIX_TIMEOUT, 0);
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(seconds, 0, 1'000'000));
+}
+
+pmix_status_t on_fence(const pmix_proc_t participants[], std::size_t count,
+                       const pmix_info_t infos[], std::size_t info_count, char* data,
+                       std::size_t bytes, pmix_modex_cbfunc_t done, void* context) {
   const auto* from = reinterpret_cast<const std::uint8_t*>(data);
   auto status = post(fence{to_processes(participants, count),
                            from == nullptr ? byte_vector{} : byte_vector{from, from + bytes},
+                           timeout_of({infos, info_count}),
                            {done, context}});
   std::free(data); // the host's from the call on
   return status;
@@ -171,8 +177,7 @@ pmix_status_t on_lookup(const pmix_proc_t* who, char** keys, const pmix_info_t i
     if (has_key(info, PMIX_WAIT))
       call.waits = info.value.type == PMIX_BOOL ? is_true(info) : true;
   call.range = static_cast<std::uint32_t>(find_number(view, PMIX_RANGE, call.range));
-  call.timeout_s =
-      static_cast<std::uint32_t>(std::max<std::int64_t>(find_number(view, PMIX_TIMEOUT, 0), 0));
+  call.timeout_s = timeout_of(view);
   return post(std::move(call));
 }
 
@@ -207,14 +212,18 @@ pmix_status_t on_spawn(const pmix_proc_t* who, const pmix_info_t infos[], std::s
   return post(std::move(call));
 }
 
-pmix_status_t on_connect(const pmix_proc_t participants[], std::size_t count, const pmix_info_t[],
-                         std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(connection{true, to_processes(participants, count), {done, data}});
+pmix_status_t on_connect(const pmix_proc_t participants[], std::size_t count,
+                         const pmix_info_t infos[], std::size_t info_count, pmix_op_cbfunc_t done,
+                         void* data) {
+  return post(connection{
+      true, to_processes(participants, count), timeout_of({infos, info_count}), {done, data}});
 }
 
 pmix_status_t on_disconnect(const pmix_proc_t participants[], std::size_t count,
-                            const pmix_info_t[], std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(connection{false, to_processes(participants, count), {done, data}});
+                            const pmix_info_t infos[], std::size_t info_count,
+                            pmix_op_cbfunc_t done, void* data) {
+  return post(connection{
+      false, to_processes(participants, count), timeout_of({infos, info_count}), {done, data}});
 }
 
 pmix_status_t on_register_events(pmix_status_t*, std::size_t, const pmix_info_t[], std::size_t,

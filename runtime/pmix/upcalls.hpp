@@ -144,6 +144,7 @@ struct abort_request {
 struct fence {
   std::vector<process> participants;
   byte_vector data;
+  std::uint32_t timeout_s = 0; ///< 0: none; the host is to keep it
   modex_answer answer;
 };
 /// A local rank wants what a rank of another node has put.
@@ -183,6 +184,7 @@ struct spawn {
 struct connection {
   bool connects = true;
   std::vector<process> participants;
+  std::uint32_t timeout_s = 0; ///< 0: none; the library keeps it as well
   op_answer answer;
 };
 struct event {

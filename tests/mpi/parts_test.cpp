@@ -41,14 +41,18 @@ public:
       w.nodes_of = [this](const auto&) { return all_; };
       w.status_of_loss = -1;
       w.status_of_unknown = -2;
+      w.status_of_timeout = -3;
       nodes_.push_back(std::make_unique<collectives>(std::move(w)));
       nodes_.back()->set_own_node(i);
     }
   }
 
   void start(std::uint32_t node, const std::string& name = "") {
-    nodes_[node]->start(collective_kind::fence, {{"job", every_rank}}, name,
-                        bytes_of("<" + std::to_string(node) + ">"),
+    nodes_[node]->start({collective_kind::fence,
+                         {{"job", every_rank}},
+                         name,
+                         bytes_of("<" + std::to_string(node) + ">"),
+                         timeout},
                         [this, node](std::int32_t status, const auto& parts) {
                           std::string text = std::to_string(status) + ":";
                           for (const auto& part : parts)
@@ -75,6 +79,7 @@ public:
 
   std::map<std::uint32_t, std::vector<std::string>> results;
   std::size_t messages = 0;
+  steady::duration timeout{};
 
 private:
   struct flight {
@@ -167,6 +172,11 @@ TEST_CASE("a collective whose participant ended before it came fails everywhere,
       CHECK(circle.results[i] == std::vector<std::string>{"-1:"});
     circle.start(5); // it comes after all
     CHECK(circle.results[5] == std::vector<std::string>{"-1:"});
+    for (std::uint32_t i = 0; i < 5; ++i)
+      circle.start(i); // its end is known before they come
+    circle.deliver_all();
+    for (std::uint32_t i = 0; i < 5; ++i)
+      CHECK(circle.results[i] == std::vector<std::string>{"-1:", "-1:"});
   }
 }
 
@@ -179,6 +189,21 @@ TEST_CASE("a rank that ends after its part was given spoils nothing") {
   circle.deliver_all();
   for (std::uint32_t i = 0; i < 5; ++i)
     CHECK(circle.results[i] == std::vector<std::string>{"0:<0><1><2><3><4>"});
+}
+
+TEST_CASE("a collective that times out on one node ends on all") {
+  node_circle circle{5, 4};
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    circle.timeout = i == 2 ? std::chrono::seconds{1} : std::chrono::seconds{0};
+    circle.start(i);
+  }
+  circle.deliver_all();
+  circle.node(2).tick(steady::now());
+  CHECK(circle.results.empty());
+  circle.node(2).tick(steady::now() + std::chrono::seconds{2});
+  circle.deliver_all();
+  for (std::uint32_t i = 0; i < 4; ++i)
+    CHECK(circle.results[i] == std::vector<std::string>{"-3:"});
 }
 
 TEST_CASE("nobody waits for a node that is lost") {

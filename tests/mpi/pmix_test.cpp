@@ -138,6 +138,16 @@ TEST_CASE("a fence ends with an error when a rank of another node ended before i
   CHECK(step.ranks.at(0).exit_code == 0);
 }
 
+TEST_CASE("a fence and a connection with a timeout end when it has passed") {
+  mpi_world world{2};
+  const auto number = world.start(wish("pmix_ends", {1, 1}, {"late"}));
+  REQUIRE(world.wait_for([&] { return world.step(number).ranks.at(0).ended; }, 10s));
+  CHECK(world.output(0, 0) == "rank 0 is in\nfence: TIMEOUT\n");
+  world.kill_rank(number, 1);
+  CHECK(world.wait_for([&] { return world.all_ended(); }));
+  CHECK(world.stop());
+}
+
 TEST_CASE("programs that never call PMIx_Init run, and are counted as not connected") {
   mpi_world world{2};
   step_wish w;

@@ -25,7 +25,11 @@ pmi1_host shepherd::pmi1_functions() {
   host.find_step = [this](std::uint32_t step) { return steps_.find(step); };
   host.barrier = [this](const step_state& step, std::vector<std::uint8_t> pairs, auto done) {
     collectives_.start(
-        collective_kind::barrier, {{step.about.nspace, pmix::rank_wildcard}}, "", std::move(pairs),
+        {collective_kind::barrier,
+         {{step.about.nspace, pmix::rank_wildcard}},
+         "",
+         std::move(pairs),
+         {}},
         [done](std::int32_t status, const auto& parts) { done(status == 0, data_of(parts)); });
   };
   host.abort = [this](const process_name& who, std::int32_t code, std::string message) {

@@ -7,7 +7,11 @@
 
 namespace troupe::shepherd {
 
+using namespace std::chrono_literals;
+
 namespace {
+
+constexpr auto connect_margin = 200ms;
 
 template <class Answer>
 auto shared(Answer& answer) {
@@ -71,7 +75,8 @@ void shepherd::abort_step(const process_name& who, std::int32_t status, std::str
 }
 
 void shepherd::handle(pmix::fence call) {
-  collectives_.start(collective_kind::fence, std::move(call.participants), "", std::move(call.data),
+  collectives_.start({collective_kind::fence, std::move(call.participants), "",
+                      std::move(call.data), std::chrono::seconds{call.timeout_s}},
                      [answer = shared(call.answer)](auto status, const auto& parts) {
                        (*answer)(status, joined(parts));
                      });
@@ -79,8 +84,13 @@ void shepherd::handle(pmix::fence call) {
 
 void shepherd::handle(pmix::connection call) {
   const auto kind = call.connects ? collective_kind::connect : collective_kind::disconnect;
+  // The library (4.2) has a timer of its own, and an answer after it would be its end: ours is
+  // earlier.
+  steady::duration timeout = std::chrono::seconds{call.timeout_s};
+  if (call.timeout_s != 0)
+    timeout -= connect_margin;
   collectives_.start(
-      kind, std::move(call.participants), "", {},
+      {kind, std::move(call.participants), "", {}, timeout},
       [answer = shared(call.answer)](auto status, const auto&) { (*answer)(status); });
 }
 
@@ -92,7 +102,7 @@ void shepherd::handle(pmix::group_request call) {
   std::vector<std::uint8_t> data(sizeof proposal);
   store_le(data.data(), proposal);
   collectives_.start(
-      kind, std::move(call.participants), call.name, std::move(data),
+      {kind, std::move(call.participants), call.name, std::move(data), {}},
       [answer = shared(call.answer), wants = call.wants_context](auto status, const auto& parts) {
         pmix::info_list infos;
 #ifdef TROUPE_PMIX_HAS_GROUP_CONTEXT

@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 // pmix_ends HOW: the last rank aborts ("abort", code 33), or ends before a fence that the others
-// wait in ("leave"): they must hear an error. "wait" waits for ever.
+// wait in ("leave"): they must hear an error. "late": it never comes to a fence, or connection,
+// that has a timeout of 1 s. "wait" waits for ever.
 
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
@@ -21,7 +22,16 @@ int main(int argc, char** argv) {
   if (how == "wait")
     for (;;)
       ::pause();
-  const auto status = PMIx_Fence(&s.all, 1, nullptr, 0);
+  pmix_info_t timeout;
+  int seconds = 1;
+  PMIX_INFO_LOAD(&timeout, PMIX_TIMEOUT, &seconds, PMIX_INT);
+  const bool late = how == "late";
+  if (late && last)
+    for (;;)
+      ::pause();
+  if (late && PMIx_Connect(&s.all, 1, &timeout, 1) != PMIX_ERR_TIMEOUT)
+    std::printf("connect has no timeout\n");
+  const auto status = PMIx_Fence(&s.all, 1, late ? &timeout : nullptr, late ? 1 : 0);
   std::printf("fence: %s\n", PMIx_Error_string(status));
   std::fflush(stdout);
   std::_Exit(status == PMIX_SUCCESS ? 1 : 0);
