@@ -18,10 +18,12 @@ add_dependencies(troupe_mpi_world troupe-shepherd troupe-stub)
 add_executable(mpi_run ${mpi_folder}/mpi_run.cpp)
 target_link_libraries(mpi_run PRIVATE troupe_mpi_world)
 
-# pmix_program(NAME): a bare PMIx client.
+# pmix_program(NAME): a bare PMIx client. A user's program: without our sanitizers, which would
+# report what libpmix leaks.
 function(pmix_program name)
   add_executable(${name} ${mpi_folder}/programs/${name}.cpp)
-  target_link_libraries(${name} PRIVATE troupe_options PkgConfig::PMIX)
+  target_link_libraries(${name} PRIVATE PkgConfig::PMIX)
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wshadow -Werror)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${mpi_programs})
   add_dependencies(troupe_mpi_world ${name})
 endfunction()
@@ -42,7 +44,7 @@ foreach(name pmi1_talk pmix_asks pmix_ends pmix_events pmix_group pmix_hello pmi
   pmix_program(${name})
 endforeach()
 add_library(claim_uid SHARED ${mpi_folder}/programs/claim_uid.cpp)
-target_link_libraries(claim_uid PRIVATE troupe_options)
+target_compile_options(claim_uid PRIVATE -Wall -Wextra -Werror)
 add_dependencies(troupe_mpi_world claim_uid)
 
 troupe_test(mpi_pmix_test LABEL mpi TIMEOUT 300
