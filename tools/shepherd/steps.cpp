@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/shepherd/steps.hpp"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <set>
 #include <sstream>
+#include <sys/socket.h>
 
 namespace troupe::shepherd {
 
@@ -19,6 +22,20 @@ constexpr const char foreign_variables[] =
     "OMPI_MCA_ess* OMPI_MCA_pmix* OMPI_MCA_mpi_oversubscribe OMPI_MCA_initial_* "
     "OMPI_COMM_WORLD_* OMPI_UNIVERSE_SIZE OMPI_APP_CTX_* OMPI_FIRST_RANKS OMPI_FILE_LOCATION "
     "OMPI_NUM_APP_CTX OMPI_ARGV OMPI_COMMAND PRTE_LAUNCHED";
+
+/// Whether this host has no network but the loopback's.
+bool has_only_loopback() {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0)
+    return false;
+  bool only = true;
+  for (const auto* at = first; at != nullptr && only; at = at->ifa_next) {
+    const bool internet = at->ifa_addr != nullptr && at->ifa_addr->sa_family == AF_INET;
+    only = !internet || (at->ifa_flags & IFF_UP) == 0 || (at->ifa_flags & IFF_LOOPBACK) != 0;
+  }
+  ::freeifaddrs(first);
+  return only;
+}
 
 } // namespace
 
@@ -88,6 +105,9 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   // Virtual nodes share a host, and so the names of these files.
   env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
   env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
+  if (has_only_loopback())
+    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
   return env;
 }
 
