@@ -28,8 +28,7 @@ public:
   ~data_buffer() { PMIX_DATA_BUFFER_DESTRUCT(&buffer_); }
 
   bool pack(const void* value, std::int32_t count, pmix_data_type_t type) {
-    return PMIx_Data_pack(nullptr, &buffer_, const_cast<void*>(value), count, type) ==
-           PMIX_SUCCESS;
+    return PMIx_Data_pack(nullptr, &buffer_, const_cast<void*>(value), count, type) == PMIX_SUCCESS;
   }
   bool unpack(void* value, std::int32_t count, pmix_data_type_t type) {
     return PMIx_Data_unpack(nullptr, &buffer_, value, &count, type) == PMIX_SUCCESS;

@@ -93,13 +93,12 @@ void add_sizes(info_list& infos, const shepherd::register_step& step) {
   infos.number(PMIX_MAX_PROCS, universe);
   infos.number(PMIX_UNIV_SIZE, universe);
   infos.number(PMIX_NUM_NODES, nodes);
-  infos.number(PMIX_JOB_NUM_APPS, static_cast<std::uint32_t>(std::max<std::size_t>(
-                                      step.apps.size(), 1)));
+  infos.number(PMIX_JOB_NUM_APPS,
+               static_cast<std::uint32_t>(std::max<std::size_t>(step.apps.size(), 1)));
   infos.rank(PMIX_NPROC_OFFSET, 0);
 }
 
-void add_own_node(info_list& infos, const shepherd::register_step& step,
-                  const job_places& places) {
+void add_own_node(info_list& infos, const shepherd::register_step& step, const job_places& places) {
   const auto& node = step.nodes[step.node_index];
   infos.text(PMIX_HOSTNAME, node.name);
   infos.number(PMIX_NODEID, step.node_index);

@@ -10,8 +10,8 @@ namespace troupe::pmix {
 
 /// What a registration says beyond the agent's description.
 struct job_places {
-  std::string directory;           ///< of the job's session on this node
-  std::string step_directory;      ///< of the step in it
+  std::string directory;                     ///< of the job's session on this node
+  std::string step_directory;                ///< of the step in it
   std::vector<std::string> rank_directories; ///< per local rank
 };
 

@@ -62,7 +62,11 @@ expected<std::unique_ptr<server>> server::start(const server_place& place, upcal
   // The store of shared memory (ds21, ds12) hangs when clients die while they start, and costs a
   // hundred times more for each step.
   ::setenv("PMIX_MCA_gds", "hash", 0);
+  // Reading the topology must not connect to displays or look for accelerators' run times.
+  ::setenv("HWLOC_PLUGINS_BLACKLIST", "hwloc_gl.so,hwloc_opencl.so", 0);
   info_list infos;
+  // Each rank of Open MPI would otherwise read it for itself: two thousand system calls.
+  infos.flag(PMIX_SERVER_SHARE_TOPOLOGY, true);
   infos.text(PMIX_SERVER_NSPACE, place.nspace);
   infos.rank(PMIX_SERVER_RANK, place.node_index);
   infos.text(PMIX_SERVER_TMPDIR, place.directory);
@@ -85,9 +89,9 @@ expected<void> server::add_step(const shepherd::register_step& step, const job_p
   auto* held = new held_step{job_infos(step, places)};
   const auto& node = step.nodes[step.node_index];
   // All of these go to the library's thread and are done there in this order.
-  auto status = PMIx_server_register_nspace(step.nspace.c_str(), static_cast<int>(node.rank_count),
-                                            held->infos.data(), held->infos.size(), drop_step,
-                                            held);
+  auto status =
+      PMIx_server_register_nspace(step.nspace.c_str(), static_cast<int>(node.rank_count),
+                                  held->infos.data(), held->infos.size(), drop_step, held);
   if (status != PMIX_SUCCESS) {
     delete held;
     return refused("registering " + step.nspace, status);

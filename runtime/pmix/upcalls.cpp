@@ -129,16 +129,22 @@ pmix_status_t on_finalized(const pmix_proc_t* who, void*, pmix_op_cbfunc_t done,
 
 pmix_status_t on_abort(const pmix_proc_t* who, void*, int status, const char message[],
                        pmix_proc_t*, std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(abort_request{
-      to_process(*who), status, message == nullptr ? "" : message, {done, data}});
+  return post(
+      abort_request{to_process(*who), status, message == nullptr ? "" : message, {done, data}});
 }
 
-pmix_status_t on_fence(const pmix_proc_t participants[], std::size_t count, const pmix_info_t[],
-                       std::size_t, char* data, std::size_t bytes, pmix_modex_cbfunc_t done,
-                       void* context) {
+std::uint32_t timeout_of(info_view infos) {
+  const auto seconds = find_number(infos, PMIX_TIMEOUT, 0);
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(seconds, 0, 1'000'000));
+}
+
+pmix_status_t on_fence(const pmix_proc_t participants[], std::size_t count,
+                       const pmix_info_t infos[], std::size_t info_count, char* data,
+                       std::size_t bytes, pmix_modex_cbfunc_t done, void* context) {
   const auto* from = reinterpret_cast<const std::uint8_t*>(data);
   auto status = post(fence{to_processes(participants, count),
                            from == nullptr ? byte_vector{} : byte_vector{from, from + bytes},
+                           timeout_of({infos, info_count}),
                            {done, context}});
   std::free(data); // the host's from the call on
   return status;
@@ -171,18 +177,15 @@ pmix_status_t on_lookup(const pmix_proc_t* who, char** keys, const pmix_info_t i
     if (has_key(info, PMIX_WAIT))
       call.waits = info.value.type == PMIX_BOOL ? is_true(info) : true;
   call.range = static_cast<std::uint32_t>(find_number(view, PMIX_RANGE, call.range));
-  call.timeout_s =
-      static_cast<std::uint32_t>(std::max<std::int64_t>(find_number(view, PMIX_TIMEOUT, 0), 0));
+  call.timeout_s = timeout_of(view);
   return post(std::move(call));
 }
 
 pmix_status_t on_unpublish(const pmix_proc_t* owner, char** keys, const pmix_info_t infos[],
                            std::size_t count, pmix_op_cbfunc_t done, void* data) {
   const auto range = find_number({infos, count}, PMIX_RANGE, PMIX_RANGE_SESSION);
-  return post(unpublish{to_process(*owner),
-                        to_texts(keys),
-                        static_cast<std::uint32_t>(range),
-                        {done, data}});
+  return post(unpublish{
+      to_process(*owner), to_texts(keys), static_cast<std::uint32_t>(range), {done, data}});
 }
 
 shepherd::spawn_app to_app(const pmix_app_t& from) {
@@ -209,14 +212,18 @@ pmix_status_t on_spawn(const pmix_proc_t* who, const pmix_info_t infos[], std::s
   return post(std::move(call));
 }
 
-pmix_status_t on_connect(const pmix_proc_t participants[], std::size_t count, const pmix_info_t[],
-                         std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(connection{true, to_processes(participants, count), {done, data}});
+pmix_status_t on_connect(const pmix_proc_t participants[], std::size_t count,
+                         const pmix_info_t infos[], std::size_t info_count, pmix_op_cbfunc_t done,
+                         void* data) {
+  return post(connection{
+      true, to_processes(participants, count), timeout_of({infos, info_count}), {done, data}});
 }
 
 pmix_status_t on_disconnect(const pmix_proc_t participants[], std::size_t count,
-                            const pmix_info_t[], std::size_t, pmix_op_cbfunc_t done, void* data) {
-  return post(connection{false, to_processes(participants, count), {done, data}});
+                            const pmix_info_t infos[], std::size_t info_count,
+                            pmix_op_cbfunc_t done, void* data) {
+  return post(connection{
+      false, to_processes(participants, count), timeout_of({infos, info_count}), {done, data}});
 }
 
 pmix_status_t on_register_events(pmix_status_t*, std::size_t, const pmix_info_t[], std::size_t,
@@ -273,6 +280,8 @@ pmix_status_t on_query(pmix_proc_t* who, pmix_query_t* queries, std::size_t coun
     for (const auto& info : info_view{queries[i].qualifiers, queries[i].nqual})
       if (has_key(info, PMIX_NSPACE) && info.value.type == PMIX_STRING)
         each.nspace = text_of(info.value);
+      else if (has_key(info, PMIX_PROCID) && info.value.type == PMIX_PROC)
+        each.nspace = to_process(*info.value.data.proc).nspace;
     call.queries.push_back(std::move(each));
   }
   return post(std::move(call));
@@ -308,7 +317,9 @@ pmix_status_t on_group(pmix_group_operation_t operation, char name[],
                        const pmix_proc_t participants[], std::size_t count,
                        const pmix_info_t directives[], std::size_t directive_count,
                        pmix_info_cbfunc_t done, void* data) {
-  group_request call{operation == PMIX_GROUP_CONSTRUCT, name, to_processes(participants, count),
+  group_request call{operation == PMIX_GROUP_CONSTRUCT,
+                     name,
+                     to_processes(participants, count),
                      false,
                      {done, data}};
   for (const auto& info : info_view{directives, directive_count})

@@ -144,6 +144,7 @@ struct abort_request {
 struct fence {
   std::vector<process> participants;
   byte_vector data;
+  std::uint32_t timeout_s = 0; ///< 0: none; the host is to keep it
   modex_answer answer;
 };
 /// A local rank wants what a rank of another node has put.
@@ -183,6 +184,7 @@ struct spawn {
 struct connection {
   bool connects = true;
   std::vector<process> participants;
+  std::uint32_t timeout_s = 0; ///< 0: none; the library keeps it as well
   op_answer answer;
 };
 struct event {
@@ -235,10 +237,9 @@ struct taken_note {
   pmix_status_t status = 0;
 };
 
-using upcall =
-    std::variant<client_connected, client_finalized, abort_request, fence, modex_request, publish,
-                 lookup, unpublish, spawn, connection, event, log_request, query_request,
-                 control_request, group_request, modex_data, taken_note>;
+using upcall = std::variant<client_connected, client_finalized, abort_request, fence, modex_request,
+                            publish, lookup, unpublish, spawn, connection, event, log_request,
+                            query_request, control_request, group_request, modex_data, taken_note>;
 
 /// Requests on their way from the library's thread to the loop; `fd` is readable when there are.
 class upcall_queue {

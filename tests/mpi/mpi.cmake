@@ -18,10 +18,12 @@ add_dependencies(troupe_mpi_world troupe-shepherd troupe-stub)
 add_executable(mpi_run ${mpi_folder}/mpi_run.cpp)
 target_link_libraries(mpi_run PRIVATE troupe_mpi_world)
 
-# pmix_program(NAME): a bare PMIx client.
+# pmix_program(NAME): a bare PMIx client. A user's program: without our sanitizers, which would
+# report what libpmix leaks.
 function(pmix_program name)
   add_executable(${name} ${mpi_folder}/programs/${name}.cpp)
-  target_link_libraries(${name} PRIVATE troupe_options PkgConfig::PMIX)
+  target_link_libraries(${name} PRIVATE PkgConfig::PMIX)
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wshadow -Werror)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${mpi_programs})
   add_dependencies(troupe_mpi_world ${name})
 endfunction()
@@ -37,16 +39,41 @@ function(mpi_program compiler suffix name)
   add_dependencies(troupe_mpi_world mpi_${name}_${suffix})
 endfunction()
 
-pmix_program(pmix_hello)
+foreach(name pmi1_talk pmix_asks pmix_ends pmix_events pmix_group pmix_hello pmix_init pmix_loop
+    pmix_names pmix_places)
+  pmix_program(${name})
+endforeach()
+add_library(claim_uid SHARED ${mpi_folder}/programs/claim_uid.cpp)
+target_compile_options(claim_uid PRIVATE -Wall -Wextra -Werror)
+add_dependencies(troupe_mpi_world claim_uid)
+
+troupe_test(mpi_pmix_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/pmix_test.cpp LINK troupe_mpi_world)
+troupe_test(mpi_faults_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/faults_test.cpp LINK troupe_mpi_world)
+target_compile_definitions(mpi_faults_test PRIVATE
+  TROUPE_SHEPHERD="$<TARGET_FILE:troupe-shepherd>" TROUPE_CLAIM_UID="$<TARGET_FILE:claim_uid>")
+troupe_test(mpi_mpich_test LABEL mpi TIMEOUT 300
+  SOURCES ${mpi_folder}/mpich_test.cpp LINK troupe_mpi_world)
+
+troupe_test(mpi_parts_test LABEL mpi
+  SOURCES ${mpi_folder}/parts_test.cpp LINK troupe_shepherd_parts)
+troupe_test(mpi_growth_test LABEL mpi TIMEOUT 600
+  SOURCES ${mpi_folder}/growth_test.cpp LINK troupe_mpi_world)
+
 find_program(MPICC_OPENMPI mpicc.openmpi)
 find_program(MPICC_MPICH mpicc.mpich)
 if(MPICC_OPENMPI)
-  foreach(name hello)
+  foreach(name ends_badly hello names ring spawn)
     mpi_program(${MPICC_OPENMPI} openmpi ${name})
   endforeach()
+  troupe_test(mpi_openmpi_test LABEL mpi TIMEOUT 300
+    SOURCES ${mpi_folder}/openmpi_test.cpp LINK troupe_mpi_world)
+  target_compile_definitions(mpi_growth_test PRIVATE TROUPE_HAS_OPENMPI)
 endif()
 if(MPICC_MPICH)
-  foreach(name hello)
+  foreach(name ends_badly hello ring)
     mpi_program(${MPICC_MPICH} mpich ${name})
   endforeach()
+  target_compile_definitions(mpi_mpich_test PRIVATE TROUPE_HAS_MPICH)
 endif()

@@ -191,15 +191,14 @@ std::uint32_t mpi_world::add_step(step_wish wish) {
     entry.rank_first = first;
     entry.rank_count = wish.ranks_per_node[i];
     for (std::uint32_t local = 0; local < entry.rank_count; ++local) {
-      const auto rank = wish.by_node ? local * static_cast<std::uint32_t>(nodes_.size()) + i
-                                     : first + local;
+      const auto rank =
+          wish.by_node ? local * static_cast<std::uint32_t>(nodes_.size()) + i : first + local;
       if (wish.by_node)
         entry.ranks.push_back(rank);
       auto& record = step.ranks[rank];
       record.node = i;
       record.local = local;
-      record.output_path =
-          folder_ + "/out-" + std::to_string(number) + "-" + std::to_string(rank);
+      record.output_path = folder_ + "/out-" + std::to_string(number) + "-" + std::to_string(rank);
     }
     first += entry.rank_count;
   }
@@ -428,8 +427,8 @@ void mpi_world::rank_ended(std::uint32_t number, std::uint32_t rank, rank_record
   record.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   record.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   shepherd::to_shepherd frame;
-  frame.rank_ended = {number, rank, record.exit_code,
-                      static_cast<std::uint32_t>(record.signal), false};
+  frame.rank_ended = {number, rank, record.exit_code, static_cast<std::uint32_t>(record.signal),
+                      false};
   send(record.node, frame);
   auto& step = steps_.at(number);
   const bool failed = record.exit_code != 0 || record.signal != 0;
@@ -463,6 +462,15 @@ void mpi_world::agents_return() {
 void mpi_world::kill_shepherd(std::uint32_t index) {
   ::kill(nodes_[index].pid, SIGKILL);
   (void)wait_for([&] { return nodes_[index].ended; });
+}
+
+void mpi_world::close_channel(std::uint32_t index) {
+  nodes_[index].channel.reset();
+  nodes_[index].channel_copy.reset();
+}
+
+void mpi_world::send_on_channel(std::uint32_t index, const std::string& bytes) {
+  (void)!::send(nodes_[index].channel.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
 
 void mpi_world::kill_rank(std::uint32_t number, std::uint32_t rank, int signal) {

@@ -46,8 +46,8 @@ struct step_record {
   step_wish wish;
   shepherd::register_step about; ///< without what differs between nodes
   std::map<std::uint32_t, rank_record> ranks;
-  std::map<std::uint32_t, bool> registered;             ///< by node
-  std::map<std::uint32_t, shepherd::connected> counts;  ///< by node
+  std::map<std::uint32_t, bool> registered;            ///< by node
+  std::map<std::uint32_t, shepherd::connected> counts; ///< by node
   std::vector<shepherd::abort> aborts;
   std::uint64_t asked_by = 0; ///< node << 32 | request, of a spawn
   bool started = false;
@@ -80,6 +80,9 @@ public:
   /// them are still carried meanwhile.
   bool stop(std::chrono::milliseconds deadline = 2s);
   void kill_shepherd(std::uint32_t node);
+  /// As when a launcher learns that the shepherd is gone: nobody holds the channel any more.
+  void close_channel(std::uint32_t node);
+  void send_on_channel(std::uint32_t node, const std::string& bytes);
   void kill_rank(std::uint32_t step, std::uint32_t rank, int signal = 9);
 
   /// As when trouped is killed: what is read from the shepherds is lost, until `agents_return`.
@@ -104,9 +107,9 @@ private:
     pid_t pid = 0;
     bool ended = false;
     int status = 0;
-    unique_fd agent;         ///< the agent's end
-    unique_fd channel;       ///< sending end of the stub channel
-    unique_fd channel_copy;  ///< receiving end, as a launcher holds it
+    unique_fd agent;        ///< the agent's end
+    unique_fd channel;      ///< sending end of the stub channel
+    unique_fd channel_copy; ///< receiving end, as a launcher holds it
     shepherd::packet_reader reader;
     bool said_hello = false;
   };

@@ -37,12 +37,10 @@ bool takes_part(const std::vector<process_name>& participants, const process_nam
 
 } // namespace
 
-collective_id collectives::next_id(collective_kind kind,
-                                   const std::vector<process_name>& participants,
-                                   const std::string& name) {
+collective_id collectives::next_id(const wish& asked) {
   collective_id id;
-  id.kind = static_cast<std::uint8_t>(kind);
-  id.participants = digest_of(participants, name);
+  id.kind = static_cast<std::uint8_t>(asked.kind);
+  id.participants = digest_of(asked.participants, asked.name);
   id.number = next_[{id.kind, id.participants}]++;
   return id;
 }
@@ -52,28 +50,32 @@ bool collectives::is_over(const collective_id& id) const {
   return next != next_.end() && id.number < next->second && !running_.contains(id);
 }
 
-void collectives::start(collective_kind kind, std::vector<process_name> participants,
-                        const std::string& name, std::vector<std::uint8_t> data, finisher done) {
-  std::ranges::sort(participants);
-  auto nodes = world_.nodes_of(participants);
+void collectives::start(wish asked, finisher done) {
+  std::ranges::sort(asked.participants);
+  auto nodes = world_.nodes_of(asked.participants);
   const auto own = std::ranges::find(nodes, own_);
   if (own == nodes.end())
     return done(world_.status_of_unknown, {});
-  const auto id = next_id(kind, participants, name);
+  const auto id = next_id(asked);
   const auto at = running_.try_emplace(id).first;
   auto& c = at->second;
   c.started = true;
-  c.participants = std::move(participants);
+  c.participants = std::move(asked.participants);
   c.own_place = static_cast<std::size_t>(own - nodes.begin());
   c.nodes = std::move(nodes);
   c.done = std::move(done);
-  c.parts[own_] = {own_, 0, std::move(data)};
+  c.parts[own_] = {own_, 0, std::move(asked.data)};
+  if (asked.timeout > steady::duration{})
+    c.until = steady::now() + asked.timeout;
+  next_tick_ = std::min(next_tick_, c.until);
   const bool one_is_lost = std::ranges::any_of(
       c.nodes, [&](auto node) { return lost_nodes_.contains(node) && !c.parts.contains(node); });
   if (one_is_lost && !c.failed) {
     c.failed = true;
     c.status = world_.status_of_loss;
   }
+  for (const auto& [who, node] : ended_) // it may have ended before anybody here came
+    doubt(id, c, who, node);
   progress(at);
 }
 
@@ -156,14 +158,50 @@ void collectives::fail_one(const collective_id& id, std::int32_t status) {
   progress(at);
 }
 
-void collectives::rank_ended(const process_name& who, std::uint32_t node) {
+/// Others may wait for parts that would have passed through here: they hear of it.
+void collectives::time_out(const collective_id& id) {
+  const auto nodes = running_.at(id).nodes;
+  peer_message message;
+  message.collective_failed = collective_failed{id, world_.status_of_timeout};
+  for (const auto node : nodes)
+    if (node != own_)
+      world_.send(node, message);
+  fail_one(id, world_.status_of_timeout);
+}
+
+void collectives::tick(steady::time_point now) {
+  if (now < next_tick_)
+    return;
+  next_tick_ = steady::time_point::max();
+  std::vector<collective_id> late;
   for (const auto& [id, c] : running_) {
-    if (!c.started || node == own_ || c.parts.contains(node) || !takes_part(c.participants, who))
-      continue;
-    peer_message message;
-    message.collective_doubt = collective_doubt{id};
-    world_.send(node, message);
+    if (now >= c.until)
+      late.push_back(id);
+    else
+      next_tick_ = std::min(next_tick_, c.until);
   }
+  for (const auto& id : late)
+    time_out(id);
+}
+
+void collectives::doubt(const collective_id& id, const collective& c, const process_name& who,
+                        std::uint32_t node) {
+  if (!c.started || node == own_ || c.parts.contains(node) || !takes_part(c.participants, who))
+    return;
+  peer_message message;
+  message.collective_doubt = collective_doubt{id};
+  world_.send(node, message);
+}
+
+void collectives::rank_ended(const process_name& who, std::uint32_t node) {
+  if (node != own_)
+    ended_[who] = node;
+  for (const auto& [id, c] : running_)
+    doubt(id, c, who, node);
+}
+
+void collectives::step_ended(const std::string& nspace) {
+  std::erase_if(ended_, [&](const auto& each) { return each.first.nspace == nspace; });
 }
 
 void collectives::node_lost(std::uint32_t node) {

@@ -183,6 +183,7 @@ void shepherd::forget(std::uint32_t number) {
     server_->remove_step(step->about.nspace);
   pmi1_.remove_step(number);
   published_.step_ended(step->about.nspace);
+  collectives_.step_ended(step->about.nspace);
   std::erase_if(aborts_, [&](const abort& each) { return each.step == number; });
   std::erase_if(parked_, [&](const parked_stub& each) { return each.who.step == number; });
   directory_->drop(std::to_string(number));

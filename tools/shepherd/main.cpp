@@ -2,6 +2,7 @@
 #include "tools/shepherd/say.hpp"
 #include "tools/shepherd/shepherd.hpp"
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ int clean(const char* name) {
 /// many of them as are allowed.
 bool prepare() {
   ::umask(077);
+  (void)::signal(SIGPIPE, SIG_IGN); // the library writes to clients that may have died
   for (const int fd : {agent_fd, channel_fd})
     if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
       return false;

@@ -32,9 +32,7 @@ struct key_value {
 /// What one node's ranks put since the last barrier.
 struct key_values {
   std::vector<key_value> pairs;
-  static constexpr auto fields() {
-    return field_list(field<1>("pairs", &key_values::pairs));
-  }
+  static constexpr auto fields() { return field_list(field<1>("pairs", &key_values::pairs)); }
 };
 
 /// "cmd=put key=a value=b" as words. A value reaches to the next blank; values carry none.
@@ -151,9 +149,8 @@ void pmi1_server::handle(client& from, const words& command) {
     host_.note(who, &local_rank::connected);
     reply(id, "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1");
   } else if (name == "get_maxes") {
-    reply(id, "cmd=maxes kvsname_max=" + std::to_string(name_bytes) +
-                  " keylen_max=" + std::to_string(key_bytes) +
-                  " vallen_max=" + std::to_string(value_bytes));
+    reply(id, "cmd=maxes kvsname_max=" + std::to_string(name_bytes) + " keylen_max=" +
+                  std::to_string(key_bytes) + " vallen_max=" + std::to_string(value_bytes));
   } else if (name == "get_appnum") {
     std::uint32_t app = 0;
     for (std::uint32_t i = 0; i < step->about.apps.size(); ++i)
@@ -187,14 +184,13 @@ void pmi1_server::handle_names(client& from, const words& command) {
   const auto service = "pmi1:service:" + word(command, "service");
   const auto id = from.id;
   if (name == "publish_name")
-    return host_.publish(who, service, word(command, "port"), [this, id](bool good) {
+    return host_.publish(who, service, word(command, "port"), false, [this, id](bool good) {
       reply(id, good ? "cmd=publish_result rc=0 msg=success"
                      : "cmd=publish_result rc=1 msg=it_is_published_already");
     });
   if (name == "unpublish_name")
-    return host_.unpublish(who, service, [this, id](bool) {
-      reply(id, "cmd=unpublish_result rc=0 msg=success");
-    });
+    return host_.unpublish(
+        who, service, [this, id](bool) { reply(id, "cmd=unpublish_result rc=0 msg=success"); });
   if (name == "lookup_name")
     return host_.lookup(who, service, 0, [this, id](bool found, const std::string& port) {
       reply(id, found ? "cmd=lookup_result rc=0 msg=success port=" + port
@@ -236,8 +232,7 @@ void pmi1_server::get(client& from, const words& command) {
   if (!step.about.parent)
     return answer(false, {});
   // Who spawned this step may have left the value for it, and may still be about to.
-  host_.lookup(step.name_of(from.rank), preput_name(step.about.nspace, key), preput_wait_s,
-               answer);
+  host_.lookup(step.name_of(from.rank), preput_name(step.about.nspace, key), preput_wait_s, answer);
 }
 
 /// When all ranks of this node are in, the node is: what they put travels with it.
@@ -317,7 +312,7 @@ void pmi1_server::spawned(std::uint64_t id, const std::vector<words>& parts,
   const auto& first = parts.front();
   for (std::uint32_t i = 0; i < std::min(number(first, "preput_num"), spawn_words_max); ++i)
     host_.publish(who, preput_name(nspace, word(first, "preput_key_" + std::to_string(i))),
-                  word(first, "preput_val_" + std::to_string(i)), [](bool) {});
+                  word(first, "preput_val_" + std::to_string(i)), true, [](bool) {});
   std::string codes;
   for (const auto& part : parts)
     for (std::uint32_t i = 0; i < std::min(number(part, "nprocs"), spawn_words_max); ++i)
@@ -334,8 +329,8 @@ void pmi1_server::reply(std::uint64_t id, const std::string& line) {
 
 void pmi1_server::write_some(client& to) {
   while (!to.output.empty()) {
-    const auto done = ::send(to.socket.get(), to.output.data(), to.output.size(),
-                             MSG_DONTWAIT | MSG_NOSIGNAL);
+    const auto done =
+        ::send(to.socket.get(), to.output.data(), to.output.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (done < 0 && errno == EINTR)
       continue;
     if (done < 0)

@@ -21,8 +21,9 @@ struct pmi1_host {
       barrier;
   std::function<void(const process_name& who, std::int32_t code, std::string message)> abort;
   std::function<void(const process_name& who, bool local_rank::*mark)> note;
+  /// `outlives`: it stays when the step of `who` has ended.
   std::function<void(const process_name& who, const std::string& name, const std::string& text,
-                     std::function<void(bool)>)>
+                     bool outlives, std::function<void(bool)>)>
       publish;
   std::function<void(const process_name& who, const std::string& name, std::function<void(bool)>)>
       unpublish;
@@ -30,8 +31,8 @@ struct pmi1_host {
   std::function<void(const process_name& who, const std::string& name, std::uint32_t wait_s,
                      text_done)>
       lookup;
-  std::function<void(spawn_request, std::function<void(const std::string& nspace,
-                                                       const std::string& error)>)>
+  std::function<void(spawn_request,
+                     std::function<void(const std::string& nspace, const std::string& error)>)>
       spawn;
 };
 

@@ -24,18 +24,22 @@ pmi1_host shepherd::pmi1_functions() {
   pmi1_host host;
   host.find_step = [this](std::uint32_t step) { return steps_.find(step); };
   host.barrier = [this](const step_state& step, std::vector<std::uint8_t> pairs, auto done) {
-    collectives_.start(collective_kind::barrier, {{step.about.nspace, pmix::rank_wildcard}}, "",
-                       std::move(pairs), [done](std::int32_t status, const auto& parts) {
-                         done(status == 0, data_of(parts));
-                       });
+    collectives_.start(
+        {collective_kind::barrier,
+         {{step.about.nspace, pmix::rank_wildcard}},
+         "",
+         std::move(pairs),
+         {}},
+        [done](std::int32_t status, const auto& parts) { done(status == 0, data_of(parts)); });
   };
   host.abort = [this](const process_name& who, std::int32_t code, std::string message) {
     abort_step(who, code, std::move(message));
   };
   host.note = [this](const process_name& who, bool local_rank::*mark) { note_rank(who, mark); };
   host.publish = [this](const process_name& who, const std::string& name, const std::string& text,
-                        auto done) {
-    publish_at_keeper({0, who, PMIX_RANGE_SESSION, PMIX_PERSIST_APP, {{who, name, bytes_of(text)}}},
+                        bool outlives, auto done) {
+    const std::uint32_t persistence = outlives ? PMIX_PERSIST_SESSION : PMIX_PERSIST_APP;
+    publish_at_keeper({0, who, PMIX_RANGE_SESSION, persistence, {{who, name, bytes_of(text)}}},
                       [done](const answer& from) { done(from.status == PMIX_SUCCESS); });
   };
   host.unpublish = [this](const process_name& who, const std::string& name, auto done) {

@@ -71,17 +71,20 @@ void shepherd::handle(pmix::query_request call) {
   pmix::info_list infos;
   std::size_t asked = 0;
   for (const auto& each : call.queries) {
-    auto* step = steps_.find(each.nspace.value_or(call.who.nspace));
     asked += each.keys.size();
+    auto* step = steps_.find(each.nspace.value_or(call.who.nspace));
+    // The library (4.2) names itself as the one who asks: the job's oldest step is meant then.
+    if (step == nullptr && !each.nspace && !steps_.all().empty())
+      step = steps_.all().begin()->second.get();
     if (step == nullptr)
       continue;
     for (const auto& key : each.keys)
       answer_key(key, steps_, *step, infos);
   }
   const auto found = infos.size();
-  const auto status = found == 0       ? PMIX_ERR_NOT_FOUND
+  const auto status = found == 0      ? PMIX_ERR_NOT_FOUND
                       : found < asked ? PMIX_QUERY_PARTIAL_SUCCESS
-                                       : PMIX_SUCCESS;
+                                      : PMIX_SUCCESS;
   call.answer(status, std::move(infos));
 }
 

@@ -43,8 +43,7 @@ void relay_links::send(std::uint32_t node, const peer_message& message) {
 
 /// Sends what the window allows and was not sent yet.
 void relay_links::send_window(link& l) {
-  const auto last =
-      l.acknowledged + std::min<std::uint64_t>(l.waiting.size(), window_payloads);
+  const auto last = l.acknowledged + std::min<std::uint64_t>(l.waiting.size(), window_payloads);
   if (l.sent >= last)
     return;
   while (l.sent < last) {
@@ -70,8 +69,7 @@ void relay_links::acknowledge(link& l, std::uint64_t number) {
   }
   l.sent = std::max(l.sent, l.acknowledged);
   l.resend_after = resend_first;
-  l.resend_due =
-      l.waiting.empty() ? steady::time_point::max() : steady::now() + l.resend_after;
+  l.resend_due = l.waiting.empty() ? steady::time_point::max() : steady::now() + l.resend_after;
   if (!l.waiting.empty())
     note_due(l.resend_due);
   send_window(l);

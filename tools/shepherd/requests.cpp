@@ -7,7 +7,11 @@
 
 namespace troupe::shepherd {
 
+using namespace std::chrono_literals;
+
 namespace {
+
+constexpr auto connect_margin = 200ms;
 
 template <class Answer>
 auto shared(Answer& answer) {
@@ -71,7 +75,8 @@ void shepherd::abort_step(const process_name& who, std::int32_t status, std::str
 }
 
 void shepherd::handle(pmix::fence call) {
-  collectives_.start(collective_kind::fence, std::move(call.participants), "", std::move(call.data),
+  collectives_.start({collective_kind::fence, std::move(call.participants), "",
+                      std::move(call.data), std::chrono::seconds{call.timeout_s}},
                      [answer = shared(call.answer)](auto status, const auto& parts) {
                        (*answer)(status, joined(parts));
                      });
@@ -79,8 +84,13 @@ void shepherd::handle(pmix::fence call) {
 
 void shepherd::handle(pmix::connection call) {
   const auto kind = call.connects ? collective_kind::connect : collective_kind::disconnect;
+  // The library (4.2) has a timer of its own, and an answer after it would be its end: ours is
+  // earlier.
+  steady::duration timeout = std::chrono::seconds{call.timeout_s};
+  if (call.timeout_s != 0)
+    timeout -= connect_margin;
   collectives_.start(
-      kind, std::move(call.participants), "", {},
+      {kind, std::move(call.participants), "", {}, timeout},
       [answer = shared(call.answer)](auto status, const auto&) { (*answer)(status); });
 }
 
@@ -91,17 +101,17 @@ void shepherd::handle(pmix::group_request call) {
   const auto proposal = (std::uint64_t{job_->node_index} << 32) | next_group_++;
   std::vector<std::uint8_t> data(sizeof proposal);
   store_le(data.data(), proposal);
-  collectives_.start(kind, std::move(call.participants), call.name, std::move(data),
-                     [answer = shared(call.answer), wants = call.wants_context](
-                         auto status, const auto& parts) {
-                       pmix::info_list infos;
+  collectives_.start(
+      {kind, std::move(call.participants), call.name, std::move(data), {}},
+      [answer = shared(call.answer), wants = call.wants_context](auto status, const auto& parts) {
+        pmix::info_list infos;
 #ifdef TROUPE_PMIX_HAS_GROUP_CONTEXT
-                       if (status == 0 && wants && parts.front().data.size() == 8)
-                         infos.size_value(PMIX_GROUP_CONTEXT_ID,
-                                          load_le<std::uint64_t>(parts.front().data.data()));
+        if (status == 0 && wants && parts.front().data.size() == 8)
+          infos.size_value(PMIX_GROUP_CONTEXT_ID,
+                           load_le<std::uint64_t>(parts.front().data.data()));
 #endif
-                       (*answer)(status, std::move(infos));
-                     });
+        (*answer)(status, std::move(infos));
+      });
 }
 
 void shepherd::handle(pmix::modex_request call) {
@@ -127,8 +137,7 @@ void shepherd::handle(pmix::modex_data call) {
     return;
   const auto served = at->second;
   modex_served_.erase(at);
-  answer_peer(served.node, served.token, call.status,
-              {{served.whose, "", std::move(call.data)}});
+  answer_peer(served.node, served.token, call.status, {{served.whose, "", std::move(call.data)}});
 }
 
 void shepherd::handle(pmix::publish call) {
@@ -169,13 +178,11 @@ void shepherd::ask_spawn(spawn_request request, std::function<void(const spawn_a
 }
 
 void shepherd::handle(pmix::event call) {
-  const bool is_local =
-      call.range == PMIX_RANGE_LOCAL || call.range == PMIX_RANGE_PROC_LOCAL;
+  const bool is_local = call.range == PMIX_RANGE_LOCAL || call.range == PMIX_RANGE_PROC_LOCAL;
   if (is_local)
     return;
   peer_message message;
-  message.event_notice =
-      event_notice{call.code, call.source, call.range, std::move(call.infos)};
+  message.event_notice = event_notice{call.code, call.source, call.range, std::move(call.infos)};
   tell_all(message);
 }
 
@@ -190,8 +197,8 @@ void shepherd::handle(pmix::log_request call) {
 }
 
 void shepherd::handle(pmix::control_request call) {
-  const auto* step = steps_.find(call.targets.empty() ? call.who.nspace
-                                                      : call.targets.front().nspace);
+  const auto* step =
+      steps_.find(call.targets.empty() ? call.who.nspace : call.targets.front().nspace);
   if (step == nullptr || call.signal == 0)
     return call.answer(step == nullptr ? PMIX_ERR_NOT_FOUND : PMIX_ERR_NOT_SUPPORTED, {});
   signal_request asked{step->about.step, call.signal, {}};

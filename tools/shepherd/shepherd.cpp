@@ -47,10 +47,9 @@ void say(const char* format, ...) {
 
 shepherd::shepherd(int agent_fd, int channel_fd)
     : agent_{agent_fd, poll_, [this](to_shepherd frame) { take(std::move(frame)); }},
-      channel_{channel_fd, poll_,
-               [this](const stub::hello& who, unique_fd socket) {
-                 take_stub(who, std::move(socket));
-               }},
+      channel_{
+          channel_fd, poll_,
+          [this](const stub::hello& who, unique_fd socket) { take_stub(who, std::move(socket)); }},
       peers_{[this](relay part) {
                to_agent frame;
                frame.relay = std::move(part);
@@ -59,11 +58,10 @@ shepherd::shepherd(int agent_fd, int channel_fd)
              [this](std::uint32_t node, peer_message message) {
                take_peer(node, std::move(message));
              }},
-      collectives_{{[this](std::uint32_t node, const peer_message& message) {
-                      tell(node, message);
-                    },
-                    [this](const std::vector<process_name>& who) { return steps_.nodes_of(who); },
-                    PMIX_ERR_PROC_ABORTED, PMIX_ERR_NOT_FOUND}},
+      collectives_{
+          {[this](std::uint32_t node, const peer_message& message) { tell(node, message); },
+           [this](const std::vector<process_name>& who) { return steps_.nodes_of(who); },
+           PMIX_ERR_PROC_ABORTED, PMIX_ERR_NOT_FOUND, PMIX_ERR_TIMEOUT}},
       pmi1_{poll_, pmi1_functions()}, signals_{open_signals()} {
   poll_.add(upcalls_.fd(), [this](std::uint32_t) { take_upcalls(); });
   poll_.add(signals_.get(), [this](std::uint32_t) { stopping_ = true; });
@@ -73,13 +71,14 @@ shepherd::~shepherd() = default;
 
 int shepherd::run() {
   while (!stopping_) {
-    auto due = std::min(peers_.next_tick(), published_.next_tick());
+    auto due = std::min({peers_.next_tick(), published_.next_tick(), collectives_.next_tick()});
     for (const auto& stub : parked_)
       due = std::min(due, stub.until);
     poll_.wait(milliseconds_until(due));
     const auto now = steady::now();
     peers_.tick(now);
     published_.tick(now);
+    collectives_.tick(now);
     drop_old_stubs(now);
     say_counts();
     if (agent_.is_stuck() || peers_.is_stuck())

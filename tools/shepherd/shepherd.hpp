@@ -121,7 +121,7 @@ private:
   std::vector<parked_stub> parked_;
   std::vector<abort> aborts_;
   std::map<std::uint64_t, pending_spawn> spawns_;
-  std::map<std::uint64_t, publisher> expected_; ///< answers of other nodes, by token
+  std::map<std::uint64_t, publisher> expected_;       ///< answers of other nodes, by token
   std::map<std::uint64_t, process_name> modex_asked_; ///< tokens in `expected_` that are about one
   std::map<std::uint64_t, served_modex> modex_served_;
   std::set<std::uint32_t> changed_counts_;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/shepherd/steps.hpp"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <set>
+#include <sstream>
+#include <sys/socket.h>
 
 namespace troupe::shepherd {
 
@@ -11,15 +15,27 @@ constexpr std::uint32_t every_rank = 0xfffffffe; // PMIX_RANK_WILDCARD
 
 /// Variables of another launcher's job (an mpirun or a shepherd around this one): inherited, they
 /// would send the rank there. Settings of the user's (OMPI_MCA_btl, PMIX_MCA_…) stay.
-constexpr const char* foreign_variables[] = {
-    "PMIX_NAMESPACE",      "PMIX_RANK",          "PMIX_SERVER_*",      "PMIX_SECURITY_MODE",
-    "PMIX_BFROP_*",        "PMIX_GDS_MODULE",    "PMIX_HOSTNAME",      "PMIX_VERSION",
-    "PMIX_SYSTEM_TMPDIR",  "PMIX_ID",            "PMIX_DVM_*",         "PMIX_LAUNCHER_*",
-    "PMIX_KEEPALIVE_PIPE", "PMI_*",              "PMI2_*",             "MPI_LOCALRANKID",
-    "MPI_LOCALNRANKS",     "OMPI_MCA_orte_*",    "OMPI_MCA_ess*",      "OMPI_MCA_pmix*",
-    "OMPI_MCA_mpi_oversubscribe", "OMPI_COMM_WORLD_*", "OMPI_UNIVERSE_SIZE", "OMPI_APP_CTX_*",
-    "OMPI_FIRST_RANKS",    "OMPI_FILE_LOCATION", "OMPI_NUM_APP_CTX",   "OMPI_ARGV",
-    "OMPI_COMMAND",        "OMPI_MCA_initial_*", "PRTE_LAUNCHED"};
+constexpr const char foreign_variables[] =
+    "PMIX_NAMESPACE PMIX_RANK PMIX_SERVER_* PMIX_SECURITY_MODE PMIX_BFROP_* PMIX_GDS_MODULE "
+    "PMIX_HOSTNAME PMIX_VERSION PMIX_SYSTEM_TMPDIR PMIX_ID PMIX_DVM_* PMIX_LAUNCHER_* "
+    "PMIX_KEEPALIVE_PIPE PMI_* PMI2_* MPI_LOCALRANKID MPI_LOCALNRANKS OMPI_MCA_orte_* "
+    "OMPI_MCA_ess* OMPI_MCA_pmix* OMPI_MCA_mpi_oversubscribe OMPI_MCA_initial_* "
+    "OMPI_COMM_WORLD_* OMPI_UNIVERSE_SIZE OMPI_APP_CTX_* OMPI_FIRST_RANKS OMPI_FILE_LOCATION "
+    "OMPI_NUM_APP_CTX OMPI_ARGV OMPI_COMMAND PRTE_LAUNCHED";
+
+/// Whether this host has no network but the loopback's.
+bool has_only_loopback() {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0)
+    return false;
+  bool only = true;
+  for (const auto* at = first; at != nullptr && only; at = at->ifa_next) {
+    const bool internet = at->ifa_addr != nullptr && at->ifa_addr->sa_family == AF_INET;
+    only = !internet || (at->ifa_flags & IFF_UP) == 0 || (at->ifa_flags & IFF_LOOPBACK) != 0;
+  }
+  ::freeifaddrs(first);
+  return only;
+}
 
 } // namespace
 
@@ -72,7 +88,10 @@ std::string fault_of(const register_step& about) {
 }
 
 std::vector<std::string> base_environment(const step_state& step, std::uint32_t local) {
-  std::vector<std::string> env{std::begin(foreign_variables), std::end(foreign_variables)};
+  std::vector<std::string> env;
+  std::istringstream foreign{foreign_variables};
+  for (std::string name; foreign >> name;)
+    env.push_back(name);
   const auto local_size = std::to_string(step.own_node().rank_count);
   // What scripts around MPI programs look at to choose a device.
   env.push_back("OMPI_COMM_WORLD_RANK=" + std::to_string(step.rank_of(local)));
@@ -86,6 +105,9 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   // Virtual nodes share a host, and so the names of these files.
   env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
   env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
+  if (has_only_loopback())
+    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
   return env;
 }
 

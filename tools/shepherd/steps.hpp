@@ -42,9 +42,8 @@ struct step_state {
   }
   /// The node of a rank; nodes.size() where there is no such rank.
   std::uint32_t node_of(std::uint32_t rank) const {
-    const auto at = std::ranges::find_if(about.nodes, [&](const step_node& node) {
-      return local_of(node, rank) < node.rank_count;
-    });
+    const auto at = std::ranges::find_if(
+        about.nodes, [&](const step_node& node) { return local_of(node, rank) < node.rank_count; });
     return static_cast<std::uint32_t>(at - about.nodes.begin());
   }
 
