@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/easy.hpp"
 #include "runtime/plan/future.hpp"
 #include "runtime/plan/planner.hpp"
 #include "runtime/plan/queue.hpp"
@@ -46,11 +47,6 @@ struct planner_core::state {
   bool may_refill(const job_record& job) const;
   reservation describe(const job_record& job, const reserved_future& future) const;
 };
-
-/// a + b, where the sum of anything with `never` is `never`.
-inline instant later(instant a, duration b) {
-  return a == never || (b > 0 && a > never - b) ? never : a + b;
-}
 
 std::string describe_impossible(const job_shape& shape, const node_pool& pool, bool only_up);
 
