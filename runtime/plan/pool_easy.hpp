@@ -19,6 +19,7 @@ public:
   explicit easy_pool(const pool_config& config);
 
   expected<void> submit(const pool_job& job) override;
+  std::size_t submitted() const override { return jobs_.size(); }
   void ended(std::uint32_t number, instant now) override;
   void set_predicted_end(std::uint32_t number, instant end) override;
   void pass(instant now, std::vector<pool_start>& starts) override;

@@ -70,6 +70,9 @@ public:
   /// When to call `pass` next even if nothing happens; `never`: it need not be.
   virtual instant next_start() const { return never; }
 
+  /// How many jobs have been submitted.
+  virtual std::size_t submitted() const = 0;
+
   /// After a pass of easy: the reservation of the first job waiting, if it was needed.
   virtual std::optional<pool_promise> promise() const { return std::nullopt; }
 

@@ -45,11 +45,11 @@ error damage(const std::string& path, gzFile file) {
 
 } // namespace
 
-expected<swf_log> read_swf_file(const std::string& path, const read_progress& progress) {
+expected<void> read_file(const std::string& path,
+                         const std::function<void(std::string_view)>& take) {
   auto file = open_log(path);
   if (!file)
     return tl::unexpected<error>{file.error()};
-  swf_reader reader;
   std::vector<char> chunk(chunk_bytes);
   for (;;) {
     auto count = gzread(file->get(), chunk.data(), chunk_bytes);
@@ -57,15 +57,25 @@ expected<swf_log> read_swf_file(const std::string& path, const read_progress& pr
       return tl::unexpected<error>{damage(path, file->get())};
     if (count == 0)
       break;
-    reader.feed({chunk.data(), static_cast<std::size_t>(count)});
-    if (progress)
-      progress(reader.jobs());
+    take({chunk.data(), static_cast<std::size_t>(count)});
   }
   // A file cut off within its compressed data ends like any other until it is asked.
   int code = Z_OK;
   gzerror(file->get(), &code);
   if (code != Z_OK)
     return tl::unexpected<error>{damage(path, file->get())};
+  return {};
+}
+
+expected<swf_log> read_swf_file(const std::string& path, const read_progress& progress) {
+  swf_reader reader;
+  auto fine = read_file(path, [&](std::string_view bytes) {
+    reader.feed(bytes);
+    if (progress)
+      progress(reader.jobs());
+  });
+  if (!fine)
+    return tl::unexpected<error>{fine.error()};
   return reader.finish();
 }
 
