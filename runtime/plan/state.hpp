@@ -39,9 +39,7 @@ struct planner_core::state {
   void close_slot(job_record& job, slot_id id);
 
   // pass.cpp
-  bool start_heads(pass_result& result);
-  void backfill(pass_result& result);
-  bool fits_beside(job_class& group, const reserved_future& future);
+  struct easy_view;
   void start_unit(job_record& job, bool backfilled, instant end, pass_result& result);
   void report_leases(pass_result& result);
   bool may_refill(const job_record& job) const;
