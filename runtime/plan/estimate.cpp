@@ -42,12 +42,17 @@ std::optional<correction> correction_named(std::string_view name) {
   return std::nullopt;
 }
 
-duration user_average::predict(user_id user, duration request) const {
+bool user_average::knows(user_id user) const {
   auto known = users_.find(user);
-  if (known == users_.end() || known->second.known < 2)
+  return known != users_.end() && known->second.known == 2;
+}
+
+duration user_average::predict(user_id user, duration request) const {
+  if (!knows(user))
     return request;
+  const auto& known = users_.at(user);
   // Halves first would lose a second; the sum of two run times is far from overflow.
-  return std::clamp<duration>((known->second.last + known->second.before) / 2, 1, request);
+  return std::clamp<duration>((known.last + known.before) / 2, 1, request);
 }
 
 void user_average::learn(user_id user, duration run) {
@@ -55,6 +60,18 @@ void user_average::learn(user_id user, duration run) {
   known.before = known.last;
   known.last = run;
   known.known = static_cast<std::uint8_t>(std::min(known.known + 1, 2));
+}
+
+duration similar_jobs::predict(user_id user, duration request) const {
+  auto same = with_request_.find(request);
+  if (same != with_request_.end() && same->second.knows(user))
+    return same->second.predict(user, request);
+  return users_.predict(user, request);
+}
+
+void similar_jobs::learn(user_id user, duration request, duration run) {
+  users_.learn(user, run);
+  with_request_[request].learn(user, run);
 }
 
 duration corrected(correction kind, duration first, std::uint32_t steps, duration request) {

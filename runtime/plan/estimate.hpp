@@ -3,6 +3,7 @@
 
 #include "runtime/plan/types.hpp"
 
+#include <map>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -35,6 +36,9 @@ public:
 
   duration predict(user_id user, duration request) const;
 
+  /// Are there two run times to go by?
+  bool knows(user_id user) const;
+
   /// A job of the user has ended, after `run`.
   void learn(user_id user, duration run);
 
@@ -44,6 +48,21 @@ private:
     std::uint8_t known = 0; ///< how many of them
   };
   std::unordered_map<user_id, last_two> users_;
+};
+
+/// What a job will probably run for: the mean of the last two run times of its user's jobs with the
+/// same request, else of the user's last two, else the request; never more than the request. For
+/// the order of a queue, where a wrong guess costs a place and breaks no promise.
+class similar_jobs {
+public:
+  using user_id = user_average::user_id;
+
+  duration predict(user_id user, duration request) const;
+  void learn(user_id user, duration request, duration run);
+
+private:
+  user_average users_;
+  std::map<duration, user_average> with_request_;
 };
 
 /// The estimate after its `steps`-th correction (the first is 1), from the one at submission.

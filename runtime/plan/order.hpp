@@ -18,6 +18,8 @@ enum class queue_order : std::uint8_t {
   f2,     ///< √r·n + 25,600·log10(s)
   f3,     ///< r·n + 6,860,000·log10(s)
   f4,     ///< r·√n + 530,000·log10(s)
+  /// wfp3 with estimates of at least 10 s; whoever is overdue goes before all others
+  slowdown,
 };
 
 /// What an order may look at. Times are in seconds: the constants of f1 to f4 are.
@@ -25,6 +27,7 @@ struct order_view {
   duration estimate = 0;
   std::uint32_t processors = 0;
   instant submitted = 0;
+  instant overdue_at = never; ///< of `slowdown`
 };
 
 /// The lower goes first; equal ones as submitted.
@@ -32,7 +35,8 @@ double order_key(queue_order order, const order_view& job, instant now);
 
 /// Do keys change with time? Then a queue is sorted anew in each pass.
 constexpr bool changes_with_time(queue_order order) {
-  return order == queue_order::wfp3 || order == queue_order::unicef;
+  return order == queue_order::wfp3 || order == queue_order::unicef ||
+         order == queue_order::slowdown;
 }
 
 std::string_view to_string(queue_order order);

@@ -5,21 +5,32 @@
 
 namespace troupe::plan {
 
-easy_pool::easy_pool(const pool_config& config) : config_(config), machine_(config.processors) {}
+easy_pool::easy_pool(const pool_config& config)
+    : config_(config), machine_(config.processors), bound_(config.processors) {}
 
 expected<void> easy_pool::submit(const pool_job& job) {
   if (auto fine = check_pool_job(job, config_.processors, jobs_.size()); !fine)
     return fine;
-  record made{job, 0, 0, never};
-  made.key = order_key(config_.order, as_ordered(job), now_);
-  made.backfill_key = order_key(config_.backfill_order, as_ordered(job), now_);
+  record made{job, 0, 0, never, never};
+  if (config_.policy == pool_policy::slowdown)
+    promise_no_overtaking(made.job);
+  made.key = order_key(config_.order, as_ordered(made.job), now_);
+  made.backfill_key = order_key(config_.backfill_order, as_ordered(made.job), now_);
   jobs_.push_back(made);
   new_jobs_.push_back(entry(made, made.backfill_key));
   return {};
 }
 
+void easy_pool::promise_no_overtaking(pool_job& job) {
+  auto limit = config_.overtake_limit > 0 ? config_.overtake_limit : bound_.limit(job);
+  job.overdue_at = later(job.submitted, limit);
+  bound_.submitted(job);
+}
+
 void easy_pool::ended(std::uint32_t number, instant) {
   const auto& job = jobs_[number];
+  if (config_.policy == pool_policy::slowdown)
+    bound_.ended(job.job, job.start);
   freed_ = machine_.end({job.end, number, job.job.processors}) || freed_;
 }
 
@@ -125,7 +136,10 @@ std::optional<waiting_job> easy_pool::head() const {
 bool easy_pool::start(const waiting_job& job, bool backfilled) {
   auto& known = jobs_[job.number];
   leave_queues(known);
+  known.start = now_;
   known.end = end_if_started(job);
+  if (config_.policy == pool_policy::slowdown)
+    bound_.started(known.job, now_);
   machine_.start({known.end, job.number, job.processors});
   starts_->push_back({job.number, backfilled});
   return true;
@@ -144,7 +158,7 @@ void easy_pool::leave_queues(const record& job) {
 }
 
 bool easy_pool::backfills() const {
-  return config_.policy == pool_policy::easy;
+  return config_.policy != pool_policy::fcfs;
 }
 
 processor_reservation& easy_pool::reserve(const waiting_job& job) {

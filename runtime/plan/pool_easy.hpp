@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/plan/easy.hpp"
+#include "runtime/plan/overtake_bound.hpp"
 #include "runtime/plan/pool_planner.hpp"
 #include "runtime/plan/processors.hpp"
 #include "runtime/plan/waiting_list.hpp"
@@ -45,11 +46,13 @@ private:
   struct record {
     pool_job job;
     double key = 0, backfill_key = 0;
-    instant end = never; ///< predicted, of a running job
+    instant start = never; ///< of a running job
+    instant end = never;   ///< predicted, of a running job
   };
 
   bool two_orders() const { return config_.backfill_order != config_.order; }
   static waiting_job entry(const record& job, double key);
+  void promise_no_overtaking(pool_job& job);
   waiting_list& backfill_list() { return two_orders() ? backfill_ : queue_; }
   void sort_anew(waiting_list& list, queue_order order, double record::*key);
   void sort_anew();
@@ -61,6 +64,7 @@ private:
 
   pool_config config_;
   processors machine_;
+  overtake_bound bound_;     ///< with slowdown
   std::vector<record> jobs_; ///< by number
   waiting_list queue_;
   waiting_list backfill_;             ///< the same jobs in backfill order, where that is another

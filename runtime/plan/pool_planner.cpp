@@ -11,7 +11,7 @@ namespace troupe::plan {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> policy_names{"fcfs", "easy", "conservative"};
+constexpr std::array<std::string_view, 4> policy_names{"fcfs", "easy", "conservative", "slowdown"};
 
 } // namespace
 
@@ -31,6 +31,11 @@ expected<std::unique_ptr<pool_planner>> make_pool_planner(const pool_config& con
     return fail(errc::invalid, "a machine without processors runs nothing; give it at least one");
   if (config.policy == pool_policy::conservative)
     return std::make_unique<conservative_pool>(config);
+  if (config.policy == pool_policy::slowdown) {
+    auto ours = config;
+    ours.order = ours.backfill_order = queue_order::slowdown;
+    return std::make_unique<easy_pool>(ours);
+  }
   return std::make_unique<easy_pool>(config);
 }
 

@@ -14,6 +14,9 @@ enum class pool_policy : std::uint8_t {
   fcfs,         ///< nobody passes the first job that does not fit
   easy,         ///< one reservation, for the first job that does not fit
   conservative, ///< a reservation for every job (Mu'alem and Feitelson 2001)
+  /// EASY whose queue goes by expected slowdown, with a bound on overtaking: ours, see
+  /// docs/scheduling.md. Has orders of its own.
+  slowdown,
 };
 
 std::string_view to_string(pool_policy policy);
@@ -24,14 +27,18 @@ struct pool_config {
   pool_policy policy = pool_policy::easy;
   queue_order order = queue_order::fcfs;
   queue_order backfill_order = queue_order::fcfs; ///< of easy
+  /// With slowdown: after so long a wait nobody overtakes a job any more; 0: see `overtake_bound`.
+  duration overtake_limit = 0;
 };
 
 struct pool_job {
   /// The caller's, from 0 without gaps, in the order of submission.
   std::uint32_t number = 0;
   std::uint32_t processors = 0;
-  duration estimate = 0; ///< at least 1
+  duration estimate = 0; ///< at least 1; what reservations are made with
   instant submitted = 0;
+  duration expected = 0;      ///< what orders go by; 0: the estimate
+  instant overdue_at = never; ///< set by the planner
 };
 
 struct pool_start {
@@ -88,7 +95,8 @@ expected<void> check_pool_job(const pool_job& job, std::uint32_t processors, std
 
 /// What its place in a queue follows from.
 inline order_view as_ordered(const pool_job& job) {
-  return {job.estimate, job.processors, job.submitted};
+  return {job.expected > 0 ? job.expected : job.estimate, job.processors, job.submitted,
+          job.overdue_at};
 }
 
 } // namespace troupe::plan

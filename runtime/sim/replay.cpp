@@ -31,7 +31,8 @@ public:
   player(const std::vector<workload_job>& jobs, const replay_options& options,
          plan::pool_planner& planner)
       : jobs_(jobs), options_(options), planner_(planner), starts_(jobs.size(), never),
-        estimates_(jobs.size()), corrections_(jobs.size()) {}
+        estimates_(jobs.size()), corrections_(jobs.size()),
+        by_slowdown_(options.machine.policy == plan::pool_policy::slowdown) {}
 
   expected<std::vector<instant>> play(const replay_progress& progress) {
     for (auto now = next_time(); now != never; now = next_time()) {
@@ -77,13 +78,21 @@ private:
       const auto& job = jobs_[next_];
       estimates_[next_] = estimate(job);
       auto number = static_cast<std::uint32_t>(next_);
-      if (auto fine = planner_.submit({number, job.processors, estimates_[next_], job.submit});
+      if (auto fine = planner_.submit(
+              {number, job.processors, estimates_[next_], job.submit, expected_run(job)});
           !fine)
         return fine;
       if (options_.events == event_mode::each)
         pass(now);
     }
     return {};
+  }
+
+  /// Knowing the future, a policy goes by it.
+  plan::duration expected_run(const workload_job& job) const {
+    if (options_.estimates == plan::estimates::actual)
+      return job.run;
+    return by_slowdown_ ? similar_.predict(job.user, job.request) : 0;
   }
 
   plan::duration estimate(const workload_job& job) const {
@@ -100,7 +109,10 @@ private:
       auto number = ends_.top().job;
       ends_.pop();
       ++ended_;
-      users_.learn(jobs_[number].user, jobs_[number].run);
+      const auto& job = jobs_[number];
+      users_.learn(job.user, job.run);
+      if (by_slowdown_)
+        similar_.learn(job.user, job.request, job.run);
       planner_.ended(number, now);
       if (options_.events == event_mode::each)
         pass(now);
@@ -126,12 +138,14 @@ private:
   std::vector<plan::duration> estimates_; ///< at submission
   std::vector<std::uint8_t> corrections_; ///< how many so far
   plan::user_average users_;
-  std::size_t next_ = 0; ///< to be submitted
+  plan::similar_jobs similar_; ///< with the policy slowdown
+  std::size_t next_ = 0;       ///< to be submitted
   event_queue ends_;
   event_queue outlived_; ///< predictions that end before their jobs do
   std::uint64_t order_ = 0;
   std::size_t ended_ = 0, told_ = 0;
   std::vector<plan::pool_start> decided_;
+  bool by_slowdown_;
 };
 
 } // namespace

@@ -28,7 +28,7 @@ void replay(const sim::swf_log& log, std::uint8_t choice) {
   auto work = sim::make_workload(log, processors);
   must(work.jobs.size() + work.without.total() == log.jobs.size());
   sim::replay_options how;
-  how.machine = {processors, static_cast<plan::pool_policy>(choice % 3),
+  how.machine = {processors, static_cast<plan::pool_policy>(choice % 4),
                  static_cast<plan::queue_order>(choice % 8),
                  static_cast<plan::queue_order>(choice / 8 % 8)};
   how.estimates = static_cast<plan::estimates>(choice / 3 % 3);

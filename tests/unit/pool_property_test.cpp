@@ -37,11 +37,13 @@ std::vector<sim::workload_job> some_jobs(generator& g, std::uint32_t processors,
 sim::replay_options some_options(generator& g, std::uint32_t processors) {
   sim::replay_options out;
   out.machine.processors = processors;
-  out.machine.policy = static_cast<pool_policy>(g.between(0, 2));
+  out.machine.policy = static_cast<pool_policy>(g.between(0, 3));
   if (g.one_in(2))
-    out.machine.order = static_cast<queue_order>(g.between(0, 7));
+    out.machine.order = static_cast<queue_order>(g.between(0, 8));
   if (g.one_in(2))
-    out.machine.backfill_order = static_cast<queue_order>(g.between(0, 7));
+    out.machine.backfill_order = static_cast<queue_order>(g.between(0, 8));
+  if (g.one_in(3))
+    out.machine.overtake_limit = g.between(1, 30);
   out.estimates = static_cast<plan::estimates>(g.between(0, 2));
   out.correction = static_cast<plan::correction>(g.between(0, 1));
   out.events = static_cast<sim::event_mode>(g.between(0, 1));
@@ -85,7 +87,7 @@ std::vector<instant> play_exactly(const std::vector<sim::workload_job>& jobs,
       planner.pass(now, decided);
       for (const auto& start : decided)
         starts[start.number] = now;
-      look(planner, starts);
+      look(planner, starts, now);
     };
     for (; next < jobs.size() && jobs[next].submit == now; ++next) {
       const auto& job = jobs[next];
@@ -144,9 +146,38 @@ TEST_CASE("a backfilled job never delays the reservation it must respect") {
     auto planner = plan::make_pool_planner(how);
     REQUIRE(planner);
     std::map<std::uint32_t, instant> promised;
-    auto starts = play_exactly(jobs, **planner, [&](const auto& of, const auto&) {
+    auto starts = play_exactly(jobs, **planner, [&](const auto& of, const auto&, auto) {
       if (auto promise = of.promise())
         promised.emplace(promise->number, promise->at);
+    });
+    INFO("seed " << seed);
+    for (auto [number, at] : promised)
+      REQUIRE(starts[number] <= at);
+  }
+}
+
+TEST_CASE("whoever is overdue is overtaken by nobody who would delay him, however short") {
+  for (std::uint64_t seed = first_seed; seed < first_seed + 200; ++seed) {
+    generator g{seed};
+    auto processors = g.between(2, 16);
+    auto jobs = some_jobs(g, processors, 60);
+    plan::pool_config how{processors, pool_policy::slowdown, {}, {}};
+    how.overtake_limit = g.between(1, 30);
+    auto planner = plan::make_pool_planner(how);
+    REQUIRE(planner);
+    std::map<std::uint32_t, instant> promised;
+    auto starts = play_exactly(jobs, **planner, [&](const auto& of, const auto& so_far, auto now) {
+      auto promise = of.promise();
+      if (!promise)
+        return;
+      // With the same limit for all, the oldest that waits is the first to be overdue.
+      std::uint32_t oldest = 0;
+      while (so_far[oldest] != never)
+        ++oldest;
+      if (now >= jobs[oldest].submit + how.overtake_limit) {
+        REQUIRE(promise->number == oldest);
+        promised.emplace(oldest, promise->at);
+      }
     });
     INFO("seed " << seed);
     for (auto [number, at] : promised)
@@ -163,7 +194,7 @@ TEST_CASE("conservative backfill never starts a job later than first promised") 
         plan::make_pool_planner({processors, pool_policy::conservative, queue_order::fcfs, {}});
     REQUIRE(planner);
     std::map<std::size_t, instant> promised;
-    auto starts = play_exactly(jobs, **planner, [&](const auto& of, const auto& so_far) {
+    auto starts = play_exactly(jobs, **planner, [&](const auto& of, const auto& so_far, auto) {
       for (std::uint32_t i = 0; i < so_far.size() && of.submitted() > i; ++i)
         promised.emplace(i, of.promised_start(i));
     });

@@ -14,7 +14,8 @@ namespace troupe::plan::pool_reference {
 
 struct played_job {
   sim::workload_job is;
-  duration estimate = 0, first_estimate = 0;
+  duration estimate = 0, first_estimate = 0, expected = 0;
+  instant overdue_at = never;
   std::uint32_t corrections = 0;
   instant start = never; ///< or promised, while `waits` and the policy is conservative
   std::uint64_t order = 0;
@@ -28,7 +29,7 @@ public:
   world(const std::vector<sim::workload_job>& jobs, const sim::replay_options& options)
       : options_(options) {
     for (const auto& job : jobs)
-      jobs_.push_back({job, 0, 0, 0, never, 0, played_job::to_come});
+      jobs_.push_back({job, 0, 0, 0, never, 0, never, 0, played_job::to_come});
   }
 
   std::vector<instant> play() {
@@ -67,6 +68,7 @@ private:
         continue;
       job->state = played_job::over;
       runs_[job->is.user].push_back(job->is.run);
+      similar_[{job->is.user, job->is.request}].push_back(job->is.run);
       ended_ = any = true;
       if (each())
         pass();
@@ -107,12 +109,35 @@ private:
       job.estimate = job.is.run;
     else if (options_.estimates == estimates::user_average && known.size() >= 2)
       job.estimate = std::min(job.is.request, (known.back() + known[known.size() - 2]) / 2);
-    job.first_estimate = job.estimate;
+    job.first_estimate = job.expected = job.estimate;
+    if (options_.machine.policy == pool_policy::slowdown)
+      bound_overtaking(job);
     job.state = played_job::waits;
   }
 
+  void bound_overtaking(played_job& job) {
+    const auto& same = similar_[{job.is.user, job.is.request}];
+    const auto& known = same.size() >= 2 ? same : runs_[job.is.user];
+    if (options_.estimates != estimates::actual && known.size() >= 2)
+      job.expected = std::min(job.is.request, (known.back() + known[known.size() - 2]) / 2);
+    else if (options_.estimates != estimates::actual)
+      job.expected = job.is.request;
+    std::int64_t ahead = 0;
+    for (const auto& other : jobs_) {
+      bool waiting = other.state == played_job::waits;
+      if (waiting || other.state == played_job::runs)
+        ahead +=
+            (waiting ? other.expected : other.start + other.expected - now_) * other.is.processors;
+    }
+    longest_ = std::max(longest_, job.estimate);
+    auto limit = options_.machine.overtake_limit;
+    if (limit == 0)
+      limit = std::max<std::int64_t>(ahead, 0) / options_.machine.processors + longest_;
+    job.overdue_at = now_ + limit;
+  }
+
   double key(queue_order order, const played_job& job) const {
-    return order_key(order, {job.estimate, job.is.processors, job.is.submit}, now_);
+    return order_key(order, {job.expected, job.is.processors, job.is.submit, job.overdue_at}, now_);
   }
 
   std::vector<played_job*> waiting(queue_order order) {
@@ -142,7 +167,8 @@ private:
   void pass() { conservative() ? conservative_pass() : easy_pass(); }
 
   void easy_pass() {
-    auto queue = waiting(options_.machine.order);
+    bool ours = options_.machine.policy == pool_policy::slowdown;
+    auto queue = waiting(ours ? queue_order::slowdown : options_.machine.order);
     std::size_t first = 0;
     for (; first < queue.size() && free_at(now_) >= queue[first]->is.processors; ++first)
       start(*queue[first]);
@@ -153,7 +179,7 @@ private:
     while (free_at(shadow) < head->is.processors)
       ++shadow;
     auto spare = free_at(shadow) - head->is.processors;
-    for (auto* job : waiting(options_.machine.backfill_order)) {
+    for (auto* job : waiting(ours ? queue_order::slowdown : options_.machine.backfill_order)) {
       bool gone = now_ + job->estimate <= shadow;
       if (job == head || free_at(now_) < job->is.processors ||
           (!gone && spare < job->is.processors))
@@ -223,6 +249,8 @@ private:
   sim::replay_options options_;
   std::vector<played_job> jobs_;
   std::map<std::int64_t, std::vector<duration>> runs_; ///< of each user, in order of their ends
+  std::map<std::pair<std::int64_t, duration>, std::vector<duration>> similar_; ///< and request
+  duration longest_ = 0;
   instant now_ = 0;
   std::uint64_t order_ = 0;
   bool ended_ = false, outlived_ = false;

@@ -3,6 +3,7 @@
 #include "runtime/plan/blocked_list.hpp"
 #include "runtime/plan/estimate.hpp"
 #include "runtime/plan/order.hpp"
+#include "runtime/plan/overtake_bound.hpp"
 #include "runtime/plan/pool_planner.hpp"
 #include "tests/catch.hpp"
 #include "tests/unit/plan_random.hpp"
@@ -47,6 +48,8 @@ TEST_CASE("queue orders are the published formulas") {
   CHECK(order_key(queue_order::sjf, job, 2000) == 3600);
   CHECK(order_key(queue_order::wfp3, job, 4600) == Approx(-8));
   CHECK(order_key(queue_order::unicef, job, 4600) == Approx(-1.0 / 3));
+  CHECK(order_key(queue_order::slowdown, job, 4600) == Approx(-8));
+  CHECK(order_key(queue_order::slowdown, {1, 1, 0}, 10) == Approx(-1)); // at least 10 s
   CHECK(order_key(queue_order::f1, job, 0) == Approx(std::log10(3600.0) * 8 + 870 * 3));
   CHECK(order_key(queue_order::f2, job, 0) == Approx(60 * 8 + 25600.0 * 3));
   CHECK(order_key(queue_order::f3, job, 0) == Approx(3600 * 8 + 6860000.0 * 3));
@@ -54,7 +57,7 @@ TEST_CASE("queue orders are the published formulas") {
 }
 
 TEST_CASE("orders stay finite for one processor, no wait and submission at the first second") {
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 9; ++i) {
     auto order = static_cast<queue_order>(i);
     CHECK(std::isfinite(order_key(order, {0, 1, 0}, 0)));
     CHECK(queue_order_named(to_string(order)) == order);
@@ -73,6 +76,49 @@ TEST_CASE("a user's average is that of the last two run times, and no longer tha
   CHECK(users.predict(8, 1000) == 1000);
   users.learn(7, 1);
   CHECK(users.predict(7, 1000) == 101);
+}
+
+TEST_CASE("similar jobs are those of the user with the same request, else the user's last two") {
+  similar_jobs history;
+  CHECK(history.predict(7, 1000) == 1000);
+  history.learn(7, 1000, 100);
+  history.learn(7, 5000, 300);
+  CHECK(history.predict(7, 1000) == 200);
+  CHECK(history.predict(8, 1000) == 1000);
+  history.learn(7, 1000, 50);
+  CHECK(history.predict(7, 1000) == 75);
+  CHECK(history.predict(7, 60) == 60);
+}
+
+TEST_CASE("expected slowdown decides whose turn it is, until somebody is overdue") {
+  pool_config how{10, pool_policy::slowdown, {}, {}};
+  how.overtake_limit = 1000;
+  auto planner = std::move(*make_pool_planner(how));
+  REQUIRE(planner->submit({0, 10, 500, 0}));
+  CHECK(numbers(*planner, 0) == list{0});
+  REQUIRE(planner->submit({1, 10, 5000, 0, 4000}));
+  REQUIRE(planner->submit({2, 10, 5000, 100, 20})); // short, as its like are
+  CHECK(numbers(*planner, 100).empty());
+  planner->ended(0, 500);
+  CHECK(numbers(*planner, 500) == list{2});
+  REQUIRE(planner->submit({3, 10, 5000, 510, 20}));
+  planner->ended(2, 1000);
+  CHECK(numbers(*planner, 1000) == list{1}); // has waited for 1,000 s
+}
+
+TEST_CASE("a job may be overtaken for as long as the work ahead takes and the longest request") {
+  overtake_bound bound{10};
+  pool_job first{0, 5, 600, 0, 100};
+  CHECK(bound.limit(first) == 600);
+  bound.submitted(first);
+  bound.started(first, 0);
+  pool_job second{1, 10, 300, 40};
+  CHECK(bound.limit(second) == 600 + (100 - 40) * 5 / 10);
+  bound.submitted(second);
+  CHECK(bound.limit({2, 1, 900, 40}) == 900 + 30 + 300);
+  CHECK(bound.limit({2, 1, 900, 1000}) == 900); // the first has outlived its expectation
+  bound.ended(first, 0);
+  CHECK(bound.limit({2, 1, 900, 1000}) == 900 + 300);
 }
 
 TEST_CASE("an outlived estimate grows by published steps, up to the request") {

@@ -23,7 +23,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr auto progress_every = std::chrono::milliseconds{200};
-constexpr std::string_view policies = "fcfs, easy, conservative";
+constexpr std::string_view policies = "fcfs, easy, conservative, slowdown";
 constexpr std::string_view estimates = "request, actual, user-average";
 constexpr std::string_view corrections = "incremental, request";
 constexpr std::string_view event_modes = "each, instant";
@@ -31,11 +31,12 @@ constexpr std::string_view event_modes = "each, instant";
 struct simulate_options {
   std::string log;
   std::string processors;
-  std::string policy = "easy";
+  std::string policy = "slowdown";
   std::string estimates = "request";
   std::string correction = "incremental";
-  std::string order = "fcfs";
-  std::string backfill_order = "fcfs";
+  std::string order;
+  std::string backfill_order;
+  std::string overtake_limit;
   std::string events = "each";
   std::string starts;
 };
@@ -59,6 +60,34 @@ std::optional<sim::event_mode> event_mode_named(std::string_view name) {
   return std::nullopt;
 }
 
+expected<void> read_orders(const simulate_options& words, plan::pool_config& machine) {
+  expected<void> fine;
+  if (!words.overtake_limit.empty())
+    return fail(errc::invalid, "--overtake-limit goes with --policy slowdown only");
+  if (!words.order.empty())
+    read(fine, "--order", words.order, plan::queue_order_named(words.order),
+         plan::queue_order_names(), machine.order);
+  if (!words.backfill_order.empty())
+    read(fine, "--backfill-order", words.backfill_order,
+         plan::queue_order_named(words.backfill_order), plan::queue_order_names(),
+         machine.backfill_order);
+  return fine;
+}
+
+expected<void> read_overtake_limit(const simulate_options& words, plan::pool_config& machine) {
+  if (!words.order.empty() || !words.backfill_order.empty())
+    return fail(errc::invalid, "the policy slowdown has orders of its own; give --policy easy with "
+                               "--order or --backfill-order");
+  machine.order = machine.backfill_order = plan::queue_order::slowdown;
+  if (words.overtake_limit.empty())
+    return {};
+  auto limit = parse_duration_s(words.overtake_limit);
+  if (!limit)
+    return fail(errc::invalid, "--overtake-limit: " + limit.error().text);
+  machine.overtake_limit = *limit;
+  return {};
+}
+
 expected<sim::replay_options> parse(const simulate_options& words) {
   sim::replay_options out;
   auto processors = parse_number(words.processors, 1, sim::processors_max);
@@ -73,12 +102,10 @@ expected<sim::replay_options> parse(const simulate_options& words) {
        out.estimates);
   read(fine, "--correction", words.correction, plan::correction_named(words.correction),
        corrections, out.correction);
-  read(fine, "--order", words.order, plan::queue_order_named(words.order),
-       plan::queue_order_names(), machine.order);
-  read(fine, "--backfill-order", words.backfill_order,
-       plan::queue_order_named(words.backfill_order), plan::queue_order_names(),
-       machine.backfill_order);
   read(fine, "--events", words.events, event_mode_named(words.events), event_modes, out.events);
+  if (fine)
+    fine = machine.policy == plan::pool_policy::slowdown ? read_overtake_limit(words, machine)
+                                                         : read_orders(words, machine);
   if (!fine)
     return tl::unexpected<error>{fine.error()};
   return out;
@@ -203,10 +230,11 @@ std::string json_of(const outcome& of) {
   for (auto [key, word] : {std::pair{"policy", &of.words.policy},
                            {"estimates", &of.words.estimates},
                            {"correction", &of.words.correction},
-                           {"order", &of.words.order},
-                           {"backfill_order", &of.words.backfill_order},
                            {"events", &of.words.events}})
     out += ",\"" + std::string{key} + "\":\"" + *word + "\"";
+  const auto& machine = of.options.machine;
+  out += ",\"order\":\"" + std::string{to_string(machine.order)} + "\"";
+  out += ",\"backfill_order\":\"" + std::string{to_string(machine.backfill_order)} + "\"";
   out += ",\"processors\":" + std::to_string(of.options.machine.processors);
   out += ",\"left_out\":" + std::to_string(of.work.without.total());
   out += ",\"malformed_lines\":" + std::to_string(of.log.malformed);
@@ -273,7 +301,7 @@ void define_simulate(CLI::App& app, invocation& run) {
   app.add_option("--procs", words->processors, "processors of the machine")
       ->required()
       ->type_name("M");
-  app.add_option("--policy", words->policy, "fcfs, easy or conservative (easy)")
+  app.add_option("--policy", words->policy, "fcfs, easy, conservative or slowdown (slowdown)")
       ->type_name("POLICY");
   app.add_option("--estimates", words->estimates,
                  "what jobs are expected to run for: request, actual, user-average (request)")
@@ -282,11 +310,14 @@ void define_simulate(CLI::App& app, invocation& run) {
                  "of an estimate that was too short: incremental, request (incremental)")
       ->type_name("KIND");
   app.add_option("--order", words->order,
-                 "of the queue: fcfs, sjf, wfp3, unicef, f1, f2, f3, f4 (fcfs)")
+                 "of the queue: fcfs, sjf, wfp3, unicef, f1, f2, f3, f4, slowdown (fcfs)")
       ->type_name("ORDER");
   app.add_option("--backfill-order", words->backfill_order,
-                 "in which others are tried behind a blocked job; the same names (fcfs)")
+                 "of easy: in which others are tried behind a blocked job; the same names (fcfs)")
       ->type_name("ORDER");
+  app.add_option("--overtake-limit", words->overtake_limit,
+                 "of slowdown: after so long nobody overtakes a job (from what jobs are like)")
+      ->type_name("TIME");
   app.add_option("--events", words->events,
                  "decide after each event, or once for each instant (each)")
       ->type_name("MODE");
