@@ -273,7 +273,6 @@ int simulate(const invocation& run, const simulate_options& words) {
   auto work = sim::make_workload(*log, options->machine.processors);
   if (auto fine = check(words, *log, work, *options); !fine)
     return report(run, fine.error());
-  tell_left_out(run, *log, work, options->machine.processors);
   auto starts = sim::replay(work.jobs, *options, [&](std::size_t ended) {
     progress.show(std::to_string(ended) + " of " + std::to_string(work.jobs.size()) +
                   " jobs have ended");
@@ -284,6 +283,7 @@ int simulate(const invocation& run, const simulate_options& words) {
   if (!words.starts.empty())
     if (auto written = sim::write_starts_file(words.starts, work.jobs, *starts); !written)
       return report(run, written.error());
+  tell_left_out(run, *log, work, options->machine.processors);
   outcome result{
       words, *options, *log, work, sim::figures_of(work.jobs, *starts, options->machine.processors),
       0};
