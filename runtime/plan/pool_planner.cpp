@@ -40,16 +40,16 @@ expected<std::unique_ptr<pool_planner>> make_pool_planner(const pool_config& con
 }
 
 expected<void> check_pool_job(const pool_job& job, std::uint32_t processors, std::size_t number) {
-  auto name = "job number " + std::to_string(job.number);
+  auto refuse = [&job](const std::string& why) {
+    return fail(errc::invalid, "job number " + std::to_string(job.number) + why);
+  };
   if (job.number != number)
-    return fail(errc::invalid, name + " is out of turn; the next one is " + std::to_string(number));
+    return refuse(" is out of turn; the next one is " + std::to_string(number));
   if (job.processors == 0 || job.processors > processors)
-    return fail(errc::invalid, name + " needs " + std::to_string(job.processors) +
-                                   " processors; the machine has " + std::to_string(processors) +
-                                   ": leave it out");
+    return refuse(" needs " + std::to_string(job.processors) + " processors; the machine has " +
+                  std::to_string(processors) + ": leave it out");
   if (job.estimate < 1)
-    return fail(errc::invalid,
-                name + " has an estimate of " + std::to_string(job.estimate) + "; give at least 1");
+    return refuse(" has an estimate of " + std::to_string(job.estimate) + "; give at least 1");
   return {};
 }
 

@@ -110,7 +110,8 @@ private:
       ends_.pop();
       ++ended_;
       const auto& job = jobs_[number];
-      users_.learn(job.user, job.run);
+      if (options_.estimates == plan::estimates::user_average)
+        users_.learn(job.user, job.run);
       if (by_slowdown_)
         similar_.learn(job.user, job.request, job.run);
       planner_.ended(number, now);
