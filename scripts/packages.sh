@@ -26,6 +26,7 @@ build | nlohmann-json3-dev           | JSON of Varlink and --json
 build | libsqlite3-dev               | the ledger and the audit log
 build | libsodium-dev                | signatures and hashes; libsodium.a for the static launcher
 build | libhwloc-dev                 | cores, caches, sockets: where ranks are bound
+build | zlib1g-dev                   | gzip: workload logs as their archive keeps them
 build | libcli11-dev                 | command line parsing
 build | libedit-dev                  | the line editor of `troupe console`
 build | libpmix-dev                  | the PMIx server that MPI jobs start through

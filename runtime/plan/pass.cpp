@@ -1,11 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deciding. A pass starts the queue's first jobs while they fit; the first that does not gets a
-// reservation; the rest may start if that does not delay it (EASY backfill).
+// Deciding: the policy of easy.hpp, over nodes, cores and memory.
 #include "runtime/plan/state.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace troupe::plan {
+
+/// The queue's classes and the nodes as `easy_pass` sees them: a class stands for its first job.
+/// Resources only shrink during a pass, so a shape that did not fit is not tried again.
+struct planner_core::state::easy_view {
+  state& s;
+  pass_result& result;
+  std::uint32_t starts = 0, tried = 0;
+  job_queue::head_set::const_iterator next{}; ///< to be looked at
+  queue_key key{};                            ///< of the class looked at last
+  bool started = false; ///< its first job: the next one of the class may stand there now
+  std::optional<reserved_future> future{};
+
+  /// With no core free nothing can start, and nobody needs a reservation.
+  job_class* head() const {
+    const auto& heads = s.queue.heads();
+    return heads.empty() || s.pool.cores_free() == 0 ? nullptr : heads.begin()->group;
+  }
+
+  bool fits_now(job_class& group) const {
+    auto& shape = *group.shape;
+    if (shape.no_room_in_pass == s.pass_number)
+      return false;
+    if (s.choose.choose(shape.need, s.pool))
+      return true;
+    shape.no_room_in_pass = s.pass_number;
+    return false;
+  }
+
+  bool start(job_class& group, bool backfilled) {
+    result.more = starts++ == s.config.starts_per_pass_max;
+    if (result.more)
+      return false;
+    started = true;
+    s.start_unit(*group.waiting.begin()->job, backfilled, end_if_started(group), result);
+    return true;
+  }
+
+  /// The others of the first class do not fit either.
+  bool backfills() {
+    next = std::next(s.queue.heads().begin());
+    started = false;
+    return s.config.backfill && next != s.queue.heads().end();
+  }
+
+  reserved_future& reserve(job_class& group) {
+    future.emplace(s.pool, s.slots, s.now, group.shape->need);
+    s.head = s.describe(*group.waiting.begin()->job, *future);
+    return *future;
+  }
+
+  job_class* candidate(const reserved_future&) {
+    const auto& heads = s.queue.heads();
+    if (started)
+      next = heads.lower_bound({key, nullptr});
+    if (next == heads.end() || s.pool.cores_free() == 0 ||
+        (s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth))
+      return nullptr;
+    key = next->key;
+    started = false;
+    return (next++)->group;
+  }
+
+  instant end_if_started(const job_class& group) const { return later(s.now, group.limit); }
+
+  bool fits_beside(const reserved_future& beside, job_class& group) const {
+    auto& shape = *group.shape;
+    if (shape.no_room_in_pass == s.pass_number || shape.no_spare_in_pass == s.pass_number)
+      return false;
+    if (s.choose.choose(shape.need, beside))
+      return true;
+    shape.no_spare_in_pass = s.pass_number;
+    return false;
+  }
+
+  void take_spare(reserved_future& beside, const job_class& group) const {
+    beside.take_spare(group.shape->need, s.choose.shares());
+  }
+};
 
 pass_result planner_core::pass(instant now) {
   auto& s = *state_;
@@ -15,8 +93,8 @@ pass_result planner_core::pass(instant now) {
   if (s.queue.begin_due(s.now) || s.changed) {
     ++s.pass_number;
     s.head.reset();
-    if (s.start_heads(result) && s.config.backfill)
-      s.backfill(result);
+    state::easy_view view{s, result};
+    easy_pass(view);
     s.changed = result.more;
     s.report_leases(result);
   }
@@ -24,81 +102,6 @@ pass_result planner_core::pass(instant now) {
     s.head->at = std::max(s.head->at, s.now);
   result.head = s.head;
   return result;
-}
-
-/// True if the first job left does not fit while cores are free.
-bool planner_core::state::start_heads(pass_result& result) {
-  std::uint32_t starts = 0;
-  while (!queue.heads().empty() && pool.cores_free() > 0) {
-    auto& group = *queue.heads().begin()->group;
-    auto& job = *group.waiting.begin()->job;
-    if (!choose.choose(group.shape->need, pool)) {
-      group.shape->no_room_in_pass = pass_number;
-      return true;
-    }
-    if (starts++ == config.starts_per_pass_max) {
-      result.more = true;
-      return false;
-    }
-    start_unit(job, false, later(now, group.limit), result);
-  }
-  return false;
-}
-
-void planner_core::state::backfill(pass_result& result) {
-  const auto& heads = queue.heads();
-  auto key = heads.begin()->key;
-  const auto& blocked = *heads.begin()->group->waiting.begin()->job;
-  auto next = heads.upper_bound({key, nullptr});
-  // The others of its class do not fit either.
-  if (next == heads.end())
-    return;
-  reserved_future future(pool, slots, now, blocked.group->shape->need);
-  head = describe(blocked, future);
-  std::uint32_t tried = 0;
-  std::uint32_t starts = 0;
-  for (auto d = result.decisions.begin(); d != result.decisions.end(); ++d)
-    starts += static_cast<std::uint32_t>(d->units.size());
-  while (next != heads.end() && pool.cores_free() > 0) {
-    auto& group = *next->group;
-    key = next->key;
-    if (config.backfill_depth > 0 && tried++ == config.backfill_depth)
-      return;
-    if (!fits_beside(group, future)) {
-      ++next;
-      continue;
-    }
-    if (starts++ == config.starts_per_pass_max) {
-      result.more = true;
-      return;
-    }
-    auto end = later(now, group.limit);
-    if (end == never || end > future.at())
-      future.take_spare(group.shape->need, choose.shares());
-    start_unit(*group.waiting.begin()->job, true, end, result);
-    next = heads.lower_bound({key, nullptr});
-  }
-}
-
-/// Tries the class's first job and leaves its placement in `choose`. Resources only shrink during a
-/// pass, so what did not fit is not tried again.
-bool planner_core::state::fits_beside(job_class& group, const reserved_future& future) {
-  auto& shape = *group.shape;
-  if (shape.no_room_in_pass == pass_number)
-    return false;
-  auto end = later(now, group.limit);
-  if (end != never && end <= future.at()) {
-    if (choose.choose(shape.need, pool))
-      return true;
-    shape.no_room_in_pass = pass_number;
-    return false;
-  }
-  if (shape.no_spare_in_pass == pass_number)
-    return false;
-  if (choose.choose(shape.need, future))
-    return true;
-  shape.no_spare_in_pass = pass_number;
-  return false;
 }
 
 /// Starts a unit where `choose` says.

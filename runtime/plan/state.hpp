@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/easy.hpp"
 #include "runtime/plan/future.hpp"
 #include "runtime/plan/planner.hpp"
 #include "runtime/plan/queue.hpp"
@@ -38,19 +39,12 @@ struct planner_core::state {
   void close_slot(job_record& job, slot_id id);
 
   // pass.cpp
-  bool start_heads(pass_result& result);
-  void backfill(pass_result& result);
-  bool fits_beside(job_class& group, const reserved_future& future);
+  struct easy_view;
   void start_unit(job_record& job, bool backfilled, instant end, pass_result& result);
   void report_leases(pass_result& result);
   bool may_refill(const job_record& job) const;
   reservation describe(const job_record& job, const reserved_future& future) const;
 };
-
-/// a + b, where the sum of anything with `never` is `never`.
-inline instant later(instant a, duration b) {
-  return a == never || (b > 0 && a > never - b) ? never : a + b;
-}
 
 std::string describe_impossible(const job_shape& shape, const node_pool& pool, bool only_up);
 

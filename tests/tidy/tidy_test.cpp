@@ -79,6 +79,15 @@ TEST_CASE("a part of runtime that includes another part is found") {
   CHECK(tree.finds("runtime/plan/bad.hpp", "do not include each other"));
 }
 
+TEST_CASE("the simulator may include the scheduling core, and not the other way round") {
+  scratch_tree tree;
+  tree.write("runtime/sim/README.md", "What lives here.\n");
+  tree.write("runtime/sim/replay.hpp", header + "#include \"runtime/plan/types.hpp\"\n");
+  CHECK(tree.check().empty());
+  tree.write("runtime/plan/bad.hpp", header + "#include \"runtime/sim/replay.hpp\"\n");
+  CHECK(tree.finds("runtime/plan/bad.hpp", "do not include each other"));
+}
+
 TEST_CASE("an include that is not named from the root is found") {
   scratch_tree tree;
   tree.write("actors/bad.hpp", header + "#include \"../base/bytes.hpp\"\n");

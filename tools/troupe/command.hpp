@@ -63,6 +63,7 @@ void define_resume(CLI::App& app, invocation& run);
 void define_run(CLI::App& app, invocation& run);
 void define_show(CLI::App& app, invocation& run);
 void define_signal(CLI::App& app, invocation& run);
+void define_simulate(CLI::App& app, invocation& run);
 void define_submit(CLI::App& app, invocation& run);
 void define_up(CLI::App& app, invocation& run);
 void define_version(CLI::App& app, invocation& run);

@@ -35,6 +35,7 @@ constexpr std::array table{
     command{"cap", "look at capabilities and the keys that sign them", define_cap},
     command{"audit", "look at the audit chain, or check it", define_audit},
     command{"console", "look at the actors of a running cluster", define_console},
+    command{"simulate", "replay a workload log under a scheduling policy", define_simulate},
     command{"version", "print the version", define_version},
 };
 
