@@ -102,18 +102,10 @@ void easy_pool::sort_anew() {
 }
 
 void easy_pool::sort_anew(waiting_list& list, queue_order order, double record::*key) {
-  std::vector<waiting_job> jobs;
-  jobs.reserve(list.size());
-  for (const auto& block : list.blocks())
-    jobs.insert(jobs.end(), block.items.begin(), block.items.end());
-  list.clear();
-  for (auto& job : jobs) {
+  list.change_all([&](waiting_job& job) {
     auto& known = jobs_[job.number];
     known.*key = job.key = order_key(order, as_ordered(known.job), now_);
-  }
-  std::sort(jobs.begin(), jobs.end());
-  for (const auto& job : jobs)
-    list.insert(job);
+  });
 }
 
 waiting_job easy_pool::entry(const record& job, double key) {
