@@ -88,6 +88,22 @@ public:
     return where;
   }
 
+  /// Changes every item by `change`, which leaves alone what summaries are made of, and restores
+  /// the order. Cheap while the order stays as it is, or nearly.
+  template <class Change>
+  void change_all(Change change) {
+    bool sorted = true;
+    const Item* before = nullptr;
+    for (auto& here : blocks_)
+      for (auto& item : here.items) {
+        change(item);
+        sorted = sorted && (before == nullptr || *before < item);
+        before = &item;
+      }
+    if (!sorted)
+      sort_all();
+  }
+
   /// The first item from `from` on that `matches`, looking only into blocks that `may_hold` one.
   template <class MayHold, class Matches>
   position search(position from, MayHold may_hold, Matches matches) const {
@@ -120,6 +136,36 @@ private:
     summarise(blocks_[b]);
     summarise(upper);
     blocks_.insert(blocks_.begin() + static_cast<std::ptrdiff_t>(b) + 1, std::move(upper));
+  }
+
+  void sort_all() {
+    std::vector<Item> items;
+    items.reserve(size_);
+    for (const auto& here : blocks_)
+      items.insert(items.end(), here.items.begin(), here.items.end());
+    sort_nearly_sorted(items);
+    auto next = items.begin();
+    for (auto& here : blocks_) {
+      auto count = static_cast<std::ptrdiff_t>(here.items.size());
+      std::copy(next, next + count, here.items.begin());
+      next += count;
+      summarise(here);
+    }
+  }
+
+  /// By insertion as long as few items have far to go.
+  static void sort_nearly_sorted(std::vector<Item>& items) {
+    auto moves_left = 4 * items.size();
+    for (auto at = items.begin(); at != items.end(); ++at) {
+      auto place = at;
+      while (place != items.begin() && *at < *(place - 1))
+        --place;
+      auto moves = static_cast<std::size_t>(at - place);
+      if (moves > moves_left)
+        return std::sort(items.begin(), items.end());
+      moves_left -= moves;
+      std::rotate(place, at, at + 1);
+    }
   }
 
   static void summarise(block& changed) {

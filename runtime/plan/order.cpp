@@ -31,16 +31,12 @@ double wfp3_key(double wait, double estimate, double processors) {
   return -slowdown * slowdown * slowdown * processors;
 }
 
-/// All who are overdue are equal, so that they go as submitted.
-double slowdown_key(double wait, double estimate, double processors, bool overdue) {
-  if (overdue)
-    return -std::numeric_limits<double>::infinity();
-  return wfp3_key(wait, std::max(estimate, slowdown_bound_s), processors);
-}
-
 } // namespace
 
 double order_key(queue_order order, const order_view& job, instant now) {
+  // All who are overdue are equal, so that they go as submitted.
+  if (now >= job.overdue_at)
+    return -std::numeric_limits<double>::infinity();
   auto r = static_cast<double>(std::max<duration>(job.estimate, 1));
   auto n = static_cast<double>(job.processors);
   auto wait = static_cast<double>(std::max<duration>(now - job.submitted, 0));
@@ -53,7 +49,7 @@ double order_key(queue_order order, const order_view& job, instant now) {
   case queue_order::f2: return std::sqrt(r) * n + submission_term(25600, job.submitted);
   case queue_order::f3: return r * n + submission_term(6860000, job.submitted);
   case queue_order::f4: return r * std::sqrt(n) + submission_term(530000, job.submitted);
-  case queue_order::slowdown: return slowdown_key(wait, r, n, now >= job.overdue_at);
+  case queue_order::slowdown: return wfp3_key(wait, std::max(r, slowdown_bound_s), n);
   }
   return 0;
 }

@@ -18,7 +18,7 @@ enum class queue_order : std::uint8_t {
   f2,     ///< √r·n + 25,600·log10(s)
   f3,     ///< r·n + 6,860,000·log10(s)
   f4,     ///< r·√n + 530,000·log10(s)
-  /// wfp3 with estimates of at least 10 s; whoever is overdue goes before all others
+  /// wfp3 with estimates of at least 10 s
   slowdown,
 };
 
@@ -27,10 +27,10 @@ struct order_view {
   duration estimate = 0;
   std::uint32_t processors = 0;
   instant submitted = 0;
-  instant overdue_at = never; ///< of `slowdown`
+  instant overdue_at = never; ///< when nobody overtakes it any more
 };
 
-/// The lower goes first; equal ones as submitted.
+/// The lower goes first; equal ones as submitted. Whoever is overdue goes before all who are not.
 double order_key(queue_order order, const order_view& job, instant now);
 
 /// Do keys change with time? Then a queue is sorted anew in each pass.

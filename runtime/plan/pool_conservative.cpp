@@ -128,14 +128,10 @@ void conservative_pool::start_due(std::vector<pool_start>& starts) {
 void conservative_pool::sort_anew() {
   if (!changes_with_time(config_.order) || (!ended_ && !outlived_))
     return;
-  std::vector<waiting_job> jobs;
-  each_waiting([&](record& job) {
-    job.key = order_key(config_.order, as_ordered(job.job), now_);
-    jobs.push_back(entry(job));
+  queue_.change_all([this](waiting_job& waiting) {
+    auto& job = jobs_[waiting.number];
+    job.key = waiting.key = order_key(config_.order, as_ordered(job.job), now_);
   });
-  queue_.clear();
-  for (const auto& job : jobs)
-    queue_.insert(job);
 }
 
 } // namespace troupe::plan

@@ -12,8 +12,7 @@ expected<void> easy_pool::submit(const pool_job& job) {
   if (auto fine = check_pool_job(job, config_.processors, jobs_.size()); !fine)
     return fine;
   record made{job, 0, 0, never, never};
-  if (config_.policy == pool_policy::slowdown)
-    promise_no_overtaking(made.job);
+  limit_overtaking(made.job);
   made.key = order_key(config_.order, as_ordered(made.job), now_);
   made.backfill_key = order_key(config_.backfill_order, as_ordered(made.job), now_);
   jobs_.push_back(made);
@@ -21,16 +20,18 @@ expected<void> easy_pool::submit(const pool_job& job) {
   return {};
 }
 
-void easy_pool::promise_no_overtaking(pool_job& job) {
-  auto limit = config_.overtake_limit > 0 ? config_.overtake_limit : bound_.limit(job);
-  job.overdue_at = later(job.submitted, limit);
+void easy_pool::limit_overtaking(pool_job& job) {
+  job.overdue_at = never;
+  if (config_.overtake_limit > 0)
+    job.overdue_at = later(job.submitted, config_.overtake_limit);
+  else if (config_.policy == pool_policy::slowdown)
+    job.overdue_at = later(job.submitted, bound_.limit(job));
   bound_.submitted(job);
 }
 
 void easy_pool::ended(std::uint32_t number, instant) {
   const auto& job = jobs_[number];
-  if (config_.policy == pool_policy::slowdown)
-    bound_.ended(job.job, job.start);
+  bound_.ended(job.job, job.start);
   freed_ = machine_.end({job.end, number, job.job.processors}) || freed_;
 }
 
@@ -58,7 +59,7 @@ void easy_pool::pass(instant now, std::vector<pool_start>& starts) {
 
 /// A new job that goes first in the queue changes whose reservation it is.
 bool easy_pool::only_new_jobs_matter() const {
-  if (freed_ || changes_with_time(config_.order) || changes_with_time(config_.backfill_order))
+  if (freed_ || keys_change(config_.order) || keys_change(config_.backfill_order))
     return false;
   if (!blocked_)
     return new_jobs_.empty();
@@ -94,25 +95,17 @@ void easy_pool::pass_of_new_jobs() {
 }
 
 void easy_pool::sort_anew() {
-  if (changes_with_time(config_.order))
+  if (keys_change(config_.order))
     sort_anew(queue_, config_.order, &record::key);
-  if (two_orders() && changes_with_time(config_.backfill_order))
+  if (two_orders() && keys_change(config_.backfill_order))
     sort_anew(backfill_, config_.backfill_order, &record::backfill_key);
 }
 
 void easy_pool::sort_anew(waiting_list& list, queue_order order, double record::*key) {
-  std::vector<waiting_job> jobs;
-  jobs.reserve(list.size());
-  for (const auto& block : list.blocks())
-    jobs.insert(jobs.end(), block.items.begin(), block.items.end());
-  list.clear();
-  for (auto& job : jobs) {
+  list.change_all([&](waiting_job& job) {
     auto& known = jobs_[job.number];
     known.*key = job.key = order_key(order, as_ordered(known.job), now_);
-  }
-  std::sort(jobs.begin(), jobs.end());
-  for (const auto& job : jobs)
-    list.insert(job);
+  });
 }
 
 waiting_job easy_pool::entry(const record& job, double key) {
@@ -138,8 +131,7 @@ bool easy_pool::start(const waiting_job& job, bool backfilled) {
   leave_queues(known);
   known.start = now_;
   known.end = end_if_started(job);
-  if (config_.policy == pool_policy::slowdown)
-    bound_.started(known.job, now_);
+  bound_.started(known.job, now_);
   machine_.start({known.end, job.number, job.processors});
   starts_->push_back({job.number, backfilled});
   return true;

@@ -52,7 +52,10 @@ private:
 
   bool two_orders() const { return config_.backfill_order != config_.order; }
   static waiting_job entry(const record& job, double key);
-  void promise_no_overtaking(pool_job& job);
+  void limit_overtaking(pool_job& job);
+  bool keys_change(queue_order order) const {
+    return changes_with_time(order) || config_.overtake_limit > 0;
+  }
   waiting_list& backfill_list() { return two_orders() ? backfill_ : queue_; }
   void sort_anew(waiting_list& list, queue_order order, double record::*key);
   void sort_anew();

@@ -27,7 +27,8 @@ struct pool_config {
   pool_policy policy = pool_policy::easy;
   queue_order order = queue_order::fcfs;
   queue_order backfill_order = queue_order::fcfs; ///< of easy
-  /// With slowdown: after so long a wait nobody overtakes a job any more; 0: see `overtake_bound`.
+  /// After so long a wait nobody overtakes a job any more, whatever the order; 0: none, but
+  /// slowdown makes its own (see `overtake_bound`). Not for conservative, which promises anyway.
   duration overtake_limit = 0;
 };
 

@@ -13,7 +13,7 @@ inline constexpr std::int64_t time_s_max = 100'000'000'000; ///< 3,000 years
 inline constexpr std::int64_t processors_max = 2'000'000'000;
 /// With these three no sum of times in a replay overflows 64 bits.
 inline constexpr std::size_t jobs_max = 1u << 24;
-inline constexpr std::size_t line_bytes_max = 64 * 1024;
+inline constexpr std::size_t line_bytes_max = 1u << 16;
 /// How many malformed lines are described; all are counted.
 inline constexpr std::size_t problems_max = 5;
 

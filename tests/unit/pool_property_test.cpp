@@ -162,6 +162,8 @@ TEST_CASE("whoever is overdue is overtaken by nobody who would delay him, howeve
     auto processors = g.between(2, 16);
     auto jobs = some_jobs(g, processors, 60);
     plan::pool_config how{processors, pool_policy::slowdown, {}, {}};
+    if (g.one_in(2))
+      how = {processors, pool_policy::easy, queue_order::sjf, queue_order::sjf};
     how.overtake_limit = g.between(1, 30);
     auto planner = plan::make_pool_planner(how);
     REQUIRE(planner);

@@ -112,6 +112,8 @@ private:
     job.first_estimate = job.expected = job.estimate;
     if (options_.machine.policy == pool_policy::slowdown)
       bound_overtaking(job);
+    else if (!conservative() && options_.machine.overtake_limit > 0)
+      job.overdue_at = now_ + options_.machine.overtake_limit;
     job.state = played_job::waits;
   }
 

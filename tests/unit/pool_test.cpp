@@ -200,6 +200,43 @@ TEST_CASE("what no pool could run is refused with a sentence") {
   }
 }
 
+TEST_CASE("a blocked list whose items change all at once is sorted again") {
+  struct item {
+    int key = 0, value = 0;
+    bool operator<(const item& other) const {
+      return key != other.key ? key < other.key : value < other.value;
+    }
+  };
+  struct largest_value {
+    int value = 0;
+    void add(const item& one) { value = std::max(value, one.value); }
+  };
+  random::generator g{6};
+  for (int round = 0; round < 200; ++round) {
+    blocked_list<item, largest_value> list;
+    auto count = static_cast<int>(g.between(0, 1000));
+    for (int value = 0; value < count; ++value)
+      list.insert({static_cast<int>(g.between(0, 100)), value});
+    auto rare = g.between(1, 300); // few changes, or many
+    list.change_all([&](item& one) {
+      if (g.one_in(rare))
+        one.key = static_cast<int>(g.between(0, 100));
+    });
+    std::vector<item> all;
+    for (const auto& block : list.blocks()) {
+      largest_value wanted;
+      for (const auto& one : block.items)
+        wanted.add(one);
+      REQUIRE(block.summary.value == wanted.value);
+      all.insert(all.end(), block.items.begin(), block.items.end());
+    }
+    REQUIRE(all.size() == static_cast<std::size_t>(count));
+    REQUIRE(std::is_sorted(all.begin(), all.end()));
+    for (const auto& one : all)
+      REQUIRE(list.find(one) != list.end());
+  }
+}
+
 TEST_CASE("a blocked list is a sorted set, and its search misses nothing") {
   random::generator g{5};
   blocked_list<int, largest> fast;

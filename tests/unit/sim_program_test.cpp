@@ -116,7 +116,8 @@ TEST_CASE("what cannot be done is one line and exit code 1, wrong usage one line
   for (const auto& words :
        {std::string{}, log, log + " --procs 0", log + " --procs many",
         log + " --procs 5 --policy x", log + " --procs 5 --policy easy --order x",
-        log + " --procs 5 --order sjf", log + " --procs 5 --policy easy --overtake-limit 1h",
+        log + " --procs 5 --order sjf",
+        log + " --procs 5 --policy conservative --overtake-limit 1h",
         log + " --procs 5 --events some", log + " --procs 5 --estimates good",
         log + " --procs 5 --overtake-limit never"}) {
     auto refused = here.simulate(words);

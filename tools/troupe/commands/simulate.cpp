@@ -61,9 +61,14 @@ std::optional<sim::event_mode> event_mode_named(std::string_view name) {
 }
 
 expected<void> read_orders(const simulate_options& words, plan::pool_config& machine) {
+  bool own = machine.policy == plan::pool_policy::slowdown;
+  if (own && (!words.order.empty() || !words.backfill_order.empty()))
+    return fail(errc::invalid,
+                "the policy slowdown has an order of its own; give --policy easy with "
+                "--order or --backfill-order");
+  if (own)
+    machine.order = machine.backfill_order = plan::queue_order::slowdown;
   expected<void> fine;
-  if (!words.overtake_limit.empty())
-    return fail(errc::invalid, "--overtake-limit goes with --policy slowdown only");
   if (!words.order.empty())
     read(fine, "--order", words.order, plan::queue_order_named(words.order),
          plan::queue_order_names(), machine.order);
@@ -75,12 +80,11 @@ expected<void> read_orders(const simulate_options& words, plan::pool_config& mac
 }
 
 expected<void> read_overtake_limit(const simulate_options& words, plan::pool_config& machine) {
-  if (!words.order.empty() || !words.backfill_order.empty())
-    return fail(errc::invalid, "the policy slowdown has orders of its own; give --policy easy with "
-                               "--order or --backfill-order");
-  machine.order = machine.backfill_order = plan::queue_order::slowdown;
   if (words.overtake_limit.empty())
     return {};
+  if (machine.policy == plan::pool_policy::conservative)
+    return fail(errc::invalid, "--overtake-limit does not go with --policy conservative, which "
+                               "promises every job its start");
   auto limit = parse_duration_s(words.overtake_limit);
   if (!limit)
     return fail(errc::invalid, "--overtake-limit: " + limit.error().text);
@@ -104,8 +108,9 @@ expected<sim::replay_options> parse(const simulate_options& words) {
        corrections, out.correction);
   read(fine, "--events", words.events, event_mode_named(words.events), event_modes, out.events);
   if (fine)
-    fine = machine.policy == plan::pool_policy::slowdown ? read_overtake_limit(words, machine)
-                                                         : read_orders(words, machine);
+    fine = read_orders(words, machine);
+  if (fine)
+    fine = read_overtake_limit(words, machine);
   if (!fine)
     return tl::unexpected<error>{fine.error()};
   return out;
@@ -315,8 +320,9 @@ void define_simulate(CLI::App& app, invocation& run) {
   app.add_option("--backfill-order", words->backfill_order,
                  "of easy: in which others are tried behind a blocked job; the same names (fcfs)")
       ->type_name("ORDER");
-  app.add_option("--overtake-limit", words->overtake_limit,
-                 "of slowdown: after so long nobody overtakes a job (from what jobs are like)")
+  app.add_option(
+         "--overtake-limit", words->overtake_limit,
+         "after so long nobody overtakes a job (slowdown: from what jobs are like; else none)")
       ->type_name("TIME");
   app.add_option("--events", words->events,
                  "decide after each event, or once for each instant (each)")
