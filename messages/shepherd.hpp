@@ -27,6 +27,7 @@ inline constexpr std::size_t job_nodes_max = 4096;
 inline constexpr std::size_t apps_max = 256;
 inline constexpr std::size_t nspace_bytes_max = 255; ///< PMIX_MAX_NSLEN
 inline constexpr std::size_t payload_bytes_max = 1u << 20;
+inline constexpr std::size_t log_bytes_max = 1u << 16;
 
 /// Which process manager interface the step's ranks speak.
 enum class mpi_kind : std::uint8_t { pmix, pmi1 };
@@ -292,7 +293,7 @@ struct log {
   static constexpr auto fields() {
     using s = log;
     return field_list(field<1>("from", &s::from), field<2>("channel", &s::channel),
-                      field<3>("text", &s::text, visibility::owner, at_most(64 * 1024)));
+                      field<3>("text", &s::text, visibility::owner, at_most(log_bytes_max)));
   }
 };
 
