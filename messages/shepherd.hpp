@@ -106,6 +106,7 @@ struct register_step {
   bool notify_failures = false; ///< a rank that fails becomes an event (`--on-rank-failure notify`)
   std::uint32_t universe_size = 0; ///< cores of the allocation; 0: as many as ranks
   std::string cwd;
+  bool shares_cores = false; ///< other ranks may run on the same cores: who waits is to yield
   bool operator==(const register_step&) const = default;
   static constexpr auto fields() {
     using s = register_step;
@@ -123,7 +124,8 @@ struct register_step {
         field<14>("directory_base", &s::directory_base, owner, at_most(path_bytes_max)),
         field<15>("notify_failures", &s::notify_failures),
         field<16>("universe_size", &s::universe_size),
-        field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)));
+        field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
+        field<18>("shares_cores", &s::shares_cores));
   }
 };
 

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace troupe::testing {
@@ -203,6 +204,7 @@ std::uint32_t mpi_world::add_step(step_wish wish) {
     first += entry.rank_count;
   }
   about.ranks_total = first;
+  about.shares_cores = first > std::thread::hardware_concurrency();
   step.wish = std::move(wish);
   return number;
 }
