@@ -471,6 +471,10 @@ void mpi_world::close_channel(std::uint32_t index) {
   nodes_[index].channel_copy.reset();
 }
 
+void mpi_world::send_as_agent(std::uint32_t index, const std::string& bytes) {
+  (void)!::send(nodes_[index].agent.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
 void mpi_world::send_on_channel(std::uint32_t index, const std::string& bytes) {
   (void)!::send(nodes_[index].channel.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
