@@ -27,6 +27,7 @@ inline constexpr std::size_t job_nodes_max = 4096;
 inline constexpr std::size_t apps_max = 256;
 inline constexpr std::size_t nspace_bytes_max = 255; ///< PMIX_MAX_NSLEN
 inline constexpr std::size_t payload_bytes_max = 1u << 20;
+inline constexpr std::size_t log_bytes_max = 1u << 16;
 
 /// Which process manager interface the step's ranks speak.
 enum class mpi_kind : std::uint8_t { pmix, pmi1 };
@@ -105,6 +106,7 @@ struct register_step {
   bool notify_failures = false; ///< a rank that fails becomes an event (`--on-rank-failure notify`)
   std::uint32_t universe_size = 0; ///< cores of the allocation; 0: as many as ranks
   std::string cwd;
+  bool shares_cores = false; ///< other ranks may run on the same cores: who waits is to yield
   bool operator==(const register_step&) const = default;
   static constexpr auto fields() {
     using s = register_step;
@@ -122,7 +124,8 @@ struct register_step {
         field<14>("directory_base", &s::directory_base, owner, at_most(path_bytes_max)),
         field<15>("notify_failures", &s::notify_failures),
         field<16>("universe_size", &s::universe_size),
-        field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)));
+        field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
+        field<18>("shares_cores", &s::shares_cores));
   }
 };
 
@@ -292,7 +295,7 @@ struct log {
   static constexpr auto fields() {
     using s = log;
     return field_list(field<1>("from", &s::from), field<2>("channel", &s::channel),
-                      field<3>("text", &s::text, visibility::owner, at_most(64 * 1024)));
+                      field<3>("text", &s::text, visibility::owner, at_most(log_bytes_max)));
   }
 };
 

@@ -15,7 +15,7 @@
 namespace troupe::shepherd {
 
 inline constexpr std::size_t packet_head_bytes = 8;
-inline constexpr std::size_t packet_bytes_max = 60 * 1024;
+inline constexpr std::size_t packet_bytes_max = 61'440;
 inline constexpr std::size_t frame_bytes_max = 16u << 20;
 
 /// Appends the packets of one frame, in the order they are to be sent in.

@@ -148,7 +148,6 @@ namespace {
 bool integer_of(const pmix_value_t& value, std::int64_t& out) {
   switch (value.type) {
   case PMIX_INT: out = value.data.integer; return true;
-  case PMIX_INT8: out = value.data.int8; return true;
   case PMIX_INT16: out = value.data.int16; return true;
   case PMIX_INT32: out = value.data.int32; return true;
   case PMIX_INT64: out = value.data.int64; return true;

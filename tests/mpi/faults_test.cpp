@@ -5,7 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <pwd.h>
+#include <random>
 #include <sstream>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -184,4 +184,26 @@ TEST_CASE("something that is no stub on the stub channel changes nothing") {
   REQUIRE(world.wait_for([&] { return world.step(1).ranks.at(0).ended; }));
   CHECK(all_good(world.step(1)));
   CHECK(world.shepherd_log(0).find("no stub") != std::string::npos);
+}
+
+TEST_CASE("bytes on the agent's socket that are no frames change nothing") {
+  mpi_world world{1};
+  world.start(wish("pmix_ends", {1}, {"wait"}));
+  REQUIRE(world.wait_for([&] { return is_in(world, 0); }));
+  std::mt19937 random{5};
+  for (int i = 0; i < 500; ++i) {
+    std::string bytes(random() % 300, '\0');
+    for (auto& each : bytes)
+      each = static_cast<char>(random());
+    if (i % 2 == 0 && bytes.size() > 8) { // a head that is right, before a frame that is not
+      bytes.replace(0, 8, 8, '\0');
+      bytes[0] = static_cast<char>((bytes.size() - 8) % 256);
+      bytes[1] = static_cast<char>((bytes.size() - 8) / 256);
+    }
+    world.send_as_agent(0, bytes);
+  }
+  world.start(wish("pmix_hello", {1}));
+  REQUIRE(world.wait_for([&] { return world.step(1).ranks.at(0).ended; }));
+  CHECK(all_good(world.step(1)));
+  CHECK(world.shepherd_log(0).find("a frame of the agent: ") != std::string::npos);
 }

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace troupe::testing {
@@ -203,6 +204,7 @@ std::uint32_t mpi_world::add_step(step_wish wish) {
     first += entry.rank_count;
   }
   about.ranks_total = first;
+  about.shares_cores = first > std::thread::hardware_concurrency();
   step.wish = std::move(wish);
   return number;
 }
@@ -467,6 +469,10 @@ void mpi_world::kill_shepherd(std::uint32_t index) {
 void mpi_world::close_channel(std::uint32_t index) {
   nodes_[index].channel.reset();
   nodes_[index].channel_copy.reset();
+}
+
+void mpi_world::send_as_agent(std::uint32_t index, const std::string& bytes) {
+  (void)!::send(nodes_[index].agent.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
 
 void mpi_world::send_on_channel(std::uint32_t index, const std::string& bytes) {

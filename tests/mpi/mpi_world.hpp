@@ -82,6 +82,7 @@ public:
   void kill_shepherd(std::uint32_t node);
   /// As when a launcher learns that the shepherd is gone: nobody holds the channel any more.
   void close_channel(std::uint32_t node);
+  void send_as_agent(std::uint32_t node, const std::string& bytes);
   void send_on_channel(std::uint32_t node, const std::string& bytes);
   void kill_rank(std::uint32_t step, std::uint32_t rank, int signal = 9);
 

@@ -12,7 +12,7 @@ namespace troupe::shepherd {
 
 namespace {
 
-constexpr std::size_t line_bytes_max = 64 * 1024;
+constexpr std::size_t line_bytes_max = 1u << 16;
 constexpr std::size_t key_bytes = 64;
 constexpr std::size_t value_bytes = 1024;
 constexpr std::size_t name_bytes = 256;

@@ -170,10 +170,11 @@ void shepherd::handle(pmix::spawn call) {
 }
 
 void shepherd::ask_spawn(spawn_request request, std::function<void(const spawn_answer&)> done) {
-  request.request = next_token_++;
+  const auto number = next_token_++;
+  request.request = number;
   to_agent frame;
   frame.spawn_request = request;
-  spawns_.emplace(request.request, pending_spawn{std::move(request), std::move(done)});
+  spawns_.emplace(number, pending_spawn{std::move(request), std::move(done)});
   agent_.send(frame);
 }
 
@@ -189,7 +190,7 @@ void shepherd::handle(pmix::event call) {
 void shepherd::handle(pmix::log_request call) {
   for (auto& entry : call.entries) {
     to_agent frame;
-    entry.text.resize(std::min<std::size_t>(entry.text.size(), 64 * 1024));
+    entry.text.resize(std::min(entry.text.size(), log_bytes_max));
     frame.log = log{call.who, entry.channel, std::move(entry.text)};
     agent_.send(frame);
   }

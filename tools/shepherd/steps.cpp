@@ -105,6 +105,9 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   // Virtual nodes share a host, and so the names of these files.
   env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
   env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Ranks that spin while they wait take the core from the one they wait for.
+  if (step.about.shares_cores)
+    env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");
   // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
   if (has_only_loopback())
     env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");

@@ -187,7 +187,9 @@ int try_exec(const char* path, char** argv, char** env) {
   with_shell[1] = const_cast<char*>(path);
   std::memcpy(with_shell + 2, argv + 1, count * sizeof(char*)); // and the final nullptr
   ::execve("/bin/sh", with_shell, env);
-  return errno;
+  const auto error = errno;
+  std::free(with_shell);
+  return error;
 }
 
 [[noreturn]] void execute(char** argv, char** env) {
@@ -229,7 +231,7 @@ int run(int argc, char** argv) {
   }
   (void)::fcntl(channel_fd, F_SETFD, FD_CLOEXEC);
   (void)::fcntl(error_fd, F_SETFD, FD_CLOEXEC);
-  const auto deadline = now_ms() + deadline_s * 1000;
+  const auto deadline = now_ms() + std::int64_t{deadline_s} * 1000;
   const auto fd = introduce(who, deadline);
   const auto told = read_environment(fd, deadline);
   execute(argv + 3, merge(environ, told, fd));
