@@ -131,10 +131,15 @@ mpi_world::~mpi_world() {
       }
   for (auto& each : nodes_)
     if (each.pid > 0 && !each.ended) {
-      ::kill(each.pid, SIGKILL);
+      ::kill(each.pid, SIGTERM); // within two seconds, and what it made goes with it
       ::waitpid(each.pid, nullptr, 0);
     }
+  // Of shepherds that a test killed.
+  const auto shared = "/dev/shm/troupe-" + std::to_string(::geteuid());
   std::error_code ignored;
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i)
+    fs::remove_all(shared + "/" + session_name(i), ignored);
+  fs::remove(shared, ignored); // if it is empty
   fs::remove_all(folder_, ignored);
 }
 

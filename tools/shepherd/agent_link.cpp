@@ -11,12 +11,14 @@ namespace troupe::shepherd {
 namespace {
 
 constexpr int packets_per_turn = 64;
+constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP;
 
 } // namespace
 
 agent_link::agent_link(int fd, poller& poll, receiver receive)
     : fd_{fd}, poll_{poll}, receive_{std::move(receive)} {
-  poll_.add(fd_, [this](std::uint32_t events) { on_ready(events); });
+  poll_.add(
+      fd_, [this](std::uint32_t events) { on_ready(events); }, read_events);
 }
 
 agent_link::~agent_link() {
@@ -26,20 +28,20 @@ agent_link::~agent_link() {
 void agent_link::on_ready(std::uint32_t events) {
   if ((events & EPOLLOUT) != 0)
     write_some();
-  if ((events & EPOLLIN) != 0)
-    read_some();
-  else if ((events & (EPOLLHUP | EPOLLERR)) != 0)
-    poll_.remove(fd_); // nobody holds the other half any more: SIGTERM will say what that means
+  // An empty packet reads like an end: only the poll tells them apart. After an end SIGTERM will
+  // say what it means that nobody holds the other half any more.
+  const bool ended = (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0;
+  if (((events & EPOLLIN) != 0 || ended) && !read_some() && ended)
+    poll_.remove(fd_);
 }
 
-void agent_link::read_some() {
+/// Takes what is there, up to a bound; false where it came upon nothing, or something empty.
+bool agent_link::read_some() {
   std::uint8_t packet[packet_bytes_max];
   for (int i = 0; i < packets_per_turn; ++i) {
     const auto got = ::recv(fd_, packet, sizeof packet, MSG_DONTWAIT | MSG_TRUNC);
-    if (got < 0)
-      return;
-    if (got == 0)
-      return poll_.remove(fd_);
+    if (got <= 0)
+      return false;
     if (static_cast<std::size_t>(got) > sizeof packet) {
       say("a packet of the agent has %zd bytes: dropped", got);
       continue;
@@ -56,6 +58,7 @@ void agent_link::read_some() {
     else
       say("a frame of the agent: %s", frame.error().text.c_str());
   }
+  return true;
 }
 
 void agent_link::send(const to_agent& frame) {
@@ -87,7 +90,7 @@ void agent_link::want_writing(bool wanted) {
   if (wanted == writing_)
     return;
   writing_ = wanted;
-  poll_.change(fd_, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  poll_.change(fd_, wanted ? read_events | EPOLLOUT : read_events);
 }
 
 } // namespace troupe::shepherd

@@ -29,7 +29,7 @@ private:
   static constexpr std::size_t unsent_bytes_max = 256u << 20;
 
   void on_ready(std::uint32_t events);
-  void read_some();
+  bool read_some();
   void write_some();
   void want_writing(bool wanted);
 

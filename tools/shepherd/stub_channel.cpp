@@ -33,14 +33,22 @@ std::vector<unique_fd> descriptors_of(msghdr& message) {
 
 stub_channel::stub_channel(int fd, poller& poll, receiver receive)
     : fd_{fd}, poll_{poll}, receive_{std::move(receive)} {
-  poll_.add(fd_, [this](std::uint32_t) { take_some(); });
+  poll_.add(
+      fd_,
+      [this](std::uint32_t events) {
+        const bool ended = (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0;
+        if (!take_some() && ended)
+          poll_.remove(fd_); // no launcher and no stub is left
+      },
+      EPOLLIN | EPOLLRDHUP);
 }
 
 stub_channel::~stub_channel() {
   poll_.remove(fd_);
 }
 
-void stub_channel::take_some() {
+/// Takes what is there, up to a bound; false where it came upon nothing, or something empty.
+bool stub_channel::take_some() {
   for (int i = 0; i < hellos_per_turn; ++i) {
     stub::hello who;
     iovec part{&who, sizeof who};
@@ -52,10 +60,10 @@ void stub_channel::take_some() {
     message.msg_controllen = sizeof control;
     const auto got = ::recvmsg(fd_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got < 0)
-      return;
-    auto descriptors = descriptors_of(message);
-    if (got == 0 && descriptors.empty())
-      return poll_.remove(fd_); // no launcher and no stub is left
+      return false;
+    auto descriptors = descriptors_of(message); // an empty packet may bring some, too
+    if (got == 0)
+      return false;
     const bool whole = got == sizeof who && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
     if (!whole || who.magic != stub::hello_magic || descriptors.size() != 1) {
       say("something that is no stub spoke on the stub channel: ignored");
@@ -63,6 +71,7 @@ void stub_channel::take_some() {
     }
     receive_(who, std::move(descriptors.front()));
   }
+  return true;
 }
 
 bool answer_stub(int fd, const std::vector<std::string>& variables) {

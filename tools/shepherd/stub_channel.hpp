@@ -21,7 +21,7 @@ public:
   ~stub_channel();
 
 private:
-  void take_some();
+  bool take_some();
 
   int fd_;
   poller& poll_;
