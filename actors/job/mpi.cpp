@@ -65,6 +65,7 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   step.apps.push_back({0, spec.tasks, spec.argv});
   const auto& here = what.parts[node_index];
   const auto& offers = *nodes_.at(here.node).entry->offers;
+  step.shares_cores = offers.oversubscribed;
   if (spec.bind != bind_mode::none) {
     const auto words = cpuset_words(offers);
     const auto sets = rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);

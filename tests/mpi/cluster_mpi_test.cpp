@@ -86,7 +86,7 @@ TEST_CASE("ranks that did not find each other are never taken for an MPI job sil
   const auto script = cluster.troupe({"submit", "--mpi", "pmix", "./script.sh"});
   CHECK(script.exit == 1);
   CHECK(script.err.find("cannot be a script") != std::string::npos);
-  const auto missing = cluster.troupe({"run", "-n", "2", "--mpi", "pmix", "./not-there"});
+  const auto missing = cluster.troupe({"run", "-n", "2", "--mpi", "pmix", "not-there-at-all"});
   CHECK(missing.exit == 127);
 }
 

@@ -238,6 +238,8 @@ void actor_world::crash() {
   life_->agents.clear();
   while (coordinator().try_run_once()) {
   }
+  for (auto& launcher : launchers) // what died with the others had been put in nobody's hands
+    launcher->lose_daemon();
   user.cap = {};
   life_->around->timer_cap = {};
   life_.reset();

@@ -79,7 +79,7 @@ TEST_CASE("Control characters are escaped and broken UTF-8 becomes U+FFFD") {
   maker make{3};
   for (int i = 0; i < 4096; ++i)
     noise += static_cast<char>(make.below(256));
-  CHECK_NOTHROW((void)nlohmann::json::parse(written(noise)));
+  CHECK(nlohmann::json::accept(written(noise)));
 }
 
 TEST_CASE("Unknown, repeated and missing keys are refused by name") {

@@ -264,7 +264,7 @@ bool place_descriptors(int third, int fourth) {
 /// MPI ranks begin as a stub, which asks their shepherd for the environment they need.
 [[noreturn]] void execute_stub(const child_plan& plan, char** env) {
   const auto& spec = *plan.spec;
-  if (!place_descriptors(plan.channel_fd, plan.error_fd))
+  if (!place_descriptors(plan.channel_fd, plan.stub_fd))
     give_up(plan, start_stage::shepherd, errno);
   char numbers[48];
   text_buffer buffer{numbers, numbers + sizeof numbers};

@@ -45,7 +45,7 @@ struct options {
   const char* program;  ///< absolute path of this program, for re-exec
   const char* stub;     ///< those beside it: what MPI ranks begin as,
   const char* shepherd; ///< and what serves them
-  int resume_fd;       ///< state from before a re-exec, or -1
+  int resume_fd;        ///< state from before a re-exec, or -1
   std::int64_t exec_deadline_ns;
   const char* cgroup; ///< a cgroup v2 directory to use, or nullptr: look
 };
@@ -247,8 +247,9 @@ struct child_plan {
   bool changes_ids;
   bool has_subreaper_parent;
   int error_fd;
-  int channel_fd;   ///< of MPI ranks: to their shepherd; or -1
-  const char* stub; ///< what MPI ranks begin as
+  int channel_fd;                 ///< of MPI ranks: to their shepherd; or -1
+  int stub_fd;                    ///< where their stub says that it cannot go on
+  const char* stub;               ///< what MPI ranks begin as
   int output_fd, error_output_fd; ///< write ends of streams, or -1
   rlimit files_limit;
 };
@@ -270,7 +271,8 @@ struct helper_plan {
   int third, fourth;       ///< descriptors it gets as 3 and 4, or -1
 };
 [[noreturn]] void run_helper(const helper_plan& plan);
-/// A copy of this process, in that cgroup (-1: in the launcher's own); 0 in the child, -1 and errno.
+/// A copy of this process, in that cgroup (-1: in the launcher's own); 0 in the child, -1 and
+/// errno.
 pid_t copy_process(launcher& l, int cgroup);
 /// Names of stages as they stand in a child's process name.
 launch::start_stage stage_of_name(const char* name);
@@ -278,6 +280,7 @@ launch::start_stage stage_of_name(const char* name);
 // reap.cpp
 void reap(launcher& l);
 void read_failures(launcher& l);
+void take_failure(launcher& l, std::uint32_t rank, const child_failure& failure);
 std::uint32_t find_rank(launcher& l, pid_t pid, bool alive_only);
 void insert_rank(launcher& l, std::uint32_t rank);
 void signal_element(launcher& l, const element& e, int signo);
@@ -296,6 +299,10 @@ bool leave_shepherd(launcher& l, std::uint32_t element);
 /// Whether a dead child was a shepherd or its cleaner; called once it is reaped.
 bool shepherd_died(launcher& l, pid_t pid, int status);
 bool is_shepherd(launcher& l, pid_t pid);
+/// Reads what stubs wrote that could not go on.
+void read_stub_failures(launcher& l);
+/// After a re-exec: their sockets are watched again.
+void watch_shepherds(launcher& l);
 /// Kills those that were asked to end and did not; answers the next deadline, or 0.
 std::int64_t check_shepherds(launcher& l, std::int64_t now);
 

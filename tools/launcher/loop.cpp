@@ -136,6 +136,7 @@ bool open_loop(launcher& l) {
     say("cannot watch for events: %s", std::strerror(errno));
     return false;
   }
+  watch_shepherds(l);
   if (l.peer_fd >= 0 && !watch(l, l.peer_fd))
     drop_peer(l, "it cannot be watched");
   return true;
@@ -171,6 +172,8 @@ void handle_event(launcher& l, const epoll_event& event) {
       read_peer(l);
     else if (l.peer_fd >= 0 && (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
       drop_peer(l, "it closed the connection");
+  } else {
+    read_stub_failures(l);
   }
 }
 

@@ -88,6 +88,17 @@ void note_failure(launcher& l, element& e, std::uint32_t rank, launch::start_sta
   e.detail = slot + 1;
 }
 
+void take_failure(launcher& l, std::uint32_t rank_index, const child_failure& failure) {
+  if (failure.length > sizeof failure.text || rank_index == none || !l.ranks.valid(rank_index))
+    return;
+  const auto& r = l.ranks[rank_index];
+  if (r.pid != failure.pid || !r.alive)
+    return;
+  auto& e = l.elements[r.element];
+  note_failure(l, e, l.orders[e.order].view.rank_first + r.local, failure.stage, failure.error,
+               failure.text, failure.length);
+}
+
 /// Reads what children wrote that could not go on; each message arrives whole or not at all.
 void read_failures(launcher& l) {
   child_failure failures[7];
@@ -95,22 +106,8 @@ void read_failures(launcher& l) {
     auto got = ::read(l.error_read, failures, sizeof failures);
     if (got < static_cast<ssize_t>(sizeof(child_failure)))
       return;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(child_failure); ++i) {
-      const auto& failure = failures[i];
-      if (failure.length > sizeof failure.text)
-        continue;
-      // A stub of MPI ranks knows no index, only itself.
-      auto rank_index =
-          failure.rank_index == none ? find_rank(l, failure.pid, true) : failure.rank_index;
-      if (rank_index == none || !l.ranks.valid(rank_index))
-        continue;
-      const auto& r = l.ranks[rank_index];
-      if (r.pid != failure.pid || !r.alive)
-        continue;
-      auto& e = l.elements[r.element];
-      note_failure(l, e, l.orders[e.order].view.rank_first + r.local, failure.stage, failure.error,
-                   failure.text, failure.length);
-    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(child_failure); ++i)
+      take_failure(l, failures[i].rank_index, failures[i]);
   }
 }
 
@@ -172,6 +169,7 @@ void element_ended(launcher& l, std::uint32_t index) {
 
 void reap(launcher& l) {
   read_failures(l);
+  read_stub_failures(l);
   // Short jobs die as fast as they are started: the peer and the records have their turn in
   // between.
   l.reap_wanted = true;
@@ -198,8 +196,10 @@ void reap(launcher& l) {
       (void)shepherd_died(l, pid, status);
     if (index == none)
       continue;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
       read_failures(l);
+      read_stub_failures(l);
+    }
     rank_died(l, index, status, usage);
   }
 }

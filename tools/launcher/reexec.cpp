@@ -260,7 +260,9 @@ void keep_descriptors(launcher& l, bool keep) {
     }
   for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
     if (l.shepherds[i].used)
-      (void)set_close_on_exec(l.shepherds[i].channel_fd, !keep);
+      for (int fd :
+           {l.shepherds[i].channel_fd, l.shepherds[i].stub_read, l.shepherds[i].stub_write})
+        (void)set_close_on_exec(fd, !keep);
 }
 
 } // namespace

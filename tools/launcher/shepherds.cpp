@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ namespace troupe::launcher {
 namespace {
 
 constexpr std::int64_t end_wait_ns = 4 * second_ns;
+constexpr int stub_messages_per_turn = 64;
 constexpr std::int64_t clean_wait_ns = 10 * second_ns;
 
 std::uint32_t find_shepherd(launcher& l, const group& g, const element& e) {
@@ -49,6 +51,60 @@ helper_plan plan_for(launcher& l, const auth::order_view& order) {
   plan.program = l.opts.shepherd;
   plan.third = plan.fourth = -1;
   return plan;
+}
+
+void watch_stubs(launcher& l, const shepherd_entry& s) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = s.stub_read;
+  (void)::epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, s.stub_read, &event);
+}
+
+/// One for each shepherd: what one job's processes do to it is no other job's matter.
+int open_stub_socket(launcher& l, shepherd_entry& s) {
+  int ends[2];
+  int on = 1;
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return errno;
+  s.stub_read = ends[0];
+  s.stub_write = ends[1];
+  if (::setsockopt(s.stub_read, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+    return errno;
+  watch_stubs(l, s);
+  return 0;
+}
+
+void close_if_open(int& fd) {
+  if (fd >= 0)
+    ::close(fd);
+  fd = -1;
+}
+
+/// A stub is the user's own process: it is believed about itself alone, and who it is the kernel
+/// says. False when there is nothing more to read.
+bool read_stub_failure(launcher& l, shepherd_entry& s) {
+  child_failure failure{};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))];
+  iovec part{&failure, sizeof failure};
+  msghdr head{};
+  head.msg_iov = &part;
+  head.msg_iovlen = 1;
+  head.msg_control = control;
+  head.msg_controllen = sizeof control;
+  auto got = ::recvmsg(s.stub_read, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (got == 0)
+    close_if_open(s.stub_read); // somebody shut it down: it says nothing any more
+  if (got <= 0)
+    return false;
+  const auto* who = CMSG_FIRSTHDR(&head);
+  if (got != sizeof failure || who == nullptr || who->cmsg_type != SCM_CREDENTIALS)
+    return true;
+  ucred sender{};
+  std::memcpy(&sender, CMSG_DATA(who), sizeof sender);
+  auto index = sender.pid == failure.pid ? find_rank(l, sender.pid, true) : none;
+  if (index != none && l.elements[l.ranks[index].element].shepherd != none)
+    take_failure(l, index, failure);
+  return true;
 }
 
 /// Lends the agent's end, and keeps it: the shepherd outlives whoever reads there.
@@ -108,6 +164,9 @@ void give_back_shepherd(launcher& l, std::uint32_t index) {
   auto& s = l.shepherds[index];
   if (s.cgroup >= 0)
     give_back_cgroup(l, s.cgroup);
+  close_if_open(s.channel_fd);
+  close_if_open(s.stub_read);
+  close_if_open(s.stub_write);
   release_order(l, s.order);
   l.shepherds.give_back(index);
 }
@@ -175,9 +234,12 @@ int join_shepherd(launcher& l, element& e) {
     s.order = e.order;
     ++l.orders[e.order].references;
     s.waiter = s.stream = none;
-    s.channel_fd = -1;
+    s.channel_fd = s.stub_read = s.stub_write = -1;
     s.cgroup = take_cgroup(l, 0);
-    if (auto bad = start_shepherd(l, s, g, e); bad != 0) {
+    auto bad = open_stub_socket(l, s);
+    if (bad == 0)
+      bad = start_shepherd(l, s, g, e);
+    if (bad != 0) {
       give_back_shepherd(l, index);
       return bad;
     }
@@ -214,6 +276,19 @@ bool leave_shepherd(launcher& l, std::uint32_t element_index) {
   return false;
 }
 
+void read_stub_failures(launcher& l) {
+  for (std::uint32_t i = 0; l.shepherds.in_use > 0 && i < l.shepherds.high; ++i)
+    if (l.shepherds[i].used && l.shepherds[i].stub_read >= 0)
+      for (int n = 0; n < stub_messages_per_turn && read_stub_failure(l, l.shepherds[i]); ++n) {
+      }
+}
+
+void watch_shepherds(launcher& l) {
+  for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
+    if (l.shepherds[i].used && l.shepherds[i].stub_read >= 0)
+      watch_stubs(l, l.shepherds[i]);
+}
+
 bool is_shepherd(launcher& l, pid_t pid) {
   return find_by_process(l, pid) != none;
 }
@@ -229,8 +304,7 @@ bool shepherd_died(launcher& l, pid_t pid, int status) {
     return true;
   }
   s.pid = 0;
-  ::close(s.channel_fd);
-  s.channel_fd = -1;
+  close_if_open(s.channel_fd);
   drop_stream(l, s.stream);
   if (s.users > 0)
     end_abandoned(l, index);

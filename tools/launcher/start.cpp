@@ -98,6 +98,7 @@ void start_ranks(launcher& l, std::uint32_t index, std::uint32_t ranks) {
       return;
     }
     plan.channel_fd = l.shepherds[e.shepherd].channel_fd;
+    plan.stub_fd = l.shepherds[e.shepherd].stub_write;
   }
   auto* link = &e.ranks;
   for (std::uint32_t local = 0; local < ranks; ++local) {

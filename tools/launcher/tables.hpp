@@ -169,7 +169,7 @@ struct element {
   std::uint32_t strays; ///< being ended, not yet reaped
   element_state state;
   bool has_failed, start_failed, timed_out, end_requested, killed, unkillable;
-  std::int32_t cgroup; ///< index into the pool of cgroups, or -1
+  std::int32_t cgroup;    ///< index into the pool of cgroups, or -1
   std::uint32_t shepherd; ///< of MPI ranks, or none
   launch::start_stage stage;
   std::int32_t error;
@@ -222,21 +222,22 @@ struct stray {
   bool killed;
 };
 
-/// The helper of one MPI job's ranks on this node, for all its steps: runs as their user, is started
-/// before the first of them and ended after the last.
+/// The helper of one MPI job's ranks on this node, for all its steps: runs as their user, is
+/// started before the first of them and ended after the last.
 struct shepherd_entry {
   bool used;
   std::uint32_t next;
   launch::group_key key; ///< of the step that it was started for
   std::uint32_t element;
   std::uint32_t node_id;
-  std::uint32_t order;  ///< says as whom; a reference
-  std::uint32_t users;  ///< elements of its steps
-  std::uint32_t waiter; ///< the element whose end waits for this one's, or none
-  pid_t pid;            ///< 0 once it is gone
-  pid_t cleaner;        ///< removes what a killed one left; 0 = none
-  int channel_fd;       ///< where ranks ask it for their environment
-  std::uint32_t stream; ///< the agent's end of its socket
+  std::uint32_t order;       ///< says as whom; a reference
+  std::uint32_t users;       ///< elements of its steps
+  std::uint32_t waiter;      ///< the element whose end waits for this one's, or none
+  pid_t pid;                 ///< 0 once it is gone
+  pid_t cleaner;             ///< removes what a killed one left; 0 = none
+  int channel_fd;            ///< where ranks ask it for their environment
+  int stub_read, stub_write; ///< where they say that they cannot go on
+  std::uint32_t stream;      ///< the agent's end of its socket
   std::int32_t cgroup;
   std::int64_t kill_deadline_ns; ///< 0 = it has not been asked to end
 };

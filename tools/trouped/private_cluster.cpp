@@ -278,8 +278,8 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   for (const auto& offers : base.nodes) {
     node_actor node = system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
     agent_state::peers beside{node, launcher, pump, files, routes, lines, shepherds};
-    agents.agents[offers->node] =
-        system.spawn<shell<agent_state>>(around, node.id(), agent_cap, offers->name, offers->node, beside);
+    agents.agents[offers->node] = system.spawn<shell<agent_state>>(
+        around, node.id(), agent_cap, offers->name, offers->node, beside);
     links->nodes[offers->node] = node;
     links->node_names[offers->node] = offers->name;
     to.nodes.push_back({node, {}, offers});
