@@ -178,7 +178,7 @@ struct policy<tell_shepherd> : allow<verb::node_launch, troupe::jobs_or_roles> {
   }
 };
 template <>
-struct policy<hear_shepherd> : allow<verb::step_speak, kinds(subject_kind::job)> {
+struct policy<hear_shepherd> : allow<verb::step_speak, troupe::jobs_or_roles> { // no role has it
   static resource_ref resource(const hear_shepherd& message) {
     return resource_ref::job(message.group.job);
   }

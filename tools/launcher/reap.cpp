@@ -182,11 +182,9 @@ void reap(launcher& l) {
     auto pid = info.si_pid;
     auto index = find_rank(l, pid, true);
     auto shepherd = index == none && is_shepherd(l, pid);
-    if (shepherd)
-      (void)::kill(-pid, SIGKILL);
-    else if (index == none)
+    if (index == none && !shepherd)
       stray_died(l, pid);
-    else if (l.elements[l.ranks[index].element].alive == 1)
+    else if (shepherd || l.elements[l.ranks[index].element].alive == 1)
       (void)::kill(-pid, SIGKILL);
     int status = 0;
     rusage usage{};
