@@ -30,6 +30,8 @@ build | zlib1g-dev                   | gzip: workload logs as their archive keep
 build | libcli11-dev                 | command line parsing
 build | libedit-dev                  | the line editor of `troupe console`
 build | libpmix-dev                  | the PMIx server that MPI jobs start through
+build | openmpi-bin                  | run time and
+build | libopenmpi-dev               | compiler of the MPI programs of quickstart and tests
 build | catch2                       | the tests
 check | git                          | names the changed files
 check | ccache                       | the builds after the first one take seconds
@@ -37,8 +39,6 @@ check | clang                        | builds the fuzz targets (libFuzzer)
 check | libclang-rt-dev|clang        | the run time of libFuzzer
 check | clang-format                 | layout of the source
 check | clang-tidy                   | static analysis of changed files
-check | openmpi-bin                  | the run time of the Open MPI programs among the tests
-check | libopenmpi-dev               | compiles them
 check | mpich                        | the run time of the MPICH programs among the tests
 check | libmpich-dev                 | compiles them
 '
