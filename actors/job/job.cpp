@@ -113,8 +113,10 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
       !ok)
     return auth::to_caf(ok.error());
   const auto element = what.msg.element;
-  // Only what was ordered has a task that a reader of its output could ask.
-  if (auto at = active_.find(element); at != active_.end() && at->second.ordered)
+  // Only what was ordered has a task that a reader of its output could ask; after a restart its
+  // node has one once its launcher has lent the streams again, which it does before it answers.
+  if (auto at = active_.find(element);
+      at != active_.end() && at->second.ordered && at->second.unasked.empty())
     return location_of(at->second);
   auto waits = active_.contains(element);
   for (const auto& [incarnation, elements] : unstarted_)
@@ -129,6 +131,8 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
 /// Answers those who wait for a place of `element`, now that it has one or has ended.
 void job_state_machine::answer_parked(std::uint32_t element) {
   auto at = active_.find(element);
+  if (at != active_.end() && !at->second.unasked.empty())
+    return; // not before its nodes have said what they have of it
   std::erase_if(parked_, [&](parked_location& parked) {
     if (parked.element != element)
       return false;

@@ -36,9 +36,8 @@ void check_ranks(const outcome& ran, int ranks) {
   const auto lines = lines_of(ran.out);
   for (int rank = 0; rank < ranks; ++rank) {
     const auto begin = "rank " + std::to_string(rank) + " of " + std::to_string(ranks) + ",";
-    CHECK(std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
-            return line.starts_with(begin);
-          }) == 1);
+    CHECK(std::count_if(lines.begin(), lines.end(),
+                        [&](const std::string& line) { return line.starts_with(begin); }) == 1);
   }
 }
 
@@ -113,8 +112,8 @@ TEST_CASE("an abort's code, and the signal that ended a rank, are the job's end 
 
 TEST_CASE("an MPI job goes on over a kill of trouped, and its end arrives") {
   test_cluster cluster{{2, 4, {}, {}}};
-  const auto id = cluster.submit({"-N", "2", "-n", "4", "-o", "out", program("waits.openmpi"),
-                                  cluster.path("go")});
+  const auto id = cluster.submit(
+      {"-N", "2", "-n", "4", "-o", "out", program("waits.openmpi"), cluster.path("go")});
   REQUIRE(eventually([&] { return lines_of(cluster.file("out")).size() == 4; }));
   cluster.kill_trouped();
   cluster.up();
@@ -128,8 +127,8 @@ TEST_CASE("an MPI job goes on over a kill of trouped, and its end arrives") {
 TEST_CASE("kill -9 of a shepherd, a rank or the launcher leaves no directory and no process") {
   test_cluster cluster{{2, 4, {}, {}}};
   const auto before = left_behind();
-  const auto id = cluster.submit({"-N", "2", "-n", "4", "-o", "out", program("waits.openmpi"),
-                                  cluster.path("never")});
+  const auto id = cluster.submit(
+      {"-N", "2", "-n", "4", "-o", "out", program("waits.openmpi"), cluster.path("never")});
   REQUIRE(eventually([&] { return lines_of(cluster.file("out")).size() == 4; }));
   auto expected = std::string{"failed"};
   SECTION("a shepherd") {
