@@ -104,7 +104,7 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
         send([&](auto& to) { return to.revoke(to_launch(what.msg.group), what.msg.element_from); });
       }),
       on<acknowledge_records>(
-          [this](request<acknowledge_records>& what) { acknowledge(what.msg.sequences); }),
+          [this](request<acknowledge_records>& what) { acknowledge(what.msg); }),
       on<forget_group>([send](request<forget_group>& what) {
         send([&](auto& to) { return to.forget(to_launch(what.msg.group)); });
       }),
@@ -313,11 +313,14 @@ void launcher_state::report(std::map<std::uint32_t, report_records> by_node) {
 }
 
 /// Everything below the first end that is not durable yet may be forgotten.
-void launcher_state::acknowledge(const std::vector<std::uint64_t>& sequences) {
-  for (auto sequence : sequences)
+void launcher_state::acknowledge(const acknowledge_records& what) {
+  if (!connection_ || !std::equal(what.instance.begin(), what.instance.end(),
+                                  std::begin(connection_->launcher().launcher.instance)))
+    return; // another launcher's records
+  for (auto sequence : what.sequences)
     undurable_.erase(sequence);
   const auto upto = undurable_.empty() ? highest_ : *undurable_.begin() - 1;
-  if (upto <= acknowledged_ || !connection_)
+  if (upto <= acknowledged_)
     return;
   acknowledged_ = upto;
   check(connection_->acknowledge(upto));

@@ -99,7 +99,7 @@ private:
   void take_back_unread_orders();
   void forget_stale_orders();
   void refuse(const waiting_order& order, const launch::refused& what);
-  void acknowledge(const std::vector<std::uint64_t>& sequences);
+  void acknowledge(const acknowledge_records& what);
   void check(const expected<void>& sent);
   status_report status() const;
 

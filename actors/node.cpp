@@ -49,7 +49,9 @@ node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& 
 
 void node_state_actor::take_inventory(report_inventory& what) {
   connected_ = what.connected;
+  early_.clear(); // the inventory has them
   if (!connected_) {
+    inventory_.reset();
     tell(scheduler_, cap_, std::move(what));
     return;
   }
@@ -69,6 +71,7 @@ void node_state_actor::compare() {
   for (const auto& [job, to] : routes_)
     per_job[job] = {inventory.node, inventory.instance, inventory.comparison, {}, {}};
   acknowledge_records known;
+  known.instance = instance_ = inventory.instance;
   for (auto& group : inventory.groups) {
     if (auto at = per_job.find(group.group.job); at != per_job.end()) {
       at->second.groups.push_back(std::move(group));
@@ -103,12 +106,19 @@ void node_state_actor::compare() {
         .then([one_more](job_agreed&) { one_more(); },
               [one_more](const caf::error&) { one_more(); });
   one_more();
+  for (auto& records : std::exchange(early_, {}))
+    take_records(records);
 }
 
 void node_state_actor::take_records(report_records& what) {
+  if (inventory_) { // what it tells is older: first things first
+    early_.push_back(std::move(what));
+    return;
+  }
   records_ += what.records.size();
   std::map<job_id, report_records> per_job;
   acknowledge_records known;
+  known.instance = instance_;
   for (auto& record : what.records) {
     const auto job = record.group.job;
     if (!routes_.contains(job)) {

@@ -36,9 +36,11 @@ private:
   scheduler_actor scheduler_;
   std::map<job_id, job_actor> routes_;
   std::optional<report_inventory> inventory_; ///< waits for the end of the recovery
+  std::vector<report_records> early_;         ///< came meanwhile
   bool recovered_ = false;
   bool connected_ = false;
   std::uint64_t comparisons_ = 0;
+  launcher_instance instance_{}; ///< of the latest comparison
   std::uint64_t records_ = 0, orders_ = 0;
 };
 

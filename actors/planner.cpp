@@ -134,7 +134,7 @@ expected<void> planner_state::submit(const plan_event& event, std::uint32_t pend
   job.seq = event.job;
   job.shape = shape_of(spec, node_ids_);
   job.time_limit = std::int64_t{spec.time_limit_s} * ns_per_s;
-  job.held = spec.held;
+  job.held = spec.held && event.what == plan_event::kind::submitted; // it was released since
   job.begin_time = spec.begin_utc_ns;
   job.is_array = spec.array.has_value();
   job.pending = pending;

@@ -233,9 +233,11 @@ struct report_records {
   using answer = void;
 };
 
-/// The records with these numbers are durable: the launcher may forget them. No answer.
+/// The records with these numbers are durable: the launcher that gave them may forget them. No
+/// answer.
 struct acknowledge_records {
   std::vector<std::uint64_t> sequences;
+  launcher_instance instance{};
   using answer = void;
 };
 

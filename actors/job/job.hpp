@@ -59,7 +59,12 @@ public:
   std::string display_name() const;
 
 private:
-  using node_record = std::pair<std::uint32_t, std::uint64_t>; ///< node, number of its record
+  /// A launcher's record: its numbers begin anew with each launcher.
+  struct node_record {
+    std::uint32_t node;
+    launcher_instance instance;
+    std::uint64_t sequence;
+  };
 
   /// An element that was placed: written, ordered, running, or ended but not yet durable.
   struct active_element {
@@ -161,6 +166,7 @@ private:
   void take_revoked(std::uint32_t node, const element_record& record);
   void part_over(std::uint32_t element, active_element& what);
   void element_over(std::uint32_t element, active_element& what);
+  node_record record_of(std::uint32_t node, const element_record& record);
   void acknowledge(const std::vector<node_record>& records);
   void count_end(const exit_report& report);
   void write_ends();
@@ -207,6 +213,7 @@ private:
                      const std::vector<report_inventory::running_group>& groups);
   void forget_queued(const active_element& what);
   void note_absence(std::uint32_t element, active_element& what);
+  void forget_absent(active_element& what);
   void lose(std::uint32_t element, active_element& what, std::uint32_t node);
   void part_lost(std::uint32_t element, active_element& what, const std::string& why);
   void put_back(std::uint32_t element, active_element& what, const std::string& why);

@@ -180,7 +180,7 @@ job_agreed job_state_machine::reconcile(reconcile_job& what) {
     const auto first_answer = active.unasked.erase(what.node) > 0;
     if (!same_instance) {
       lose(element, active, what.node);
-      continue;
+      continue; // it may be gone
     }
     const auto known = running || reported.contains(element) ||
                        is_queued(what.groups, active.incarnation, element);
@@ -247,9 +247,15 @@ void job_state_machine::note_absence(std::uint32_t element, active_element& what
     put_back(element, what, "its order never reached the launcher");
     return;
   }
+  forget_absent(what);
+  part_lost(element, what, "only a part of it was started when trouped ended");
+}
+
+void job_state_machine::forget_absent(active_element& what) {
+  if (!what.unasked.empty())
+    return;
   for (auto gone : std::exchange(what.absent, {}))
     what.nodes_running.erase(gone);
-  part_lost(element, what, "only a part of it was started when trouped ended");
 }
 
 /// The node's launcher is another one now: what it ran of this element is gone.
@@ -260,6 +266,7 @@ void job_state_machine::lose(std::uint32_t element, active_element& what, std::u
   forget_queued(what);
   what.nodes_running.erase(node);
   what.shepherds.erase(node);
+  forget_absent(what);
   part_lost(element, what, "its launcher ended while it ran");
 }
 

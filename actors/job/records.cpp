@@ -31,14 +31,14 @@ void job_state_machine::take_records(std::uint32_t node, std::vector<element_rec
 }
 
 void job_state_machine::apply(std::uint32_t node, const std::vector<element_record>& records) {
-  acknowledge_records known;
+  std::vector<node_record> known;
   for (const auto& record : records) {
     const auto ranged = record.what == element_record::kind::revoked ||
                         record.what == element_record::kind::refused;
     if (!ranged) {
       auto at = active_.find(record.element);
       if (at == active_.end() || at->second.incarnation != record.group.incarnation) {
-        known.sequences.push_back(record.sequence);
+        known.push_back(record_of(node, record));
         continue;
       }
     }
@@ -50,9 +50,13 @@ void job_state_machine::apply(std::uint32_t node, const std::vector<element_reco
     case element_record::kind::revoked: take_revoked(node, record); break;
     }
   }
-  auto& at = slots_on(node);
-  if (!known.sequences.empty() && at.entry)
-    tell(at.entry->actor, cap_, std::move(known));
+  acknowledge(known);
+}
+
+job_state_machine::node_record job_state_machine::record_of(std::uint32_t node,
+                                                            const element_record& record) {
+  const auto& entry = slots_on(node).entry;
+  return {node, entry ? entry->instance : launcher_instance{}, record.sequence};
 }
 
 /// What follows from a node's news: more is ordered there, or what is idle is given back.
@@ -106,7 +110,7 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
   // It may have ended before its start was told: then the next one has its slot already.
   if (auto* slot = settle(slots_on(node), active, record.slot); slot && !slot->busy)
     slot->element = element;
-  active.unacknowledged.emplace_back(node, record.sequence);
+  active.unacknowledged.push_back(record_of(node, record));
   if (active.nodes_running.erase(node) == 0)
     return;
   active.ended_utc_ns = std::max(active.ended_utc_ns, record.ended_utc_ns);
@@ -214,8 +218,7 @@ void job_state_machine::take_revoked(std::uint32_t node, const element_record& r
     else
       put_back(element, active, "withdrawn before it started");
   }
-  if (at.entry)
-    tell(at.entry->actor, cap_, acknowledge_records{{record.sequence}});
+  acknowledge({record_of(node, record)});
   planner_event(plan_event::kind::pending_changed, 0,
                 static_cast<std::uint32_t>(unstarted_count()));
 }
@@ -356,12 +359,14 @@ void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
 
 /// What these records told is durable: their launchers may forget it.
 void job_state_machine::acknowledge(const std::vector<node_record>& records) {
-  std::map<std::uint32_t, acknowledge_records> by_node;
-  for (auto [node, sequence] : records)
-    by_node[node].sequences.push_back(sequence);
-  for (auto& [node, message] : by_node)
-    if (const auto& entry = slots_on(node).entry)
+  std::map<std::pair<std::uint32_t, launcher_instance>, acknowledge_records> by_launcher;
+  for (const auto& [node, instance, sequence] : records)
+    by_launcher[{node, instance}].sequences.push_back(sequence);
+  for (auto& [launcher, message] : by_launcher) {
+    message.instance = launcher.second;
+    if (const auto& entry = slots_on(launcher.first).entry)
       tell(entry->actor, cap_, std::move(message));
+  }
 }
 
 /// A wide element's unit is its own; lone ones' are freed with their slots.

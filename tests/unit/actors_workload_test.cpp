@@ -151,6 +151,11 @@ void check_all_ended(actor_world& world,
     const auto state = static_cast<job_state>(world.store().row_of(job)->state);
     INFO("job " << job << " of '" << spec.name << "' is " << to_string(state) << ":"
                 << events_of(world, job));
+    if (!is_final(state)) {
+      auto why = world.ask(world.user, why_job{job});
+      world.settle();
+      UNSCOPED_INFO((*why && **why ? (**why)->sentence : "nobody can say why"));
+    }
     CHECK(is_final(state));
     for (const auto& [element, story] : world.story_of(job)) {
       INFO(format_id(job, element)

@@ -272,10 +272,10 @@ void scripted_launcher::repeat() {
 }
 
 /// As the launcher's actor does: up to the first end that is not durable yet.
-void scripted_launcher::acknowledge(const std::vector<std::uint64_t>& sequences) {
-  if (!connected_)
+void scripted_launcher::acknowledge(const acknowledge_records& what) {
+  if (!connected_ || what.instance != instance_)
     return;
-  for (auto sequence : sequences) {
+  for (auto sequence : what.sequences) {
     auto at = kept_.find(sequence);
     if (at == kept_.end() || undurable_.erase(sequence) == 0)
       continue;
@@ -394,7 +394,7 @@ agent_actor::behavior_type scripted_agent::make_behavior(auth::guard_observer& g
       on<signal_group>([](request<signal_group>&) {}),
       on<end_group>([this](auto& what) { launcher_->end(what.msg); }),
       on<revoke_group>([this](auto& what) { launcher_->revoke(what.msg); }),
-      on<acknowledge_records>([this](auto& what) { launcher_->acknowledge(what.msg.sequences); }),
+      on<acknowledge_records>([this](auto& what) { launcher_->acknowledge(what.msg); }),
       on<forget_group>([this](auto& what) { launcher_->forget(what.msg.group); }),
       on<read_output>([](request<read_output>&) { return output_chunk{}; }),
       on<tell_shepherd>([](request<tell_shepherd>&) {}),

@@ -51,7 +51,7 @@ public:
   void launch(std::vector<sealed_order>& orders);
   void end(const end_group& what);
   void revoke(const revoke_group& what);
-  void acknowledge(const std::vector<std::uint64_t>& sequences);
+  void acknowledge(const acknowledge_records& what);
   void forget(const group_key& group);
 
   // -- the script
