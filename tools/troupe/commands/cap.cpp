@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/capability.hpp"
 #include "base/unique_fd.hpp"
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/session.hpp"
@@ -63,7 +63,7 @@ int print_chain(const invocation& run, byte_view chain, const std::string& more)
       described += '\n';
   }
   if (run.json) {
-    varlink::append_json_string(text, described);
+    append_json_string(text, described);
     text += "}\n";
   } else {
     text += described + more;
