@@ -31,7 +31,7 @@ struct frame {
 class reader {
 public:
   reader(const schema& type, void* value, const json_limits& limits)
-      : root_{&type, value, {}}, limits_{limits} {
+      : root_type_{type}, root_{value}, limits_{limits} {
     frames_.reserve(8);
   }
 
@@ -62,7 +62,8 @@ private:
   bool close();
   bool done(const slot& into);
 
-  slot root_;
+  const schema& root_type_;
+  void* root_;
   const json_limits& limits_;
   std::vector<frame> frames_;
   std::size_t entries_bytes_ = 0;
@@ -124,7 +125,7 @@ bool reader::is_not(const schema& wanted, std::string_view what) {
 /// Finds where the next value goes; appends the entry it goes to in a list.
 bool reader::target(slot& into) {
   if (frames_.empty()) {
-    into = root_;
+    into = {&root_type_, root_, {}};
     return true;
   }
   auto& f = frames_.back();
@@ -138,13 +139,16 @@ bool reader::target(slot& into) {
     return true;
   }
   const auto count = f.type->count(f.where);
-  if (count >= f.options.limit)
-    return wrong("holds more than the " + std::to_string(f.options.limit) +
-                 " entries that are allowed");
+  if (count >= f.options.limit) {
+    wrong("holds more than the " + std::to_string(f.options.limit) + " entries that are allowed");
+    return false;
+  }
   entries_bytes_ += f.type->element->size;
-  if (entries_bytes_ > limits_.entries_bytes_max)
-    return wrong("makes the document's lists larger than " +
-                 std::to_string(limits_.entries_bytes_max) + " bytes of memory");
+  if (entries_bytes_ > limits_.entries_bytes_max) {
+    wrong("makes the document's lists larger than " + std::to_string(limits_.entries_bytes_max) +
+          " bytes of memory");
+    return false;
+  }
   into = {f.type->element, f.type->append(f.where), {}};
   into.options.limit = f.options.each_limit;
   return true;
