@@ -67,6 +67,7 @@ authority_actor::behavior_type authority_state::make_behavior(auth::guard_observ
       on<note_refusal>([this](request<note_refusal>& what) {
         audit_->refused(what.msg.peer, what.msg.uid, what.msg.reason, what.msg.action);
       }),
+      on<note_admission>([this](request<note_admission>& what) { admitted(what.msg); }),
       on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
       on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
       on<forget_job>([this](request<forget_job>& what) { core_->forget_job(what.msg.job); }),
@@ -103,6 +104,15 @@ expected<session_opened> authority_state::login(open_session& what) {
     return tl::unexpected<error>{kept.error()};
   ++logins_;
   return session_opened{std::move(grant->capability), std::string{auth::to_string(grant->role)}};
+}
+
+void authority_state::admitted(const note_admission& what) {
+  auth::audit_event event{"admitted", what.uid, what.peer, {}};
+  event.fields.emplace_back("serial", what.serial);
+  if (!what.parent.empty())
+    event.fields.emplace_back("parent", what.parent);
+  if (auto kept = audit_->append(event); !kept)
+    world_.log->error("audit: {}", kept.error().text);
 }
 
 // -- warrants -------------------------------------------------------------------
@@ -287,48 +297,64 @@ expected<audit_verdict> authority_state::verify() {
   return verdict;
 }
 
-expected<capabilities_revoked> authority_state::revoke(request<revoke_capabilities>& what) {
+/// What the revocations are told to hold from now on; the new epoch.
+expected<std::uint64_t> authority_state::add_revocation(const revoke_capabilities& what) {
   auto& state = world_.verifier.revocations();
   const auto now = world_.clock.utc();
-  expected<std::uint64_t> epoch = fail(errc::invalid, "nothing to revoke is named: give a serial, "
-                                                      "a uid or a job");
-  if (!what.msg.serial.empty()) {
-    auto raw = auth::from_hex(what.msg.serial);
-    auth::serial_number serial{};
-    if (!raw || raw->size() != serial.size())
-      return fail(errc::invalid, fmt::format("'{}' is no serial number: it has 32 hexadecimal "
-                                             "digits",
-                                             what.msg.serial));
-    std::copy(raw->begin(), raw->end(), serial.begin());
-    epoch = state.revoke_serial(serial, now + auth::capability_life_max_ns, now);
-  } else if (what.msg.uid == what.cap.who().uid) {
-    return fail(errc::invalid, "this is your own uid: nobody could give it back to you; revoke a "
-                               "serial or a job instead");
-  } else if (what.msg.uid) {
-    epoch = state.revoke_uid(*what.msg.uid);
-  } else if (what.msg.job) {
-    epoch = state.revoke_job(*what.msg.job);
-  }
+  if (what.uid)
+    return state.revoke_uid(*what.uid);
+  if (what.job)
+    return state.revoke_job(*what.job);
+  auto raw = auth::from_hex(what.serial);
+  auth::serial_number serial{};
+  if (!raw || raw->size() != serial.size())
+    return fail(errc::invalid, fmt::format("'{}' is no serial number: it has 32 hexadecimal "
+                                           "digits",
+                                           what.serial));
+  std::copy(raw->begin(), raw->end(), serial.begin());
+  // What comes from a warrant has none.
+  if (serial == auth::serial_number{})
+    return fail(errc::invalid, "no capability has this serial number");
+  return state.revoke_serial(serial, now + auth::capability_life_max_ns, now);
+}
+
+caf::result<capabilities_revoked> authority_state::revoke(request<revoke_capabilities>& what) {
+  const auto& asked = what.msg;
+  if (!asked.serial.empty() + asked.uid.has_value() + asked.job.has_value() != 1)
+    return auth::to_caf(error{errc::invalid, "name one thing to revoke: a serial, a uid or a job"});
+  if (asked.uid == what.cap.who().uid)
+    return auth::to_caf(error{errc::invalid, "this is your own uid: nobody could give it back to "
+                                             "you; revoke a serial or a job instead"});
+  // Who reaches certain jobs only may revoke these, and nothing that others depend on.
+  const bool reaches_all =
+      what.cap.on().kind == auth::resource_kind::any && what.cap.bound().job == 0;
+  if (!reaches_all && !(asked.job && what.cap.covers(auth::resource_kind::jobs, *asked.job)))
+    return auth::to_caf(auth::refuse(auth::reason::outside_resource,
+                                     "the capability does not reach all that this would end")
+                            .value());
+  auto epoch = add_revocation(asked);
   if (!epoch)
-    return tl::unexpected<error>{epoch.error()};
+    return auth::to_caf(epoch.error());
+  // It holds already, so it is told whatever becomes of the file.
+  auth::audit_event event{"revoked", what.cap.who().uid, "", {}};
+  event.fields.emplace_back("serial", asked.serial);
+  event.fields.emplace_back("epoch", std::to_string(*epoch));
+  if (asked.uid)
+    event.fields.emplace_back("of_uid", std::to_string(*asked.uid));
+  if (asked.job)
+    event.fields.emplace_back("of_job", std::to_string(*asked.job));
+  if (auto told = audit_->append(event); !told)
+    world_.log->error("audit: {}", told.error().text);
   // Revoked is revoked at once; the answer waits until it is so after a restart, too.
-  const auto text = state.to_text();
+  const auto text = world_.verifier.revocations().to_text();
   auto kept = auth::write_file_durably(
       world_.config.state_directory + "/keys/revocations",
       {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, 0600);
   if (!kept)
-    return fail(errc::storage, fmt::format("it is revoked until the next restart, but could not be "
-                                           "kept: {}",
-                                           kept.error().text));
-  auth::audit_event event{"revoked", what.cap.who().uid, "", {}};
-  event.fields.emplace_back("serial", what.msg.serial);
-  event.fields.emplace_back("epoch", std::to_string(*epoch));
-  if (what.msg.uid)
-    event.fields.emplace_back("of_uid", std::to_string(*what.msg.uid));
-  if (what.msg.job)
-    event.fields.emplace_back("of_job", std::to_string(*what.msg.job));
-  if (auto told = audit_->append(event); !told)
-    world_.log->error("audit: {}", told.error().text);
+    return auth::to_caf(
+        error{errc::storage, fmt::format("it is revoked until the next restart, but could not be "
+                                         "kept: {}",
+                                         kept.error().text)});
   return capabilities_revoked{*epoch};
 }
 

@@ -68,6 +68,7 @@ private:
   };
 
   expected<session_opened> login(open_session& what);
+  void admitted(const note_admission& what);
   expected<warrants_issued> warrants(request<request_warrants>& what);
   expected<const auth::account*> account_of(std::uint32_t uid);
   caf::result<orders_signed> sign(request<sign_orders>& what);
@@ -77,7 +78,8 @@ private:
   expected<key_rows> keys() const;
   expected<audit_lines> tail(std::uint32_t lines);
   expected<audit_verdict> verify();
-  expected<capabilities_revoked> revoke(request<revoke_capabilities>& what);
+  expected<std::uint64_t> add_revocation(const revoke_capabilities& what);
+  caf::result<capabilities_revoked> revoke(request<revoke_capabilities>& what);
   status_report status();
 
   self_pointer self_;

@@ -10,6 +10,8 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t unwritten_bytes_max = 1u << 20;        ///< beyond: nothing more is read
+constexpr std::size_t held_bytes_max = 16u << 20;            ///< the same
+constexpr std::size_t ahead_of_reader_max = 256 * 1024;      ///< beyond: a stream asks for no more
 constexpr std::uint32_t large_under_way_max = 4;             ///< beyond: nothing more is read
 constexpr std::size_t unwritten_bytes_hard_max = 256u << 20; ///< beyond: the peer is given up
 
@@ -78,7 +80,8 @@ void client_state::read(const std::vector<char>& data) {
 
 bool client_state::busy() const {
   return logging_in_ || slots_.size() >= world_.config.unanswered_max ||
-         large_under_way_ >= large_under_way_max || unwritten_ > unwritten_bytes_max;
+         large_under_way_ >= large_under_way_max || unwritten_ > unwritten_bytes_max ||
+         held_ > held_bytes_max;
 }
 
 void client_state::stop_reading_if_busy() {
@@ -135,9 +138,10 @@ bool client_state::take_frame(std::string_view frame) {
 }
 
 void client_state::dispatch(const varlink::call& call, const slot_ptr& slot) {
-  if (!to_->registry->resolve(call, slot->text)) {
-    if (slot->oneway)
-      slot->text.clear();
+  std::string description;
+  if (!to_->registry->resolve(call, description)) {
+    if (!slot->oneway)
+      say(slot, [&](auto& out) { out = std::move(description); });
     slot->done = true;
     flush();
     return;
@@ -150,6 +154,14 @@ void client_state::dispatch(const varlink::call& call, const slot_ptr& slot) {
   if (call.method != calls::submit::method)
     send_submits();
   counters_->admitted.fetch_add(1, std::memory_order_relaxed);
+  if (at->second.needs_session && !cap_ && brings_capability_) {
+    auth::refusal why;
+    why.code = errc::refused;
+    why.why = auth::reason::holder_unproven;
+    why.text = "no capability was accepted on this connection; present one first";
+    refuse_session(slot, why, "call");
+    return;
+  }
   if (at->second.needs_session && !cap_) {
     deferred_.push_back({at->second.handle, std::string{call.parameters}, slot});
     login_unasked();
@@ -165,38 +177,53 @@ void client_state::flush() {
   if (closed_)
     return;
   bool wrote = false;
+  bool advanced = false;
   while (!slots_.empty()) {
     auto& first = *slots_.front();
     if (!first.text.empty()) {
       self_->write(wire_, first.text.size(), first.text.data());
       unwritten_ += first.text.size();
+      held_ -= first.text.size();
       first.text.clear();
       wrote = true;
     }
     if (!first.done)
       break;
     slots_.pop_front();
+    advanced = true;
   }
   if (wrote)
     self_->flush(wire_);
   if (unwritten_ > unwritten_bytes_hard_max)
     close("it does not read its answers");
+  if (advanced)
+    resume_streams();
   resume_reading();
 }
 
 void client_state::written(std::size_t remaining) {
   unwritten_ = remaining;
-  auto pulls = std::exchange(paused_pulls_, {});
-  for (auto& [what, stream] : pulls)
-    pull(what, stream);
+  resume_streams();
   resume_reading();
+}
+
+/// A stream asks for more only while it is the first in the order of answers and its peer reads:
+/// else all of it would have to be kept here.
+bool client_state::has_its_turn(const slot_ptr& slot) const {
+  return !slots_.empty() && slots_.front() == slot && unwritten_ <= ahead_of_reader_max;
+}
+
+void client_state::resume_streams() {
+  for (auto& go_on : std::exchange(paused_, {}))
+    go_on();
 }
 
 void client_state::answer_error(const slot_ptr& slot, const error& why, std::string reason) {
   counters_->note_error(why.text);
   if (!slot->oneway)
-    varlink::append_error(slot->text,
-                          varlink::application_error{why.code, std::move(reason), why.text});
+    say(slot, [&](auto& out) {
+      varlink::append_error(out, varlink::application_error{why.code, std::move(reason), why.text});
+    });
   slot->done = true;
   flush();
 }
@@ -215,6 +242,7 @@ void client_state::close(const std::string& why) {
     world_.log->info("client {}: closed: {}", peer_text(), why);
   for (const auto& what : std::exchange(followings_, {}))
     detach(what);
+  paused_.clear();
   self_->flush(wire_);
   self_->close(wire_);
   self_->quit();

@@ -71,6 +71,8 @@ private:
   void flush();
   bool busy() const;
   void stop_reading_if_busy();
+  template <class F>
+  void say(const slot_ptr& slot, F append);
   template <class Reply>
   void answer(const slot_ptr& slot, const Reply& reply, visibility viewer = visibility::public_);
   template <class Reply>
@@ -84,11 +86,15 @@ private:
   void forward(const Target& target, M message, const slot_ptr& slot, F on_answer);
   template <class Target, class M, class F>
   void forward_large(const Target& target, M message, const slot_ptr& slot, F on_answer);
+  bool has_its_turn(const slot_ptr& slot) const;
+  void resume_streams();
   std::string peer_text() const;
 
   // client_session.cpp
   void hello(std::string_view parameters, const slot_ptr& slot);
+  void answer_hello(const slot_ptr& slot, session_opened opened);
   void present(std::string_view parameters, const slot_ptr& slot);
+  void note_admitted(byte_view chain);
   void login_unasked();
   void refuse_session(const slot_ptr& slot, const auth::refusal& why, const char* action);
   void keys(std::string_view parameters, const slot_ptr& slot);
@@ -148,6 +154,7 @@ private:
   varlink::frame_reader reader_;
   std::deque<slot_ptr> slots_;
   std::size_t unwritten_ = 0;
+  std::size_t held_ = 0;              ///< bytes of answers that wait for one before them
   std::uint32_t large_under_way_ = 0; ///< questions whose answers may have many rows
   std::shared_ptr<bool> reading_ = std::make_shared<bool>(true);
   bool resuming_ = false;
@@ -155,7 +162,7 @@ private:
   bool closed_ = false;
 
   verified_capability cap_;
-  std::string role_;
+  bool brings_capability_ = false; ///< it is given none: what it presents is all that it has
   std::optional<auth::nonce> server_nonce_;
   auth::nonce client_nonce_{};
   std::shared_ptr<auth::key_pair const> connection_key_; ///< of a peer without a key of its own
@@ -168,7 +175,8 @@ private:
   std::vector<waiting_submit> submits_;
   std::uint32_t submits_under_way_ = 0; ///< batches
   std::set<std::shared_ptr<following>> followings_;
-  std::vector<std::pair<std::shared_ptr<following>, std::size_t>> paused_pulls_;
+  std::uint64_t followed_ = 0;
+  std::vector<std::function<void()>> paused_; ///< streams that wait for their turn or their reader
 };
 
 /// Makes the broker of an accepted connection.

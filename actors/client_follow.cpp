@@ -23,7 +23,7 @@ struct client_state::following {
   };
   std::vector<stream_state> streams;
   bool located = false;
-  bool attached = false;
+  std::optional<follower> attached; ///< as whom
   std::optional<exit_report> exit;
 };
 
@@ -46,8 +46,8 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   };
   const auto job = what->call.job;
   const auto element = what->call.element;
-  what->attached = true;
-  tell(to_->scheduler, cap_, attach_job{job, true});
+  what->attached = follower{self_->id(), ++followed_};
+  tell(to_->scheduler, cap_, attach_job{job, *what->attached});
   self_->request(to_->scheduler, caf::infinite, request<locate_element>{cap_, {job, element}})
       .then([this, what](element_location& where) { follow_located(what, where); }, failed);
   if (!what->call.until_end)
@@ -125,8 +125,8 @@ void client_state::follow_located(const std::shared_ptr<following>& what, elemen
 void client_state::pull(const std::shared_ptr<following>& what, std::size_t index) {
   if (closed_ || what->slot->done)
     return;
-  if (unwritten_ > 256 * 1024) {
-    paused_pulls_.emplace_back(what, index);
+  if (!has_its_turn(what->slot)) {
+    paused_.emplace_back([this, what, index] { pull(what, index); });
     return;
   }
   auto& stream = what->streams[index];
@@ -169,8 +169,9 @@ void client_state::finish_follow(const std::shared_ptr<following>& what) {
 
 void client_state::detach(const std::shared_ptr<following>& what) {
   followings_.erase(what);
-  if (std::exchange(what->attached, false))
-    tell(to_->scheduler, cap_, attach_job{what->call.job, false});
+  // Under the gateway's own capability: the peer's may have ended.
+  if (auto by = std::exchange(what->attached, std::nullopt))
+    tell(to_->scheduler, to_->gateway, detach_follower{what->call.job, *by});
 }
 
 } // namespace troupe::actors

@@ -17,6 +17,8 @@ constexpr std::size_t submissions_at_once_max = 4096;
 /// One batch is signed while the one before it goes to the disk; what arrives meanwhile becomes the
 /// next one.
 constexpr std::uint32_t batches_under_way_max = 2;
+/// Rows of one piece: the peer reads it while the next one is written.
+constexpr std::uint32_t rows_in_a_piece = 500;
 constexpr std::int64_t request_life_ns = 600 * ns_per_s;
 
 calls::failure failure_of(const error& what) {
@@ -223,11 +225,19 @@ void client_state::queue(std::string_view parameters, const slot_ptr& slot) {
     return;
   auto asked = std::make_shared<list_queue>();
   asked->selector = std::move(call->selector);
+  if (slot->more)
+    asked->rows_max = rows_in_a_piece;
   queue_part(asked, slot, std::make_shared<calls::rows_reply>());
 }
 
 void client_state::queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
                               std::shared_ptr<calls::rows_reply> gathered) {
+  if (closed_)
+    return;
+  if (slot->more && !has_its_turn(slot)) {
+    paused_.emplace_back([=, this] { queue_part(asked, slot, gathered); });
+    return;
+  }
   auto take = [this, asked, slot, gathered](job_rows& page) {
     if (!page.rows.empty())
       asked->after = page.rows.back().job;

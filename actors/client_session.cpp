@@ -13,6 +13,13 @@ namespace {
 
 constexpr std::string_view mechanism_native = "native";
 
+std::string role_of(const verified_capability& cap) {
+  const auto& who = cap.who();
+  if (who.kind != auth::subject_kind::user)
+    return auth::to_string(who.kind);
+  return std::string{auth::to_string(static_cast<auth::account_role>(who.role))};
+}
+
 } // namespace
 
 void client_state::refuse_session(const slot_ptr& slot, const auth::refusal& why,
@@ -33,6 +40,11 @@ void client_state::hello(std::string_view parameters, const slot_ptr& slot) {
     return;
   }
   client_nonce_ = call->nonce;
+  brings_capability_ = call->brings_capability;
+  if (brings_capability_) {
+    answer_hello(slot, {});
+    return;
+  }
   open_session message;
   message.uid = peer_.uid;
   message.gid = peer_.gid;
@@ -43,22 +55,22 @@ void client_state::hello(std::string_view parameters, const slot_ptr& slot) {
   self_
       ->request(to_->authority, caf::infinite,
                 request<open_session>{to_->gateway, std::move(message)})
-      .then(
-          [this, slot](session_opened& opened) {
-            calls::hello::reply reply;
-            reply.cluster = world_.config.cluster_name;
-            reply.cluster_id = world_.verifier.options().cluster;
-            reply.version = world_.config.version;
-            reply.mechanism = mechanism_native;
-            reply.role = opened.role;
-            server_nonce_ = world_.verifier.challenge(world_.clock.utc());
-            reply.nonce = *server_nonce_;
-            reply.audience = world_.verifier.options().meant_for.bytes();
-            reply.capability = std::move(opened.capability);
-            role_ = opened.role;
-            answer(slot, reply, visibility::operator_);
-          },
-          [this, slot](caf::error& why) { answer_failure(slot, why); });
+      .then([this, slot](session_opened& opened) { answer_hello(slot, std::move(opened)); },
+            [this, slot](caf::error& why) { answer_failure(slot, why); });
+}
+
+void client_state::answer_hello(const slot_ptr& slot, session_opened opened) {
+  calls::hello::reply reply;
+  reply.cluster = world_.config.cluster_name;
+  reply.cluster_id = world_.verifier.options().cluster;
+  reply.version = world_.config.version;
+  reply.mechanism = mechanism_native;
+  reply.role = std::move(opened.role);
+  server_nonce_ = world_.verifier.challenge(world_.clock.utc());
+  reply.nonce = *server_nonce_;
+  reply.audience = world_.verifier.options().meant_for.bytes();
+  reply.capability = std::move(opened.capability);
+  answer(slot, reply, visibility::operator_);
 }
 
 void client_state::present(std::string_view parameters, const slot_ptr& slot) {
@@ -96,11 +108,23 @@ void client_state::present(std::string_view parameters, const slot_ptr& slot) {
     return;
   }
   cap_ = std::move(*admitted);
+  if (brings_capability_)
+    note_admitted(chain);
   calls::present::reply reply;
   reply.uid = cap_.who().uid;
-  reply.role = role_;
+  reply.role = role_of(cap_);
   reply.expires_utc_ns = cap_.expires();
   answer(slot, reply);
+}
+
+/// A login is in the audit chain already; what was granted in another session comes there now.
+void client_state::note_admitted(byte_view chain) {
+  note_admission what{peer_.uid, peer_text(), auth::to_hex(cap_.serial()), {}};
+  const auto parts = auth::split_chain(chain);
+  if (parts && !parts->delegation.empty())
+    if (auto parent = auth::decode_body(parts->parent.first(auth::capability_layout::body_size)))
+      what.parent = auth::to_hex(parent->serial);
+  tell(to_->authority, to_->gateway, std::move(what));
 }
 
 /// The peer speaks without a session: its connection is the holder.
@@ -131,7 +155,6 @@ void client_state::login_unasked() {
                 request<open_session>{to_->gateway, std::move(message)})
       .then(
           [this, go_on](session_opened& opened) {
-            role_ = opened.role;
             auto admitted =
                 world_.verifier.admit_held(opened.capability, *connection_key_, world_.clock.utc());
             if (admitted)

@@ -7,17 +7,25 @@
 
 namespace troupe::actors {
 
+/// Adds to a call's answer.
+template <class F>
+void client_state::say(const slot_ptr& slot, F append) {
+  const auto before = slot->text.size();
+  append(slot->text);
+  held_ += slot->text.size() - before;
+}
+
 template <class Reply>
 void client_state::answer(const slot_ptr& slot, const Reply& reply, visibility viewer) {
   if (!slot->oneway)
-    varlink::append_reply(slot->text, to_json_text(reply, viewer));
+    say(slot, [&](auto& out) { varlink::append_reply(out, to_json_text(reply, viewer)); });
   slot->done = true;
   flush();
 }
 
 template <class Reply>
 void client_state::answer_part(const slot_ptr& slot, const Reply& reply, visibility viewer) {
-  varlink::append_continued_reply(slot->text, to_json_text(reply, viewer));
+  say(slot, [&](auto& out) { varlink::append_continued_reply(out, to_json_text(reply, viewer)); });
   flush();
 }
 

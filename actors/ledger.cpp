@@ -206,7 +206,12 @@ expected<job_rows> ledger_state::history(request<query_history>& what) {
     filter.until = asked.until_utc_ns;
   filter.limit = std::min(asked.rows_max, history_rows_max);
   job_rows result;
+  const auto& reach = cap.on();
+  if (filter.jobs.empty() && reach.kind == auth::resource_kind::jobs)
+    filter.jobs.push_back({reach.lo, reach.hi});
   auto done = store_->history(filter, [&](const ledger::job_row& from) {
+    if (!cap.covers(auth::resource_kind::jobs, from.job))
+      return;
     job_row row;
     apply_table_row(row, from);
     row.user = user_name_of(from.uid);

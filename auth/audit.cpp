@@ -133,6 +133,8 @@ std::string audit_log::begin_line(std::string_view kind, utc_ns now) const {
 
 expected<void> audit_log::write_line(const std::string& line) {
   auto ended = line + "\n";
+  if (!healthy_ && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0)
+    return fail(errc::storage, because("cannot cut half a record off", path_));
   auto n = ::write(fd_.get(), ended.data(), ended.size());
   if (n != static_cast<ssize_t>(ended.size())) {
     auto why = n < 0 ? std::string{std::strerror(errno)} : std::string{"no space for all of it"};
@@ -228,16 +230,20 @@ expected<void> audit_log::checkpoint() {
   if (sequence_ == 0 || since_checkpoint_ == 0)
     return {};
   auto now = clock_->utc();
+  const auto signed_head = head_;
   auto body = checkpoint_body(sequence_ + 1, now, head_);
   auto line = begin_line("checkpoint", now) +
               format_checkpoint({key_.key_id, key_.pair->sign(domain::audit, body)});
   if (auto written = write_line(line); !written)
     return written;
   since_checkpoint_ = 0;
-  if (::fdatasync(fd_.get()) == 0)
-    return {};
-  healthy_ = false;
-  return fail(errc::storage, because("cannot sync", path_));
+  if (::fdatasync(fd_.get()) != 0) {
+    healthy_ = false;
+    return fail(errc::storage, because("cannot sync", path_));
+  }
+  if (tell_)
+    tell_(sequence_, signed_head);
+  return {};
 }
 
 checked<void> audit_log::accepts() const {

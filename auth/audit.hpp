@@ -5,6 +5,7 @@
 #include "auth/keyring.hpp"
 #include "base/unique_fd.hpp"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -59,6 +60,11 @@ public:
   /// Refuses (audit_unavailable) while the last append failed: ask before granting anything.
   checked<void> accepts() const;
 
+  /// Called with the head that each checkpoint signed, once that is on the disk: to be told where
+  /// whoever may write the file may not write.
+  using on_signed_head = std::function<void(std::uint64_t sequence, const digest& head)>;
+  void tell_heads(on_signed_head tell) { tell_ = std::move(tell); }
+
   std::uint64_t last_sequence() const { return sequence_; }
   const digest& head() const { return head_; }
 
@@ -86,6 +92,7 @@ private:
   std::uint64_t size_ = 0; ///< bytes of whole lines
   digest head_{};
   bool healthy_ = true;
+  on_signed_head tell_;
   std::map<std::pair<std::string, reason>, counted> refusals_;
 };
 

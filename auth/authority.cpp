@@ -192,6 +192,12 @@ authority::issue_warrants(const verified_capability& by, const account& as,
 
   std::vector<std::size_t> granted;
   for (const auto& what : batch) {
+    if (!by.covers(resource_kind::jobs, next_job_)) {
+      answers.push_back(refuse(reason::outside_resource,
+                               "the capability reaches certain jobs only, and a new one is none of "
+                               "them"));
+      continue;
+    }
     auto request = check_application(by, what, now);
     auto fresh = request ? burn(*request, now) : tl::unexpected{request.error()};
     if (!fresh) {

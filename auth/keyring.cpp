@@ -77,6 +77,18 @@ keyring_contents keyring::contents() const {
   return result;
 }
 
+checked<public_key> keyring::key_named(std::uint32_t key_id) const {
+  const auto ring = view();
+  for (std::size_t i = 0; i < ring.count(); ++i)
+    if (const auto entry = ring.entry(i); entry.key_id == key_id) {
+      public_key key;
+      std::memcpy(key.data(), entry.key, key.size());
+      return key;
+    }
+  return refuse(reason::unknown_key, "the signing key " + std::to_string(key_id) +
+                                         " is not in keyring " + std::to_string(version()));
+}
+
 checked<public_key> keyring::verifying_key(std::uint32_t key_id, std::int64_t now) const {
   keyring_entry_view entry;
   auto name = "the signing key " + std::to_string(key_id);

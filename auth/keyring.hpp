@@ -47,6 +47,8 @@ public:
 
   /// The key that may verify a signature made under `key_id`, at `now` (UTC ns).
   checked<public_key> verifying_key(std::uint32_t key_id, std::int64_t now) const;
+  /// The key of that number, though it be retired: for what only has to come to its end.
+  checked<public_key> key_named(std::uint32_t key_id) const;
 
 private:
   std::vector<std::uint8_t> bytes_;

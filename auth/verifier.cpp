@@ -262,26 +262,24 @@ checked<void> verifier::check_warrant_now(const warrant& what, utc_ns now) const
 
 checked<std::shared_ptr<const warrant>> verifier::verify_warrant(byte_view body, byte_view seal,
                                                                  utc_ns now) {
-  auto known = authentic_warrant(body, seal, now);
-  if (known)
-    if (auto fits = check_warrant_now(**known, now); !fits)
-      return tl::unexpected{fits.error()};
-  return known;
+  auto known = authentic_warrant(body, seal);
+  if (!known)
+    return tl::unexpected{known.error()};
+  if (auto key = keys()->verifying_key(known->key_id, now); !key)
+    return tl::unexpected{key.error()};
+  if (auto fits = check_warrant_now(*known->what, now); !fits)
+    return tl::unexpected{fits.error()};
+  return known->what;
 }
 
-/// Whoever it is from and whatever became of it since: the authority of this cluster made it.
-checked<std::shared_ptr<const warrant>> verifier::authentic_warrant(byte_view body, byte_view seal,
-                                                                    utc_ns now) {
+/// Whatever became since of its job, its user, its time or the key that signed it: the authority of
+/// this cluster made it.
+checked<verifier::known_warrant> verifier::authentic_warrant(byte_view body, byte_view seal) {
   auto name = warrant_key(body, seal);
   {
-    std::unique_lock lock{mutex_};
-    if (auto found = warrants_.find(name); found != warrants_.end()) {
-      auto known = found->second;
-      lock.unlock();
-      if (auto key = keys()->verifying_key(known.key_id, now); !key)
-        return tl::unexpected{key.error()};
-      return known.what;
-    }
+    std::lock_guard lock{mutex_};
+    if (auto found = warrants_.find(name); found != warrants_.end())
+      return found->second;
   }
   auto decoded = decode_warrant(body);
   if (!decoded)
@@ -292,7 +290,7 @@ checked<std::shared_ptr<const warrant>> verifier::authentic_warrant(byte_view bo
   if (decoded->cluster != options_.cluster)
     return refuse(reason::wrong_cluster,
                   "the warrant of job " + std::to_string(decoded->job) + " is of another cluster");
-  auto key = keys()->verifying_key(view.key_id, now);
+  auto key = keys()->key_named(view.key_id);
   if (!key)
     return tl::unexpected{key.error()};
   {
@@ -302,19 +300,21 @@ checked<std::shared_ptr<const warrant>> verifier::authentic_warrant(byte_view bo
       return bad_signature("warrant");
   }
   std::lock_guard lock{mutex_};
-  auto kept = std::make_shared<const warrant>(std::move(*decoded));
-  if (warrants_.emplace(name, known_warrant{kept, view.key_id}).second) {
+  const known_warrant kept{std::make_shared<const warrant>(std::move(*decoded)), view.key_id};
+  if (warrants_.emplace(name, kept).second) {
     warrant_order_.push_back(name);
     evict_to(warrants_, warrant_order_, options_.warrants_cached_max);
   }
   return kept;
 }
 
-checked<verified_capability> verifier::from_warrant(byte_view body, byte_view seal, utc_ns now) {
-  auto known = authentic_warrant(body, seal, now);
+checked<verified_capability> verifier::from_warrant(byte_view body, byte_view seal) {
+  // Also under a key that is retired by now: what runs must come to its end. Whoever signs its
+  // orders looks at the key (verify_warrant), so that nothing more is started.
+  auto known = authentic_warrant(body, seal);
   if (!known)
     return tl::unexpected{known.error()};
-  const auto& from = **known;
+  const auto& from = *known->what;
   auto made = std::make_shared<verified_capability::facts>();
   auto& it = made->effective;
   it.cluster = from.cluster;

@@ -140,9 +140,9 @@ public:
   checked<std::shared_ptr<const warrant>> verify_warrant(byte_view body, byte_view seal,
                                                          utc_ns now);
   /// What a job's own work may do, under its warrant: bound to that job. Once the job or its uid is
-  /// revoked, or the warrant's time is over, nothing more is started for it; what runs can still
-  /// be ended, and its ends recorded.
-  checked<verified_capability> from_warrant(byte_view body, byte_view seal, utc_ns now);
+  /// revoked, its key retired or the warrant's time over, nothing more is started for it; what runs
+  /// can still be ended, and its ends recorded.
+  checked<verified_capability> from_warrant(byte_view body, byte_view seal);
 
   /// Verifies a seal by a key known from context (a request's holder); its key_id must be 0.
   checked<void> verify_held_seal(std::string_view purpose, byte_view seal, byte_view body,
@@ -156,8 +156,11 @@ private:
   checked<void> check_now(const verified_capability::facts& what, utc_ns now) const;
   checked<void> use_nonce(const nonce& which, utc_ns now);
   checked<void> check_warrant_now(const warrant& what, utc_ns now) const;
-  checked<std::shared_ptr<const warrant>> authentic_warrant(byte_view body, byte_view seal,
-                                                            utc_ns now);
+  struct known_warrant {
+    std::shared_ptr<const warrant> what;
+    std::uint32_t key_id = 0;
+  };
+  checked<known_warrant> authentic_warrant(byte_view body, byte_view seal);
   facts_ptr make_facts(const capability& effective, const capability& parent) const;
 
   const verifier_options options_;
@@ -166,10 +169,6 @@ private:
   std::shared_ptr<const keyring> keys_;
   std::unordered_map<digest, facts_ptr, bytes_hash> chains_;
   std::deque<digest> chain_order_;
-  struct known_warrant {
-    std::shared_ptr<const warrant> what;
-    std::uint32_t key_id = 0;
-  };
   std::unordered_map<digest, known_warrant, bytes_hash> warrants_;
   std::deque<digest> warrant_order_;
   std::unordered_map<nonce, utc_ns, bytes_hash> nonces_;

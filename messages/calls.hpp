@@ -22,11 +22,13 @@ struct hello {
   fixed_bytes<32> nonce{};
   std::vector<std::string> mechanisms; ///< most preferred first; empty: "native"
   std::string role;                    ///< "" is the highest the peer may have
+  bool brings_capability = false;      ///< it will present one that it has: it is given none
   static constexpr auto fields() {
     using s = hello;
     return field_list(field<1>("holder", &s::holder), field<2>("nonce", &s::nonce),
                       field<3>("mechanisms", &s::mechanisms, at_most(16)),
-                      field<4>("role", &s::role, at_most(32)));
+                      field<4>("role", &s::role, at_most(32)),
+                      field<5>("brings_capability", &s::brings_capability));
   }
   struct reply {
     std::string cluster;

@@ -35,6 +35,16 @@ struct note_refusal {
   using answer = void;
 };
 
+/// A peer proved that it holds a capability from an earlier session: put it into the audit chain.
+/// No answer.
+struct note_admission {
+  std::uint32_t uid = 0;
+  std::string peer;
+  std::string serial; ///< in hexadecimal, like the next
+  std::string parent; ///< of the capability that it was made from; "" if it is no delegation
+  using answer = void;
+};
+
 // == Submitting: client → authority → client → scheduler → ledger ================================
 
 /// One spec as a client sent it, with the request its holder signed.
@@ -218,10 +228,24 @@ struct job_ends {
   using answer_tag = void;
 };
 
-/// A client now follows (or no longer follows) a job that ends with its client. No answer.
+/// One of those who follow a job; no two are ever the same.
+struct follower {
+  std::uint64_t client = 0;
+  std::uint64_t number = 0;
+  bool operator==(const follower&) const = default;
+};
+
+/// A client now follows a job that ends with its client. No answer.
 struct attach_job {
   job_id job = 0;
-  bool attached = true;
+  follower by;
+  using answer = void;
+};
+
+/// It does not any more, whatever became of its capability meanwhile. No answer.
+struct detach_follower {
+  job_id job = 0;
+  follower by;
   using answer = void;
 };
 

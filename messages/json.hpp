@@ -5,7 +5,6 @@
 #include "base/error.hpp"
 #include "messages/schema.hpp"
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -30,8 +29,6 @@ namespace codec {
 void write_json(std::string& out, const schema& type, const void* value, visibility viewer);
 expected<void> read_json(std::string_view from, const schema& type, void* value,
                          const json_limits& limits);
-expected<void> read_json(const nlohmann::json& from, const schema& type, void* value,
-                         const json_limits& limits);
 
 } // namespace codec
 
@@ -54,15 +51,6 @@ std::string to_json_text(const T& value, visibility viewer) {
 /// null stands for "not given".
 template <fielded T>
 expected<T> from_json_text(std::string_view from, const json_limits& limits = {}) {
-  expected<T> result{T{}};
-  if (auto done = codec::read_json(from, codec::schema_of<T>, &*result, limits); !done)
-    return tl::unexpected<error>{std::move(done.error())};
-  return result;
-}
-
-/// The same from a parsed document, for a reader that had to look at an envelope first.
-template <fielded T>
-expected<T> from_json_value(const nlohmann::json& from, const json_limits& limits = {}) {
   expected<T> result{T{}};
   if (auto done = codec::read_json(from, codec::schema_of<T>, &*result, limits); !done)
     return tl::unexpected<error>{std::move(done.error())};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "messages/json.hpp"
+#include "messages/json_scan.hpp"
 
 #include <bitset>
-#include <nlohmann/json.hpp>
+#include <charconv>
 
 namespace troupe::codec {
 
@@ -21,62 +22,53 @@ struct frame {
   void* where = nullptr;
   field_options options;
   const member_schema* member = nullptr; ///< the field being read, in a record
+  std::size_t next = 0;                  ///< the field that comes next when all are in order
   std::string key;                       ///< the key being read, in a text map
   std::bitset<128> seen{};               ///< field numbers given, in a record
 };
 
-/// Receives nlohmann's parse events and puts values straight into structs, by their tables.
+/// Puts the values of a text straight into structs, by their tables.
 class reader {
 public:
   reader(const schema& type, void* value, const json_limits& limits)
-      : root_{&type, value, {}}, limits_{limits} {
+      : root_type_{type}, root_{value}, limits_{limits} {
     frames_.reserve(8);
   }
 
-  // The interface nlohmann::json::sax_parse calls; false ends the parse.
-  bool null();
-  bool boolean(bool value);
-  bool number_integer(std::int64_t value) {
-    return integer(value < 0, value < 0 ? ~static_cast<std::uint64_t>(value) + 1
-                                        : static_cast<std::uint64_t>(value));
-  }
-  bool number_unsigned(std::uint64_t value) { return integer(false, value); }
-  bool number_float(double value, const std::string& written);
-  bool string(std::string& value);
-  bool binary(const nlohmann::json::binary_t&) { return wrong("must not be binary"); }
-  bool start_object(std::size_t);
-  bool key(std::string& name);
-  bool end_object();
-  bool start_array(std::size_t);
-  bool end_array();
-  bool parse_error(std::size_t at, const std::string&, const nlohmann::detail::exception&) {
-    if (why_.empty())
-      why_ = "is broken at byte " + std::to_string(at);
-    return false;
-  }
-
+  /// Reads the whole text; false when `sentence` says why not.
+  bool read(json_scanner& in);
   std::string sentence() const { return why_; }
 
 private:
+  bool scalar(json_scanner& in, char first);
+  bool number(std::string_view text);
+  bool member(json_scanner& in);
+  bool broken(const json_scanner& in);
+  std::string_view unescaped(std::string_view raw);
   bool wrong(std::string_view why);
   bool is_not(const schema& wanted, std::string_view what);
   std::string path() const;
   bool target(slot& into);
   bool real_target(slot& into);
+  bool null();
+  bool boolean(bool value);
   bool integer(bool negative, std::uint64_t magnitude);
-  bool text(const slot& into, std::string& value);
+  bool real(double value, std::string_view written);
+  bool string(std::string_view value);
   bool binary_text(const slot& into, std::string_view value);
   bool enumeration(const slot& into, std::string_view value);
+  bool key(std::string_view name);
   bool open(shape wanted, std::string_view what);
-  bool done(const slot& into);
   bool close();
+  bool done(const slot& into);
 
-  slot root_;
+  const schema& root_type_;
+  void* root_;
   const json_limits& limits_;
   std::vector<frame> frames_;
   std::size_t entries_bytes_ = 0;
+  std::string unescaped_;
   std::string why_;
-  bool finished_ = false;
 };
 
 std::string_view name_of(const schema& type) {
@@ -133,7 +125,7 @@ bool reader::is_not(const schema& wanted, std::string_view what) {
 /// Finds where the next value goes; appends the entry it goes to in a list.
 bool reader::target(slot& into) {
   if (frames_.empty()) {
-    into = root_;
+    into = {&root_type_, root_, {}};
     return true;
   }
   auto& f = frames_.back();
@@ -147,13 +139,16 @@ bool reader::target(slot& into) {
     return true;
   }
   const auto count = f.type->count(f.where);
-  if (count >= f.options.limit)
-    return wrong("holds more than the " + std::to_string(f.options.limit) +
-                 " entries that are allowed");
+  if (count >= f.options.limit) {
+    wrong("holds more than the " + std::to_string(f.options.limit) + " entries that are allowed");
+    return false;
+  }
   entries_bytes_ += f.type->element->size;
-  if (entries_bytes_ > limits_.entries_bytes_max)
-    return wrong("makes the document's lists larger than " +
-                 std::to_string(limits_.entries_bytes_max) + " bytes of memory");
+  if (entries_bytes_ > limits_.entries_bytes_max) {
+    wrong("makes the document's lists larger than " + std::to_string(limits_.entries_bytes_max) +
+          " bytes of memory");
+    return false;
+  }
   into = {f.type->element, f.type->append(f.where), {}};
   into.options.limit = f.options.each_limit;
   return true;
@@ -217,7 +212,7 @@ bool reader::integer(bool negative, std::uint64_t magnitude) {
   return done(into);
 }
 
-bool reader::number_float(double value, const std::string& written) {
+bool reader::real(double value, std::string_view written) {
   slot into;
   if (!real_target(into))
     return false;
@@ -225,7 +220,7 @@ bool reader::number_float(double value, const std::string& written) {
     *static_cast<double*>(into.where) = value;
     return true;
   }
-  if (into.type->kind == shape::integer && written.find_first_of(".eE") == std::string::npos)
+  if (into.type->kind == shape::integer && written.find_first_of(".eE") == written.npos)
     return wrong("is " + excerpt(written) + ", which is outside its range");
   return is_not(*into.type, "the number " + excerpt(written));
 }
@@ -257,12 +252,12 @@ bool reader::enumeration(const slot& into, std::string_view value) {
   return wrong("is " + excerpt(value) + ", but must be one of " + known);
 }
 
-bool reader::string(std::string& value) {
+bool reader::string(std::string_view value) {
   slot into;
   if (!real_target(into))
     return false;
   switch (into.type->kind) {
-  case shape::text: static_cast<std::string*>(into.where)->swap(value); return done(into);
+  case shape::text: *static_cast<std::string*>(into.where) = value; return done(into);
   case shape::bytes:
   case shape::fixed_bytes: return binary_text(into, value);
   case shape::enumeration: return enumeration(into, value);
@@ -283,23 +278,16 @@ bool reader::open(shape wanted, std::string_view what) {
     into.type->clear(into.where);
   if (is_map)
     static_cast<text_map*>(into.where)->clear();
-  frames_.push_back({into.type, into.where, into.options, nullptr, {}, {}});
+  frames_.push_back({into.type, into.where, into.options, nullptr, 0, {}, {}});
   return true;
 }
 
-bool reader::start_object(std::size_t) {
-  return open(shape::record, "an object");
-}
-bool reader::start_array(std::size_t) {
-  return open(shape::list, "a list");
-}
-
-bool reader::key(std::string& name) {
+bool reader::key(std::string_view name) {
   auto& f = frames_.back();
   if (f.type->kind == shape::text_map) {
     auto& map = *static_cast<text_map*>(f.where);
     f.key = name;
-    if (map.count(name) != 0)
+    if (map.count(f.key) != 0)
       return wrong("is given twice");
     if (map.size() >= f.options.limit || name.size() > f.options.each_limit)
       return wrong(map.size() >= f.options.limit
@@ -309,10 +297,13 @@ bool reader::key(std::string& name) {
                              " bytes that are allowed");
     return true;
   }
-  f.member = nullptr;
-  for (const auto& member : f.type->members)
-    if (member.name == name)
-      f.member = &member;
+  // Whoever writes a field list's own order is read without a search.
+  const auto& members = f.type->members;
+  for (std::size_t i = 0; i < members.size() && members[f.next % members.size()].name != name; ++i)
+    ++f.next;
+  f.member = members.empty() ? nullptr : &members[f.next++ % members.size()];
+  if (f.member != nullptr && f.member->name != name)
+    f.member = nullptr;
   if (f.member == nullptr) {
     const auto where = path();
     why_ = "field " + excerpt(name) + " is not known" + (where.empty() ? "" : " in " + where);
@@ -324,7 +315,7 @@ bool reader::key(std::string& name) {
   return true;
 }
 
-bool reader::end_object() {
+bool reader::close() {
   auto& f = frames_.back();
   f.member = nullptr;
   f.key.clear();
@@ -338,44 +329,81 @@ bool reader::end_object() {
   return true;
 }
 
-bool reader::end_array() {
-  frames_.pop_back();
-  return true;
+bool reader::broken(const json_scanner& in) {
+  why_ = "is broken at byte " + std::to_string(in.position());
+  return false;
 }
 
-/// Walks a parsed document as the parser would have; its depth is bounded by `open`.
-bool walk(reader& into, const nlohmann::json& from) {
-  using kind = nlohmann::json::value_t;
-  switch (from.type()) {
-  case kind::null: return into.null();
-  case kind::boolean: return into.boolean(from.get<bool>());
-  case kind::number_integer: return into.number_integer(from.get<std::int64_t>());
-  case kind::number_unsigned: return into.number_unsigned(from.get<std::uint64_t>());
-  case kind::number_float: return into.number_float(from.get<double>(), from.dump());
-  case kind::string: {
-    auto text = from.get_ref<const std::string&>();
-    return into.string(text);
+std::string_view reader::unescaped(std::string_view raw) {
+  if (raw.find('\\') == raw.npos)
+    return raw;
+  unescaped_.clear();
+  append_unescaped(unescaped_, raw);
+  return unescaped_;
+}
+
+bool reader::number(std::string_view text) {
+  const bool negative = text.front() == '-';
+  const auto* last = text.data() + text.size();
+  std::uint64_t magnitude = 0;
+  if (const auto [end, bad] = std::from_chars(text.data() + negative, last, magnitude);
+      bad == std::errc{} && end == last)
+    return integer(negative && magnitude != 0, magnitude);
+  double value = 0;
+  if (std::from_chars(text.data(), last, value).ec != std::errc{})
+    return wrong("is " + excerpt(text) + ", which is outside its range");
+  return real(value, text);
+}
+
+bool reader::scalar(json_scanner& in, char first) {
+  if (first == '"') {
+    const auto raw = in.raw_string();
+    return raw ? string(unescaped(*raw)) : broken(in);
   }
-  case kind::array:
-    if (!into.start_array(from.size()))
-      return false;
-    for (const auto& entry : from)
-      if (!walk(into, entry))
+  const auto text = in.value();
+  if (!text)
+    return broken(in);
+  switch (first) {
+  case 'n': return null();
+  case 't':
+  case 'f': return boolean(first == 't');
+  default: return number(*text);
+  }
+}
+
+/// A member's name and its colon.
+bool reader::member(json_scanner& in) {
+  const auto raw = in.raw_string();
+  if (!raw)
+    return broken(in);
+  return key(unescaped(*raw)) && (in.take(':') || broken(in));
+}
+
+/// One loop instead of a recursion: `open` bounds the depth.
+bool reader::read(json_scanner& in) {
+  do {
+    const auto first = in.next();
+    const bool opens = first == '{' || first == '[';
+    if (opens) {
+      in.take(first);
+      if (!(first == '{' ? open(shape::record, "an object") : open(shape::list, "a list")))
         return false;
-    return into.end_array();
-  case kind::object:
-    if (!into.start_object(from.size()))
+    } else if (!scalar(in, first)) {
       return false;
-    for (const auto& [name, entry] : from.items()) {
-      auto key = name;
-      if (!into.key(key) || !walk(into, entry))
-        return false;
     }
-    return into.end_object();
-  case kind::binary:
-  case kind::discarded: return into.binary({});
-  }
-  return false;
+    bool is_first = opens;
+    while (!frames_.empty() && in.take(frames_.back().type->kind == shape::list ? ']' : '}')) {
+      if (!close())
+        return false;
+      is_first = false;
+    }
+    if (frames_.empty())
+      return in.at_end() || broken(in);
+    if (!is_first && !in.take(','))
+      return broken(in);
+    if (frames_.back().type->kind != shape::list && !member(in))
+      return false;
+  } while (true);
 }
 
 } // namespace
@@ -387,15 +415,8 @@ expected<void> read_json(std::string_view from, const schema& type, void* value,
                                    " bytes is refused: at most " +
                                    std::to_string(limits.bytes_max) + " are read");
   reader r{type, value, limits};
-  if (nlohmann::json::sax_parse(from.data(), from.data() + from.size(), &r))
-    return {};
-  return fail(errc::invalid, "the JSON text cannot be read: " + r.sentence());
-}
-
-expected<void> read_json(const nlohmann::json& from, const schema& type, void* value,
-                         const json_limits& limits) {
-  reader r{type, value, limits};
-  if (walk(r, from))
+  json_scanner in{from};
+  if (r.read(in))
     return {};
   return fail(errc::invalid, "the JSON text cannot be read: " + r.sentence());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts of JSON that know no field lists: strings and base64url.
 #include "messages/json.hpp"
+#include "messages/json_scan.hpp"
 
 #include <array>
 
@@ -24,31 +25,6 @@ constexpr auto base64url_values = [] {
 
 std::uint8_t base64url_value(char c) {
   return base64url_values[static_cast<std::uint8_t>(c)];
-}
-
-std::uint8_t byte_at(std::string_view text, std::size_t at) {
-  return at < text.size() ? static_cast<std::uint8_t>(text[at]) : std::uint8_t{0};
-}
-
-/// Length of the well-formed UTF-8 sequence of two to four bytes at `at` (Unicode 15, table 3-7),
-/// or 0.
-std::size_t sequence_length(std::string_view text, std::size_t at) {
-  const auto b0 = byte_at(text, at);
-  const auto b1 = byte_at(text, at + 1);
-  const auto follows = [&](std::size_t i) { return (byte_at(text, at + i) & 0xc0) == 0x80; };
-  if (b0 >= 0xc2 && b0 <= 0xdf)
-    return follows(1) ? 2 : 0;
-  if (b0 >= 0xe0 && b0 <= 0xef) {
-    const bool overlong = b0 == 0xe0 && b1 < 0xa0;
-    const bool surrogate = b0 == 0xed && b1 > 0x9f;
-    return follows(1) && follows(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (b0 >= 0xf0 && b0 <= 0xf4) {
-    const bool overlong = b0 == 0xf0 && b1 < 0x90;
-    const bool beyond = b0 == 0xf4 && b1 > 0x8f;
-    return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
 }
 
 void append_escape(std::string& out, char c) {
@@ -89,7 +65,7 @@ void append_json_string(std::string& out, std::string_view text) {
     // DEL is escaped as well: a terminal that shows the text must not act on it.
     if (static_cast<unsigned char>(text[at]) < 0x80) {
       append_escape(out, text[at++]);
-    } else if (const auto length = sequence_length(text, at); length != 0) {
+    } else if (const auto length = utf8_length(text.substr(at)); length != 0) {
       out.append(text, at, length);
       at += length;
     } else {

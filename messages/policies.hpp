@@ -29,6 +29,8 @@ struct policy<open_session> : allow<verb::session_open, troupe::roles> {};
 template <>
 struct policy<note_refusal> : allow<verb::session_open, troupe::roles> {};
 template <>
+struct policy<note_admission> : allow<verb::session_open, troupe::roles> {};
+template <>
 struct policy<request_warrants> : allow<verb::job_submit, troupe::people> {};
 template <>
 struct policy<sign_orders> : allow<verb::order_sign, troupe::jobs_or_roles> {};
@@ -87,6 +89,8 @@ template <>
 struct policy<attach_job> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
   static resource_ref resource(const attach_job& message) { return resource_ref::job(message.job); }
 };
+template <>
+struct policy<detach_follower> : allow<verb::session_open, troupe::roles> {};
 template <>
 struct policy<list_nodes>
     : allow<verb::node_read, kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};

@@ -29,16 +29,17 @@ using auth::protocol;
 using observed = protocol<get_status>;
 
 using authority_actor =
-    protocol<get_status, tick, open_session, note_refusal, request_warrants, sign_orders,
-             forget_job, list_keys, tail_audit, verify_audit, revoke_capabilities>;
+    protocol<get_status, tick, open_session, note_refusal, note_admission, request_warrants,
+             sign_orders, forget_job, list_keys, tail_audit, verify_audit, revoke_capabilities>;
 
 using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission, query_history,
                               query_job, locate_element>;
 
 using scheduler_actor =
     protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, signal_jobs,
-             list_queue, show_job, why_job, locate_element, await_jobs, attach_job, pause_starts,
-             list_nodes, set_nodes, place_jobs, job_progress, report_inventory, get_summary>;
+             list_queue, show_job, why_job, locate_element, await_jobs, attach_job, detach_follower,
+             pause_starts, list_nodes, set_nodes, place_jobs, job_progress, report_inventory,
+             get_summary>;
 
 /// Events since the last time, in order. No answer; decisions come to `reply_to` when they are
 /// made.

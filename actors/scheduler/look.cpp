@@ -27,7 +27,8 @@ expected<job_rows> scheduler_state::queue(request<list_queue>& what) {
                        [&](const auto& target) { return target.first <= id && id <= target.last; });
   };
   for (auto at = jobs_.upper_bound(asked.after); at != jobs_.end(); ++at) {
-    if (!named(at->first) || !matches(at->second, asked.selector))
+    if (!named(at->first) || !matches(at->second, asked.selector) ||
+        !what.cap.covers(auth::resource_kind::jobs, at->first))
       continue;
     if (result.rows.size() == rows_max) {
       result.more = true;
@@ -118,7 +119,6 @@ caf::result<job_ends> scheduler_state::await(request<await_jobs>& what) {
   who->id = next_waiter_++;
   who->cap = what.cap;
   who->targets = what.msg.targets;
-  who->promise = self_->make_response_promise<job_ends>();
   std::vector<job_id> to_look_up;
   for (const auto& target : who->targets) {
     if (target.last < target.first || target.last - target.first > 100'000)
@@ -148,6 +148,8 @@ caf::result<job_ends> scheduler_state::await(request<await_jobs>& what) {
         break;
     }
   }
+  // Not before: an error that is returned beside a promise is answered to nobody.
+  who->promise = self_->make_response_promise<job_ends>();
   waiters_.push_back(who);
   for (auto id : to_look_up)
     look_up_ends(who, id, what.cap);
@@ -248,11 +250,14 @@ void scheduler_state::attach(request<attach_job>& what) {
   auto& job = at->second;
   if (!what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first, world_.clock.utc()))
     return;
-  if (what.msg.attached)
-    ++job.followers;
-  else if (job.followers > 0)
-    --job.followers;
+  job.followers.push_back(what.msg.by);
   job.unattended_since = world_.clock.boot();
+}
+
+void scheduler_state::detach(const detach_follower& what) {
+  auto at = jobs_.find(what.job);
+  if (at != jobs_.end() && std::erase(at->second.followers, what.by) > 0)
+    at->second.unattended_since = world_.clock.boot();
 }
 
 /// Ends attached jobs that nobody has followed for a while: nothing runs on unseen.
@@ -260,7 +265,7 @@ void scheduler_state::check_unattended() {
   const auto limit = world_.clock.boot() - std::int64_t{world_.config.attached_grace_s} * ns_per_s;
   cancel_jobs ending;
   for (const auto& [id, job] : jobs_)
-    if (job.attached && job.followers == 0 && job.unattended_since < limit && !job.leaving &&
+    if (job.attached && job.followers.empty() && job.unattended_since < limit && !job.leaving &&
         ending.selector.targets.size() < 1024)
       ending.selector.targets.push_back({id, id, std::nullopt});
   if (!ending.selector.targets.empty()) {

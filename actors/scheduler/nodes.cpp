@@ -128,6 +128,11 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
           error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
                                              "lists them",
                                              name_of_node)});
+    if (!what.cap.covers(auth::resource_kind::nodes, node_numbers_.at(name_of_node)))
+      return auth::to_caf(
+          auth::refuse(auth::reason::outside_resource,
+                       fmt::format("the capability does not reach node '{}'", name_of_node))
+              .value());
     ledger_entry entry;
     entry.what = ledger_entry::kind::node_changed;
     entry.encoded =

@@ -175,12 +175,14 @@ void scheduler_state::end_unstartable(job_table::iterator at, const std::string&
 /// Makes a job's actor, under the capability that its warrant gives.
 auth::checked<job_actor> scheduler_state::spawn_job(job_birth birth) {
   const auto& event = *birth.event;
-  auto cap = world_.verifier.from_warrant(event.warrant, event.warrant_seal, world_.clock.utc());
+  if (birth.placed.empty()) // it starts: what runs already only has to come to its end
+    if (auto good =
+            world_.verifier.verify_warrant(event.warrant, event.warrant_seal, world_.clock.utc());
+        !good)
+      return tl::unexpected{good.error()};
+  auto cap = world_.verifier.from_warrant(event.warrant, event.warrant_seal);
   if (!cap)
     return tl::unexpected{cap.error()};
-  const auto starts = birth.placed.empty();
-  if (auto may = cap->check(verb::order_sign, world_.clock.utc()); starts && !may)
-    return tl::unexpected{may.error()};
   birth.cap = std::move(*cap);
   job_links links{to_.ledger, to_.authority, scheduler_actor{self_}};
   return self_->template spawn<shell<job_state_machine>>(std::ref(world_), self_->id(),

@@ -33,6 +33,7 @@ scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observ
       on<await_jobs>([this](request<await_jobs>& what) { return await(what); }),
       on<pause_starts>([this](request<pause_starts>&) { paused_ = true; }),
       on<attach_job>([this](request<attach_job>& what) { attach(what); }),
+      on<detach_follower>([this](request<detach_follower>& what) { detach(what.msg); }),
       on<list_nodes>([this](request<list_nodes>& what) { return list(what); }),
       on<set_nodes>([this](request<set_nodes>& what) { return set(what); }),
       on<place_jobs>([this](request<place_jobs>& what) { place(what.msg); }),

@@ -57,7 +57,7 @@ private:
     bool leaving = false; ///< its end is being written
     bool lease = false;   ///< may refill its slots
     bool attached = false;
-    std::uint32_t followers = 0;
+    std::vector<follower> followers;
     boot_ns unattended_since = 0;
     std::unique_ptr<start_units> first_units; ///< wait for the actor
   };
@@ -135,6 +135,7 @@ private:
   void recheck_waiters();
   cluster_summary summary() const;
   void attach(request<attach_job>& what);
+  void detach(const detach_follower& what);
   void check_unattended();
 
   // place.cpp

@@ -83,6 +83,13 @@ void info_list::process_value(const char* key, const process& value) {
   c_process c{value};
   add(key, c.get(), PMIX_PROC);
 }
+void info_list::processes(const char* key, const std::vector<process>& value) {
+  std::vector<pmix_proc_t> all;
+  for (const auto& each : value)
+    all.push_back(*c_process{each}.get());
+  pmix_data_array_t array{PMIX_PROC, all.size(), all.data()};
+  add(key, &array, PMIX_DATA_ARRAY);
+}
 void info_list::list(const char* key, info_list&& value) {
   pmix_data_array_t array{PMIX_INFO, value.size(), value.data()};
   add(key, &array, PMIX_DATA_ARRAY);

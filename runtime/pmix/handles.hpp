@@ -61,6 +61,7 @@ public:
   void rank(const char* key, std::uint32_t value);
   void status(const char* key, pmix_status_t value);
   void process_value(const char* key, const process& value);
+  void processes(const char* key, const std::vector<process>& value);
   /// An array of infos as one value.
   void list(const char* key, info_list&& value);
   /// An array of pmix_proc_info_t as one value, which stays the caller's.

@@ -5,7 +5,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
+#include "messages/json_scan.hpp"
 
 namespace troupe::varlink {
 

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
 
 namespace troupe::varlink {
 

@@ -11,7 +11,7 @@
 #include "runtime/varlink/envelope.hpp"
 #include "runtime/varlink/frame_reader.hpp"
 #include "runtime/varlink/interface_description.hpp"
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json_scan.hpp"
 
 using namespace troupe::varlink;
 

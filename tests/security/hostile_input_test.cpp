@@ -18,10 +18,6 @@ namespace {
 
 constexpr std::size_t frame_limit = 4u << 20;
 
-std::string socket_of(const test_cluster& cluster) {
-  return cluster.state() + "/socket";
-}
-
 bool send_all(int fd, std::string_view what) {
   while (!what.empty()) {
     const auto sent = ::send(fd, what.data(), what.size(), MSG_NOSIGNAL);

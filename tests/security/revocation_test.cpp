@@ -9,10 +9,6 @@ using namespace troupe::test;
 
 namespace {
 
-std::string socket_of(const test_cluster& cluster) {
-  return cluster.state() + "/socket";
-}
-
 std::string serial_of(const calls::hello::reply& from) {
   auto body =
       auth::decode_body(byte_view{from.capability}.first(auth::capability_layout::body_size));

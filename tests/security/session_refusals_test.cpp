@@ -2,8 +2,11 @@
 #include "auth/cluster_keys.hpp"
 #include "socket_peer.hpp"
 
+#include <array>
 #include <functional>
 #include <optional>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 // What a real cluster does not believe: capabilities, proofs and requests that are not what they
 // say, each at the socket, each refused with a sentence and in the audit chain.
@@ -14,10 +17,6 @@ using namespace troupe::test;
 namespace {
 
 using byte_vector = std::vector<std::uint8_t>;
-
-std::string socket_of(const test_cluster& cluster) {
-  return cluster.state() + "/socket";
-}
 
 bool audited(test_cluster& cluster, const std::string& word) {
   return eventually([&] {
@@ -33,12 +32,7 @@ struct spoiled {
 };
 
 auth::capability granted(const calls::hello::reply& from) {
-  auto chain = auth::split_chain(from.capability);
-  REQUIRE(chain);
-  auto body =
-      auth::decode_body(byte_view{from.capability}.first(auth::capability_layout::body_size));
-  REQUIRE(body);
-  return *body;
+  return fields_of(from.capability);
 }
 
 } // namespace
@@ -113,6 +107,113 @@ TEST_CASE("a capability with one bit, byte or proof that is not right is refused
     CHECK(answer.error().text.size() > 20);
   }
   CHECK(audited(cluster, "present"));
+}
+
+TEST_CASE(
+    "a capability signed for another purpose, in a second form or for a weak key is refused") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto keys = auth::load_cluster_keys(cluster.state() + "/keys").value();
+  const auto refused = [&](socket_peer& peer, const byte_vector& chain, const char* reason) {
+    INFO(reason);
+    auto answer = peer.call(peer.presentation(chain));
+    REQUIRE_FALSE(answer);
+    CHECK(answer.error().code == errc::refused);
+    CHECK(answer.error().text.size() > 20);
+  };
+  std::uint64_t bad_signatures = 0;
+  for (const auto purpose :
+       {auth::domain::delegation, auth::domain::request, auth::domain::warrant, auth::domain::order,
+        auth::domain::keyring, auth::domain::audit, auth::domain::proof}) {
+    INFO(purpose);
+    socket_peer peer{socket_of(cluster)};
+    auto chain = peer.hello().capability;
+    const auto body = byte_view{chain}.first(auth::capability_layout::body_size);
+    const auto sig = keys.signing.sign(purpose, body);
+    std::copy(sig.begin(), sig.end(), chain.begin() + auth::capability_layout::body_size);
+    refused(peer, chain, "bad_signature");
+    ++bad_signatures;
+  }
+  {
+    // S + L verifies in a careless implementation: the same signature, written otherwise.
+    constexpr std::array<std::uint8_t, 32> group_order{
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7,
+        0xa2, 0xde, 0xf9, 0xde, 0x14, 0,    0,    0,    0,    0,    0,
+        0,    0,    0,    0,    0,    0,    0,    0,    0,    0x10};
+    socket_peer peer{socket_of(cluster)};
+    auto chain = peer.hello().capability;
+    unsigned carry = 0;
+    for (std::size_t i = 0; i < group_order.size(); ++i) {
+      auto& byte = chain[chain.size() - 32 + i];
+      const auto sum = byte + group_order[i] + carry;
+      byte = static_cast<std::uint8_t>(sum);
+      carry = sum >> 8;
+    }
+    REQUIRE(carry == 0);
+    refused(peer, chain, "bad_signature");
+    ++bad_signatures;
+  }
+  {
+    socket_peer peer{socket_of(cluster)};
+    auto weak = granted(peer.hello());
+    weak.holder = {};
+    weak.holder[0] = 1; // the neutral element: every signature would fit
+    refused(peer, auth::issue_capability({keys.key_id, &keys.signing}, weak), "bad_key");
+  }
+  CHECK(eventually([&] { return refusals_audited(cluster, "bad_signature") == bad_signatures; }));
+  CHECK(eventually([&] { return refusals_audited(cluster, "bad_key") == 1; }));
+}
+
+TEST_CASE("another uid that reaches the socket all the same is refused whatever it asks") {
+  if (::geteuid() != 0) {
+    WARN("skipped: only root can be somebody else");
+    return;
+  }
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto job = cluster.submit({"--hold", "-o", "/dev/null", "true"});
+  // As if somebody had opened the doors that keep others out.
+  const auto folder = cluster.state().substr(0, cluster.state().rfind('/'));
+  for (const auto& each : {folder, cluster.state()})
+    REQUIRE(::chmod(each.c_str(), 0711) == 0);
+  REQUIRE(::chmod(socket_of(cluster).c_str(), 0666) == 0);
+  int answers[2];
+  REQUIRE(::pipe(answers) == 0);
+  const auto child = ::fork();
+  if (child == 0) {
+    if (::setgid(65534) != 0 || ::setuid(65534) != 0)
+      ::_exit(2);
+    for (const auto& [method, parameters] : std::vector<std::pair<std::string, std::string>>{
+             {std::string{calls::hello::method}, "{}"},
+             {std::string{calls::queue::method}, "{}"},
+             {std::string{calls::show::method}, "{\"job\":" + job + "}"},
+             {std::string{calls::cancel::method},
+              R"({"selector":{"targets":[{"first":)" + job + R"(,"last":)" + job + "}]}}"},
+             {std::string{calls::follow::method}, "{\"job\":" + job + "}"}}) {
+      auto wire = varlink::client::connect(socket_of(cluster), std::chrono::seconds{10});
+      auto answer = wire ? wire->call(method, parameters)
+                         : expected<std::string>{tl::unexpected{wire.error()}};
+      const auto line = (answer ? "given: " + *answer : "refused: " + answer.error().text) + "\n";
+      if (::write(answers[1], line.data(), line.size()) < 0)
+        ::_exit(3);
+    }
+    ::_exit(0);
+  }
+  ::close(answers[1]);
+  std::string all;
+  std::array<char, 4096> some{};
+  for (ssize_t got; (got = ::read(answers[0], some.data(), some.size())) > 0;)
+    all.append(some.data(), static_cast<std::size_t>(got));
+  ::close(answers[0]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  INFO(all);
+  CHECK(lines_of(all).size() == 5);
+  for (const auto& line : lines_of(all)) {
+    CHECK(line.starts_with("refused: "));
+    CHECK(line.size() > 30);
+  }
+  CHECK(cluster.state_of(job) == "pending");
+  CHECK(eventually([&] { return refusals_audited(cluster, "role_not_granted") >= 4; }));
 }
 
 TEST_CASE("a proof is good once, and for its own challenge") {

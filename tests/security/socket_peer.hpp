@@ -44,8 +44,13 @@ public:
   }
 
   /// A capability for this peer's key, and a nonce to prove it with.
-  calls::hello::reply hello() {
+  calls::hello::reply hello() { return greet(false); }
+  /// The nonce alone, for a capability that this peer has already.
+  calls::hello::reply hello_with_own() { return greet(true); }
+
+  calls::hello::reply greet(bool brings_capability) {
     calls::hello greeting;
+    greeting.brings_capability = brings_capability;
     greeting.holder = holder.public_part();
     greeting.nonce = client_nonce_ = auth::random_bytes<32>();
     auto answer = call(greeting);
@@ -130,6 +135,37 @@ private:
   fixed_bytes<32> client_nonce_{};
   calls::hello::reply greeting_;
 };
+
+/// The socket of a cluster of the tests.
+inline std::string socket_of(const test_cluster& cluster) {
+  return cluster.state() + "/socket";
+}
+
+/// A capability's own fields.
+inline auth::capability fields_of(byte_view chain) {
+  auto body = auth::decode_body(chain.first(auth::capability_layout::body_size));
+  REQUIRE(body);
+  return *body;
+}
+
+/// The same key once more: keys are not copied.
+inline auth::key_pair same_key(const auth::key_pair& key) {
+  return auth::key_pair::from_seed(
+      std::span<const std::uint8_t, 32>{key.secret().view().first(32)});
+}
+
+/// How many refusals for `reason` the audit chain has: the first of a second stands by itself, the
+/// others are counted in one record.
+inline std::uint64_t refusals_audited(test_cluster& cluster, const std::string& reason) {
+  std::uint64_t count = 0;
+  for (const auto& line : lines_of(read_file(cluster.state() + "/audit.log"))) {
+    const auto record = json::parse(line, nullptr, false);
+    if (record.is_object() && record.value("kind", "") == "refused" &&
+        record.value("reason", "") == reason)
+      count += std::stoull(record.value("count", "0"));
+  }
+  return count;
+}
 
 inline job_spec small_job() {
   job_spec spec;

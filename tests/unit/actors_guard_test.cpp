@@ -100,7 +100,7 @@ TEST_CASE(
     spec.attached = true;
     const auto job = submitted(world, spec);
     const auto cap = world.short_lived(world.user, 10 * ns_per_s);
-    actors::tell(world.scheduler, cap, attach_job{job, true});
+    actors::tell(world.scheduler, cap, attach_job{job, {1, 1}});
     end.happen(world, cap);
     world.settle();
     REQUIRE(world.refusals.size() == 1);

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/audit.hpp"
+#include "auth/system_journal.hpp"
 #include "tests/unit/auth_world.hpp"
 
+#include <array>
 #include <csignal>
 #include <fstream>
 #include <sstream>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 using namespace troupe;
@@ -146,6 +150,48 @@ TEST_CASE("a removed, repeated or moved record is found") {
   CHECK(a.verify().broken_record == 3);
   a.replace(lines[1] + lines[2]);
   CHECK(a.verify().broken_record == 1);
+}
+
+TEST_CASE(
+    "every head that is signed goes to the system's journal, and stands in the file as well") {
+  world w;
+  scratch_directory dir;
+  const auto place = dir.file("journal");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, place.data(), place.size());
+  const unique_fd journal{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  REQUIRE(::bind(journal.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  auto log = audit_log::open(dir.file("audit.log"), w.signing(), w.clock);
+  REQUIRE(log);
+  const system_journal to{place};
+  std::vector<bool> taken;
+  log->tell_heads([&](std::uint64_t sequence, const digest& head) {
+    const std::array<std::pair<std::string_view, std::string>, 2> entry{
+        {{"MESSAGE", "record " + std::to_string(sequence) + "\nHEAD=forged"},
+         {"HEAD", to_hex(head)}}};
+    taken.push_back(to.tell(entry));
+  });
+  REQUIRE(log->append({"login", 1000, "", {}}));
+  CHECK(taken.empty());
+  const auto head = to_hex(log->head());
+  REQUIRE(log->checkpoint());
+  CHECK(taken == std::vector<bool>{true});
+  char bytes[512];
+  const auto got = ::recv(journal.get(), bytes, sizeof bytes, 0);
+  REQUIRE(got > 0);
+  CHECK(std::string_view(bytes, static_cast<std::size_t>(got)) ==
+        "MESSAGE=record 2 HEAD=forged\nHEAD=" + head + "\n");
+  const auto lines = tail_audit(dir.file("audit.log"), 1);
+  REQUIRE(lines);
+  CHECK(lines->back().find("\"prev\":\"" + head + "\"") != std::string::npos);
+  // Nothing new is signed, so nothing is told; and without a journal the log goes on.
+  REQUIRE(log->checkpoint());
+  CHECK(taken.size() == 1);
+  REQUIRE(::unlink(place.c_str()) == 0);
+  REQUIRE(log->append({"login", 1000, "", {}}));
+  REQUIRE(log->checkpoint());
+  CHECK(taken == std::vector<bool>{true, false});
 }
 
 TEST_CASE("a checkpoint by another key does not verify") {

@@ -260,7 +260,7 @@ TEST_CASE("a job works under its warrant, for that job alone, and not for a revo
   auto issued = s.submit(authority);
   REQUIRE(issued);
   auto now = w.clock.utc();
-  auto cap = w.checks->from_warrant(issued->body, issued->seal, now);
+  auto cap = w.checks->from_warrant(issued->body, issued->seal);
   REQUIRE(cap);
   CHECK(cap->who().kind == subject_kind::job);
   CHECK(cap->check_on(verb::order_sign, resource_kind::jobs, 1, now));
@@ -284,7 +284,7 @@ TEST_CASE("a job works under its warrant, for that job alone, and not for a revo
         reason::revoked);
   // What runs can still come to its end, over a restart, too: nothing more is started.
   CHECK(cap->check(verb::ledger_write, w.clock.utc()));
-  auto again = w.checks->from_warrant(issued->body, issued->seal, w.clock.utc());
+  auto again = w.checks->from_warrant(issued->body, issued->seal);
   REQUIRE(again);
   CHECK(again->check(verb::node_launch, w.clock.utc()));
   CHECK(why(again->check(verb::order_sign, w.clock.utc())) == reason::revoked);
@@ -296,11 +296,34 @@ TEST_CASE("a job that outlives its warrant comes to its end, and starts nothing 
   submitter s{w};
   auto issued = s.submit(authority);
   REQUIRE(issued);
-  auto cap = w.checks->from_warrant(issued->body, issued->seal, w.clock.utc());
+  auto cap = w.checks->from_warrant(issued->body, issued->seal);
   REQUIRE(cap);
   w.clock.advance(1000 * 86'400 * ns_per_s);
   CHECK(why(cap->check(verb::order_sign, w.clock.utc())) == reason::expired);
   CHECK(cap->check(verb::ledger_write, w.clock.utc()));
+}
+
+TEST_CASE("a job whose warrant's key was retired comes to its end, and starts nothing more") {
+  world w;
+  auto authority = w.make_authority();
+  submitter s{w};
+  auto issued = s.submit(authority);
+  REQUIRE(issued);
+  SECTION("while this process knows it") {
+    REQUIRE(w.checks->from_warrant(issued->body, issued->seal));
+    REQUIRE(w.checks->replace_keyring(w.make_ring(2, key_state::retired)));
+  }
+  SECTION("over a restart") {
+    w.checks = w.make_verifier(2, key_state::retired);
+  }
+  auto cap = w.checks->from_warrant(issued->body, issued->seal);
+  REQUIRE(cap);
+  CHECK(cap->check(verb::ledger_write, w.clock.utc()));
+  CHECK(why(w.checks->verify_warrant(issued->body, issued->seal, w.clock.utc())) ==
+        reason::retired_key);
+  auto forged = issued->seal;
+  forged.back() ^= 1;
+  CHECK_FALSE(w.checks->from_warrant(issued->body, forged));
 }
 
 TEST_CASE("a warrant with any byte altered is refused") {

@@ -23,7 +23,7 @@ struct warranted_job {
     allowed.not_after = w.clock.utc() + 86'400 * ns_per_s;
     warrant_body = encode(allowed);
     warrant_seal = *seal_one(domain::warrant, 1, w.signing_secret.secret().view(), warrant_body);
-    cap = *w.checks->from_warrant(warrant_body, warrant_seal, w.clock.utc());
+    cap = *w.checks->from_warrant(warrant_body, warrant_seal);
 
     order.cluster_id = w.cluster;
     order.node_id = 1;

@@ -3,9 +3,10 @@
 #include <string>
 #include <vector>
 
+#include "messages/json.hpp"
+#include "messages/json_scan.hpp"
 #include "runtime/varlink/envelope.hpp"
 #include "runtime/varlink/frame_reader.hpp"
-#include "runtime/varlink/json_scan.hpp"
 #include "tests/catch.hpp"
 
 using namespace troupe;

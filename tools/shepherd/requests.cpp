@@ -101,17 +101,21 @@ void shepherd::handle(pmix::group_request call) {
   const auto proposal = (std::uint64_t{job_->node_index} << 32) | next_group_++;
   std::vector<std::uint8_t> data(sizeof proposal);
   store_le(data.data(), proposal);
-  collectives_.start(
-      {kind, std::move(call.participants), call.name, std::move(data), {}},
-      [answer = shared(call.answer), wants = call.wants_context](auto status, const auto& parts) {
-        pmix::info_list infos;
+  const auto members = call.constructs ? call.participants : std::vector<pmix::process>{};
+  collectives_.start({kind, std::move(call.participants), call.name, std::move(data), {}},
+                     [answer = shared(call.answer), wants = call.wants_context,
+                      members](auto status, const auto& parts) {
+                       pmix::info_list infos;
+                       // PMIx 4 knows the members itself, 5 has no group without this.
+                       if (status == 0 && !members.empty())
+                         infos.processes(PMIX_GROUP_MEMBERSHIP, members);
 #ifdef TROUPE_PMIX_HAS_GROUP_CONTEXT
-        if (status == 0 && wants && parts.front().data.size() == 8)
-          infos.size_value(PMIX_GROUP_CONTEXT_ID,
-                           load_le<std::uint64_t>(parts.front().data.data()));
+                       if (status == 0 && wants && parts.front().data.size() == 8)
+                         infos.size_value(PMIX_GROUP_CONTEXT_ID,
+                                          load_le<std::uint64_t>(parts.front().data.data()));
 #endif
-        (*answer)(status, std::move(infos));
-      });
+                       (*answer)(status, std::move(infos));
+                     });
 }
 
 void shepherd::handle(pmix::modex_request call) {

@@ -105,6 +105,8 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   // Virtual nodes share a host, and so the names of these files.
   env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
   env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Open MPI 5 asks the kernel for a route between them, and takes the loopback for none.
+  env.emplace_back("OMPI_MCA_reachable=weighted");
   // Ranks that spin while they wait take the core from the one they wait for.
   if (step.about.shares_cores)
     env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");

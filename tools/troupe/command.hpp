@@ -24,6 +24,7 @@ inline constexpr int unreachable = 75;
 struct invocation {
   std::string command; ///< "submit"
   bool json = false;
+  std::string capability;         ///< a file made by 'cap attenuate'; empty: what the cluster gives
   std::vector<std::string> words; ///< of run and submit: the job's command
   std::function<int()> act;       ///< set by the command's definition, called after parsing
 };
@@ -35,6 +36,7 @@ struct command {
   const char* summary; ///< one line, for the list of commands
   void (*define)(CLI::App& app, invocation& run);
   bool takes_command = false; ///< words after its options belong to the job
+  bool has_session = true;    ///< asks the cluster under a capability
 };
 
 /// All commands, in the order of `troupe --help`.

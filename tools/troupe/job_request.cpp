@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/troupe/job_request.hpp"
 
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json_scan.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/mpi_choice.hpp"
 #include "tools/troupe/script.hpp"
@@ -27,7 +27,7 @@ constexpr std::array<std::string_view, 10> job_variables{
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
-    auto length = varlink::utf8_length(text);
+    auto length = utf8_length(text);
     if (length == 0)
       return false;
     text.remove_prefix(length);

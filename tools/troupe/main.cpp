@@ -15,7 +15,7 @@ namespace troupe::cli {
 namespace {
 
 constexpr std::array table{
-    command{"up", "start a private cluster, or say that it is up", define_up},
+    command{"up", "start a private cluster, or say that it is up", define_up, false, false},
     command{"down", "stop the private cluster", define_down},
     command{"run", "run a command as a job and wait for it", define_run, true},
     command{"submit", "submit a command or script as a job; prints its id", define_submit, true},
@@ -32,11 +32,12 @@ constexpr std::array table{
     command{"nodes", "list nodes and what of them is in use", define_nodes},
     command{"drain", "let nothing more start on nodes", define_drain},
     command{"resume", "take drained nodes into use again", define_resume},
-    command{"cap", "look at capabilities and the keys that sign them", define_cap},
+    command{"cap", "look at capabilities and the keys that sign them, and narrow them", define_cap},
     command{"audit", "look at the audit chain, or check it", define_audit},
     command{"console", "look at the actors of a running cluster", define_console},
-    command{"simulate", "replay a workload log under a scheduling policy", define_simulate},
-    command{"version", "print the version", define_version},
+    command{"simulate", "replay a workload log under a scheduling policy", define_simulate, false,
+            false},
+    command{"version", "print the version", define_version, false, false},
 };
 
 /// CLI11's help with a usage line that tells where a job's command stands.
@@ -126,6 +127,10 @@ void define(const command& what, CLI::App& app, invocation& run) {
   app.formatter(std::make_shared<help_format>(what.takes_command));
   app.set_help_flag("-h,--help", "print this help and exit");
   app.add_flag("--json", run.json, "print JSON: one document, or one per line for streams");
+  if (what.has_session)
+    app.add_option("--capability", run.capability,
+                   "act under the capability in this file alone; 'troupe cap attenuate' makes one")
+        ->type_name("FILE");
   what.define(app, run);
 }
 

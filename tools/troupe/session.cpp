@@ -35,11 +35,11 @@ expected<session> session::connect(std::chrono::milliseconds deadline) {
   return session{std::move(*wire)};
 }
 
-expected<session> session::open(const std::string& role, std::chrono::milliseconds deadline) {
-  auto opened = connect(deadline);
+expected<session> session::open(const std::string& capability_file) {
+  auto opened = connect();
   if (!opened)
     return opened;
-  if (auto admitted = opened->admit(role); !admitted)
+  if (auto admitted = opened->admit(capability_file); !admitted)
     return tl::unexpected{admitted.error()};
   return opened;
 }
@@ -50,7 +50,7 @@ expected<void> session::go_on_after(const error& why) {
     return tl::unexpected{why};
   const auto until = std::chrono::steady_clock::now() + (went_away ? return_deadline : 0s);
   while (true) {
-    auto opened = open();
+    auto opened = open(capability_file_);
     if (opened) {
       *this = std::move(*opened);
       return {};
@@ -61,24 +61,44 @@ expected<void> session::go_on_after(const error& why) {
   }
 }
 
-expected<void> session::admit(const std::string& role) {
-  holder_ = std::make_shared<const auth::key_pair>(auth::key_pair::generate());
+expected<void> session::admit(const std::string& capability_file) {
+  capability_file_ = capability_file;
+  if (capability_file.empty()) {
+    holder_ = std::make_shared<const auth::key_pair>(auth::key_pair::generate());
+  } else {
+    auto held = auth::load_held_capability(capability_file);
+    if (!held)
+      return tl::unexpected{held.error()};
+    chain_ = std::move(held->chain);
+    holder_ = std::make_shared<const auth::key_pair>(std::move(held->holder));
+  }
   calls::hello greeting;
   greeting.holder = holder_->public_part();
   greeting.nonce = auth::random_bytes<32>();
-  greeting.role = role;
+  greeting.brings_capability = !capability_file.empty();
   auto greeted = call(greeting);
   if (!greeted)
     return tl::unexpected{greeted.error()};
   greeting_ = std::move(greeted->value);
+  if (capability_file.empty())
+    chain_ = greeting_.capability;
   calls::present presented;
-  presented.chain.push_back(greeting_.capability);
+  presented.chain.push_back(chain_);
   presented.proof = prove(greeting.nonce);
   auto admitted = call(presented);
   if (!admitted)
     return tl::unexpected{admitted.error()};
   admission_ = std::move(admitted->value);
   return {};
+}
+
+expected<auth::held_capability> session::delegate(auth::capability child) const {
+  auto holder = auth::key_pair::generate();
+  child.holder = holder.public_part();
+  auto chain = auth::delegate(chain_, *holder_, std::move(child));
+  if (!chain)
+    return tl::unexpected<error>{chain.error()};
+  return auth::held_capability{std::move(*chain), std::move(holder)};
 }
 
 // What auth::holder_proof signs: both nonces, the audience and the chain.
@@ -88,7 +108,7 @@ std::vector<std::uint8_t> session::prove(const fixed_bytes<32>& own_nonce) const
   append(greeting_.nonce);
   append(own_nonce);
   append(greeting_.audience);
-  append(auth::chain_digest(greeting_.capability));
+  append(auth::chain_digest(chain_));
   auto signed_body = holder_->sign(auth::domain::proof, body);
   return {signed_body.begin(), signed_body.end()};
 }

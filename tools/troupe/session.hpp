@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "auth/keys.hpp"
+#include "auth/held_capability.hpp"
 #include "base/clock.hpp"
 #include "messages/calls.hpp"
 #include "messages/json.hpp"
@@ -28,10 +28,9 @@ public:
   /// Connects without asking for a capability: enough for org.troupe.cluster.Summary.
   static expected<session> connect(std::chrono::milliseconds deadline = connect_deadline);
 
-  /// Connects, asks for a capability and proves to hold it. `role` "" is the highest this user may
-  /// have.
-  static expected<session> open(const std::string& role = {},
-                                std::chrono::milliseconds deadline = connect_deadline);
+  /// Connects, asks for a capability and proves to hold it; with a `capability_file`, for none but
+  /// the one in there.
+  static expected<session> open(const std::string& capability_file);
 
   /// For what may wait for days: after `why` ended a call, another session in this one's place. At
   /// once when its time was over; while the cluster comes back, for a minute at most, when it went
@@ -67,11 +66,16 @@ public:
     return answered<Reply>{std::move(*value), std::move(text)};
   }
 
+  /// A narrower capability for a holder of its own, made from this session's.
+  expected<auth::held_capability> delegate(auth::capability child) const;
+
   /// Signs the requests that go with these specs.
   expected<std::vector<signed_request>> sign(std::span<const job_spec> specs) const;
 
   varlink::client& wire() { return wire_; }
   const calls::hello::reply& greeting() const { return greeting_; }
+  /// What this session acts under: a capability's bytes, alone or with a delegation's.
+  const std::vector<std::uint8_t>& chain() const { return chain_; }
   const calls::present::reply& admission() const { return admission_; }
   /// Whether its time is over: what is refused now may be asked again in a new session.
   bool capability_ended() const { return system_clock_source{}.utc() >= admission_.expires_utc_ns; }
@@ -83,11 +87,13 @@ public:
 
 private:
   explicit session(varlink::client wire) : wire_{std::move(wire)} {}
-  expected<void> admit(const std::string& role);
+  expected<void> admit(const std::string& capability_file);
   std::vector<std::uint8_t> prove(const fixed_bytes<32>& own_nonce) const;
 
   varlink::client wire_;
+  std::string capability_file_;
   std::shared_ptr<const auth::key_pair> holder_;
+  std::vector<std::uint8_t> chain_;
   calls::hello::reply greeting_;
   calls::present::reply admission_;
 };

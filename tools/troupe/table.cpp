@@ -13,6 +13,14 @@ bool begins_character(char c) {
   return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
 }
 
+void append_printable(std::string& out, std::string_view text) {
+  const auto begin = out.size();
+  out += text;
+  for (auto at = begin; at < out.size(); ++at)
+    if (static_cast<unsigned char>(out[at]) < 0x20 || out[at] == 0x7f)
+      out[at] = '?';
+}
+
 std::string cut(std::string_view text, std::size_t width) {
   if (shown_width(text) <= width)
     return std::string{text};
@@ -30,10 +38,8 @@ std::size_t shown_width(std::string_view text) {
 }
 
 std::string printable(std::string_view text) {
-  std::string out{text};
-  for (auto& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      c = '?';
+  std::string out;
+  append_printable(out, text);
   return out;
 }
 
@@ -54,24 +60,29 @@ std::string table::text(std::size_t width) const {
   }
   std::string out;
   auto line = [&](auto cell_of) {
-    std::string one;
     std::size_t used = 0;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      auto cell = printable(cell_of(i));
-      if (i + 1 == columns_.size() && width > 0)
-        cell = cut(cell, width > used + 4 ? width - used : 4);
-      auto shown = shown_width(cell);
-      auto padding = std::string(widths[i] > shown ? widths[i] - shown : 0, ' ');
-      one += columns_[i].side == align::right ? padding + cell : cell + padding;
-      one += "  ";
+      const bool is_last = i + 1 == columns_.size();
+      const std::string& whole = cell_of(i);
+      const auto shortened =
+          is_last && width > 0 ? cut(whole, width > used + 4 ? width - used : 4) : std::string{};
+      const auto& cell = is_last && width > 0 ? shortened : whole;
+      const auto shown = shown_width(cell);
+      const auto padding = widths[i] > shown ? widths[i] - shown : 0;
+      if (columns_[i].side == align::right)
+        out.append(padding, ' ');
+      append_printable(out, cell);
+      if (columns_[i].side != align::right)
+        out.append(padding, ' ');
+      out += "  ";
       used += std::max(widths[i], shown) + 2;
     }
-    one.erase(one.find_last_not_of(' ') + 1);
-    out += one + "\n";
+    out.erase(out.find_last_not_of(' ') + 1);
+    out += '\n';
   };
-  line([&](std::size_t i) { return columns_[i].title; });
+  line([&](std::size_t i) -> const std::string& { return columns_[i].title; });
   for (const auto& row : rows_)
-    line([&](std::size_t i) { return row[i]; });
+    line([&](std::size_t i) -> const std::string& { return row[i]; });
   return out;
 }
 

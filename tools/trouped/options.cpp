@@ -21,6 +21,8 @@ std::optional<options> read_options(int argc, char** argv, int& exit_code) {
   app.add_option("--attached-grace", result.attached_grace_s,
                  "seconds until a job of 'troupe run' is ended whose client is gone (60)")
       ->check(CLI::Range(1, 86400));
+  app.add_option("--journal", result.journal,
+                 "socket of the system's journal, which the audit chain's heads go to");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {

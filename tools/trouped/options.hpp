@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "auth/system_journal.hpp"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,6 +20,8 @@ struct options {
   std::uint64_t memory_bytes = 0; ///< per node; 0: an equal part of the machine
   /// How long a job of `troupe run` outlives the loss of its client.
   std::uint32_t attached_grace_s = 60;
+  /// The socket of the system's journal; "": heads of the audit chain go nowhere else.
+  std::string journal{auth::system_journal::usual_socket};
 };
 
 /// Reads the command line; nothing when the process should end with `exit_code` at once.

@@ -231,6 +231,22 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
       auth::audit_log::open(base.how.state + "/audit.log", base.authority->key(), base.clock);
   if (!log)
     return tl::unexpected<error>{log.error()};
+  log->tell_heads(
+      [journal = auth::system_journal{base.how.journal}, path = base.how.state + "/audit.log",
+       cluster = auth::to_hex(base.keys->cluster)](std::uint64_t sequence, const digest& head) {
+        const auto hash = auth::to_hex(head);
+        const std::array<std::pair<std::string_view, std::string>, 7> entry{{
+            {"MESSAGE",
+             fmt::format("audit chain of cluster {}: record {} signs {}", cluster, sequence, hash)},
+            {"PRIORITY", "6"},
+            {"SYSLOG_IDENTIFIER", "troupe-audit"},
+            {"TROUPE_CLUSTER", cluster},
+            {"TROUPE_AUDIT_LOG", path},
+            {"TROUPE_AUDIT_RECORD", std::to_string(sequence)},
+            {"TROUPE_AUDIT_HEAD", hash},
+        }};
+        (void)journal.tell(entry);
+      });
   auto audit = std::make_shared<audit_trail>(std::move(*log));
   world_.audit_refusal = [audit](const char* message_type, const verified_capability& cap,
                                  const auth::refusal& why) {

@@ -14,7 +14,7 @@ int tail(const invocation& run, const std::string& lines) {
   auto count = parse_number(lines, 1, 10'000);
   if (!count)
     return report_usage(run, "-n: " + count.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::audit_tail{static_cast<std::uint32_t>(*count)});
@@ -28,7 +28,7 @@ int tail(const invocation& run, const std::string& lines) {
 }
 
 int verify(const invocation& run) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::audit_verify{});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/capability.hpp"
 #include "base/unique_fd.hpp"
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/session.hpp"
@@ -18,7 +18,7 @@ namespace troupe::cli {
 namespace {
 
 // A chain is a capability and one delegation at most; written in hexadecimal it is twice as long.
-constexpr std::size_t chain_text_max = 2 * (auth::capability_size + auth::delegation_size) + 16;
+constexpr std::size_t chain_text_max = 2 * (auth::capability_size + auth::delegation_size) + 80;
 
 expected<auth::capability> decode_part(byte_view body) {
   auto decoded = auth::decode_body(body);
@@ -63,7 +63,7 @@ int print_chain(const invocation& run, byte_view chain, const std::string& more)
       described += '\n';
   }
   if (run.json) {
-    varlink::append_json_string(text, described);
+    append_json_string(text, described);
     text += "}\n";
   } else {
     text += described + more;
@@ -72,11 +72,11 @@ int print_chain(const invocation& run, byte_view chain, const std::string& more)
 }
 
 int show(const invocation& run) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  auto more = "bytes: " + auth::to_base64url(to->greeting().capability) + "\n";
-  return print_chain(run, to->greeting().capability, more);
+  auto more = "bytes: " + auth::to_base64url(to->chain()) + "\n";
+  return print_chain(run, to->chain(), more);
 }
 
 expected<std::string> read_small_file(const std::string& path) {
@@ -101,6 +101,9 @@ expected<std::vector<std::uint8_t>> capability_bytes(const std::string& given) {
       return tl::unexpected{read.error()};
     text = std::move(*read);
   }
+  const byte_view raw{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+  if (const auto chain = auth::chain_of_held(raw))
+    return std::vector<std::uint8_t>(chain->begin(), chain->end());
   if (text.size() == auth::capability_size ||
       text.size() == auth::capability_size + auth::delegation_size)
     return std::vector<std::uint8_t>(text.begin(), text.end());
@@ -122,7 +125,7 @@ int inspect(const invocation& run, const std::string& given) {
 }
 
 int keys(const invocation& run) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::keys{});
@@ -136,6 +139,101 @@ int keys(const invocation& run) {
         {std::to_string(key.key_id), key.state, format_time(key.not_after_utc_ns), key.public_key});
   auto text = "keyring " + std::to_string(answer->value.version) + "\n" + rows.text(0);
   return print(text) ? exit_code::done : exit_code::failed;
+}
+
+struct attenuation {
+  std::string file;
+  std::vector<std::string> verbs;
+  std::string jobs;
+  std::string life;
+};
+
+expected<auth::verb_set> verbs_named(const std::vector<std::string>& names) {
+  std::uint64_t bits = 0;
+  for (const auto& name : names) {
+    auto which = auth::parse_verb(name);
+    if (!which)
+      return fail(errc::invalid, "--verb: '" + name.substr(0, 80) +
+                                     "' is none; 'troupe cap show' lists those that you have");
+    bits |= static_cast<std::uint64_t>(*which);
+  }
+  return auth::verb_set{bits};
+}
+
+expected<auth::resource> jobs_named(const std::string& text) {
+  auto targets = parse_job_ids(text);
+  if (!targets)
+    return fail(errc::invalid, "--jobs: " + targets.error().text);
+  if (targets->size() != 1 || targets->front().elements)
+    return fail(errc::invalid, "--jobs: give one job or one range of them, such as 812-900");
+  return auth::resource{auth::resource_kind::jobs, targets->front().first, targets->front().last};
+}
+
+/// What the new capability may do: nothing that is not asked for, and nothing that the parent may
+/// not.
+expected<auth::capability> narrowed(auth::capability from, const attenuation& how) {
+  auto verbs = verbs_named(how.verbs);
+  if (!verbs)
+    return tl::unexpected{verbs.error()};
+  from.verbs = *verbs;
+  from.serial = auth::random_bytes<16>();
+  from.depth_left = 0;
+  if (!how.jobs.empty()) {
+    auto jobs = jobs_named(how.jobs);
+    if (!jobs)
+      return tl::unexpected{jobs.error()};
+    from.on = *jobs;
+  }
+  if (!how.life.empty()) {
+    auto life = parse_duration_s(how.life);
+    if (!life)
+      return fail(errc::invalid, "--life: " + life.error().text);
+    from.expires = system_clock_source{}.utc() + std::int64_t{*life} * ns_per_s;
+  }
+  return from;
+}
+
+int attenuate(const invocation& run, const attenuation& how) {
+  // What is wrong with the words shows before anything is asked of the cluster.
+  if (auto fine = narrowed({}, how); !fine)
+    return report_usage(run, fine.error().text);
+  auto to = session::open(run.capability);
+  if (!to)
+    return report(run, to.error());
+  auto own = decode_chain(to->chain());
+  if (!own)
+    return report(run, own.error());
+  auto child = narrowed(own->back(), how);
+  auto made = child ? to->delegate(*child) : tl::unexpected{child.error()};
+  if (!made)
+    return report(run, made.error());
+  if (auto stored = auth::store_held_capability(how.file, *made); !stored)
+    return report(run, stored.error());
+  return print_chain(run, made->chain, {});
+}
+
+void define_attenuate(CLI::App& app, invocation& run) {
+  auto* attenuate_app = app.add_subcommand(
+      "attenuate", "write a narrower capability with a key of its own, for another program; "
+                   "--capability uses it");
+  auto how = std::make_shared<attenuation>();
+  attenuate_app->add_option("FILE", how->file, "a new file, which nobody else may read")
+      ->type_name("")
+      ->required();
+  attenuate_app
+      ->add_option("--verb", how->verbs,
+                   "what it may do, as 'cap show' names it; may be repeated, or a,b,c")
+      ->type_name("VERB")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->required();
+  attenuate_app->add_option("--jobs", how->jobs, "only on these: 812 or 812-900")->type_name("ID");
+  attenuate_app
+      ->add_option("--life", how->life,
+                   "for so long, such as 10m; at most, and by default, as long as your own")
+      ->type_name("TIME");
+  attenuate_app->final_callback(
+      [&run, how] { run.act = [&run, how] { return attenuate(run, *how); }; });
 }
 
 struct revoke_options {
@@ -157,7 +255,7 @@ int revoke(const invocation& run, const revoke_options& options) {
       return report_usage(run, "--job: " + (job ? "give the number of a job" : job.error().text));
     what.job = job->job;
   }
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(what);
@@ -203,6 +301,7 @@ void define_cap(CLI::App& app, invocation& run) {
   auto* keys_app =
       app.add_subcommand("keys", "the keys that sign capabilities, warrants and orders");
   keys_app->final_callback([&run] { run.act = [&run] { return keys(run); }; });
+  define_attenuate(app, run);
   define_revoke(app, run);
 }
 

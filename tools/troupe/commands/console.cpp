@@ -96,7 +96,7 @@ int converse(console& with) {
 }
 
 int open_console(const invocation& run, const std::string& line) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   console with{run, std::move(*to)};

@@ -72,7 +72,7 @@ int stop(const invocation& run, session to) {
 }
 
 int down(const invocation& run, const down_options& options) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   int exit = exit_code::done;
   if (to)
     exit = stop(run, std::move(*to));

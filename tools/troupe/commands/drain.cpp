@@ -23,7 +23,7 @@ int drain_nodes(const invocation& run, const drain_options& options) {
       return report_usage(run, some.error().text);
     names.insert(names.end(), some->begin(), some->end());
   }
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::drain{std::move(names), options.reason});

@@ -31,7 +31,7 @@ int list_history(const invocation& run, const history_options& options) {
   if (!rows_max)
     return report_usage(run, "--limit: " + rows_max.error().text);
   request.rows_max = static_cast<std::uint32_t>(*rows_max);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(request);

@@ -10,7 +10,7 @@ int hold(const invocation& run, const job_choice& choice) {
   auto selector = to_deliberate_selector(choice);
   if (!selector)
     return report_usage(run, selector.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::hold{*selector});

@@ -181,7 +181,7 @@ int print_logs(const invocation& run, const logs_options& options) {
   auto task = parse_number(options.task, 0, tasks_max);
   if (!task)
     return report_usage(run, "--task: " + task.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   return log_reader{run, options, std::move(*to), *which}.read(static_cast<std::uint32_t>(*task));

@@ -8,7 +8,7 @@ namespace troupe::cli {
 namespace {
 
 int list_nodes(const invocation& run) {
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::nodes{});

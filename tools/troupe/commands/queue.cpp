@@ -12,7 +12,7 @@ int list_queue(const invocation& run, const job_choice& choice) {
   auto selector = to_selector(choice);
   if (!selector)
     return report_usage(run, selector.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   if (auto sent = to->start_stream(calls::queue{*selector}); !sent)

@@ -22,7 +22,7 @@ int resume_nodes(const invocation& run, const resume_options& options) {
       return report_usage(run, some.error().text);
     names.insert(names.end(), some->begin(), some->end());
   }
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::resume{std::move(names)});

@@ -64,7 +64,7 @@ public:
   }
 
   int run() {
-    auto to = session::open();
+    auto to = session::open(run_.capability);
     if (!to)
       return report(run_, to.error());
     session_.emplace(std::move(*to));
@@ -213,7 +213,7 @@ private:
 
   expected<session*> control() {
     if (!control_) {
-      auto opened = session::open();
+      auto opened = session::open(run_.capability);
       if (!opened)
         return tl::unexpected{opened.error()};
       control_.emplace(std::move(*opened));
@@ -268,7 +268,7 @@ private:
   /// byte.
   exit_now renew() {
     control_.reset();
-    auto opened = session::open();
+    auto opened = session::open(run_.capability);
     if (!opened)
       return report(run_, opened.error());
     session_.emplace(std::move(*opened));
@@ -283,7 +283,7 @@ private:
     control_.reset();
     error last{errc::unreachable, {}};
     for (auto until = clock::now() + reconnect_for; clock::now() < until;) {
-      auto opened = session::open();
+      auto opened = session::open(run_.capability);
       if (opened) {
         session_.emplace(std::move(*opened));
         if (auto started = follow(); started)

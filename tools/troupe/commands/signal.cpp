@@ -19,7 +19,7 @@ int signal_jobs(const invocation& run, const signal_options& options) {
   auto selector = to_deliberate_selector(*options.choice);
   if (!selector)
     return report_usage(run, selector.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::signal{*selector, *number});

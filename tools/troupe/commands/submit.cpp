@@ -26,7 +26,7 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
   default_output(*job);
   if (auto valid = validate(job->spec); !valid)
     return report(run, valid.error());
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   calls::submit request;

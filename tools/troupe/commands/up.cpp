@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/unique_fd.hpp"
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/paths.hpp"

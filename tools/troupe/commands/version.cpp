@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json.hpp"
 #include "tools/troupe/command.hpp"
 
 namespace troupe::cli {
@@ -8,7 +8,7 @@ void define_version(CLI::App& app, invocation& run) {
   (void)app;
   run.act = [&run] {
     std::string text = "{\"version\":";
-    varlink::append_json_string(text, TROUPE_VERSION);
+    append_json_string(text, TROUPE_VERSION);
     text += "}\n";
     return print(run.json ? text : "troupe " TROUPE_VERSION "\n") ? exit_code::done
                                                                   : exit_code::failed;

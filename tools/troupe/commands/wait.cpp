@@ -17,7 +17,7 @@ int wait_for(const invocation& run, const std::vector<std::string>& ids) {
       return report_usage(run, targets.error().text);
     request.targets.insert(request.targets.end(), targets->begin(), targets->end());
   }
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(request);

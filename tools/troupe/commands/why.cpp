@@ -13,7 +13,7 @@ int tell_why(const invocation& run, const std::string& id) {
   auto job = parse_one_job(id);
   if (!job)
     return report_usage(run, job.error().text);
-  auto to = session::open();
+  auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
   auto answer = to->call(calls::why{job->job});

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "base/error.hpp"
+
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-#include "base/error.hpp"
-
 // JSON is checked and cut into spans here without building anything: an envelope is read in one
-// pass, and `parameters` stays text until the method's own decoder reads it into its struct.
+// pass, its `parameters` stay text until the method's own decoder reads them into a struct.
 
-namespace troupe::varlink {
+namespace troupe {
 
 /// Objects and arrays may be nested this deep.
 inline constexpr std::size_t scan_depth_max = 64;
@@ -26,6 +26,9 @@ public:
 
   /// Reads a string; answers what is between its quotes, escapes left as they are.
   expected<std::string_view> raw_string();
+
+  /// Skips white space; the character that comes next, 0 at the end.
+  char next();
 
   /// Skips white space; takes `c` if it comes next.
   bool take(char c);
@@ -54,10 +57,10 @@ private:
   std::size_t position_ = 0;
 };
 
-/// Appends `text` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
-void append_json_string(std::string& out, std::string_view text);
+/// Appends what a string means that raw_string() answered.
+void append_unescaped(std::string& out, std::string_view raw);
 
 /// The length of the well-formed UTF-8 sequence at the start of `text`, 0 if there is none.
 std::size_t utf8_length(std::string_view text);
 
-} // namespace troupe::varlink
+} // namespace troupe

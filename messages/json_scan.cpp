@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/varlink/json_scan.hpp"
+#include "messages/json_scan.hpp"
 
+#include <algorithm>
+#include <array>
 #include <bitset>
 #include <charconv>
+#include <cstdint>
 
-namespace troupe::varlink {
+namespace troupe {
 
 namespace {
 
@@ -14,6 +17,18 @@ bool is_continuation(char c) {
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
+}
+
+/// Stands in a string for itself, as one byte.
+constexpr auto plain_characters = [] {
+  std::array<bool, 256> plain{};
+  for (std::size_t c = 0x20; c < 0x80; ++c)
+    plain[c] = c != '"' && c != '\\';
+  return plain;
+}();
+
+bool is_plain(char c) {
+  return plain_characters[static_cast<unsigned char>(c)];
 }
 
 } // namespace
@@ -62,6 +77,11 @@ bool json_scanner::take(char c) {
   return true;
 }
 
+char json_scanner::next() {
+  skip_space();
+  return position_ < text_.size() ? text_[position_] : '\0';
+}
+
 bool json_scanner::at_end() {
   skip_space();
   return position_ == text_.size();
@@ -71,20 +91,17 @@ expected<std::string_view> json_scanner::raw_string() {
   if (!take('"'))
     return wrong("a string");
   auto begin = position_;
-  while (position_ < text_.size()) {
+  while (true) {
+    while (position_ < text_.size() && is_plain(text_[position_]))
+      ++position_;
+    if (position_ == text_.size())
+      break;
     auto c = static_cast<unsigned char>(text_[position_]);
     if (c == '"')
       return text_.substr(begin, position_++ - begin);
     if (c < 0x20)
       return wrong("no control character in a string");
-    expected<void> step;
-    if (c == '\\')
-      step = escape();
-    else if (c >= 0x80)
-      step = utf8_sequence();
-    else
-      ++position_;
-    if (!step)
+    if (auto step = c == '\\' ? escape() : utf8_sequence(); !step)
       return tl::unexpected{step.error()};
   }
   return wrong("the end of a string");
@@ -229,32 +246,69 @@ expected<std::string_view> json_scanner::value() {
   return text_.substr(begin, position_ - begin);
 }
 
-void append_json_string(std::string& out, std::string_view text) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  out += '"';
-  while (!text.empty()) {
-    auto c = text.front();
-    auto length = utf8_length(text);
-    if (length == 0) {
-      out += "\xef\xbf\xbd";
-      length = 1;
-    } else if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += "\\u00";
-      out += hex[static_cast<unsigned char>(c) >> 4];
-      out += hex[c & 15];
-    } else {
-      out += text.substr(0, length);
-    }
-    text.remove_prefix(length);
+namespace {
+
+void append_utf8(std::string& out, std::uint32_t code) {
+  const auto byte = [&](std::uint32_t value) { out += static_cast<char>(value); };
+  if (code < 0x80) {
+    byte(code);
+    return;
   }
-  out += '"';
+  if (code < 0x800) {
+    byte(0xc0 | code >> 6);
+  } else {
+    if (code < 0x10000) {
+      byte(0xe0 | code >> 12);
+    } else {
+      byte(0xf0 | code >> 18);
+      byte(0x80 | (code >> 12 & 0x3f));
+    }
+    byte(0x80 | (code >> 6 & 0x3f));
+  }
+  byte(0x80 | (code & 0x3f));
 }
 
-} // namespace troupe::varlink
+/// The number in the four hexadecimal digits at the front, which are taken off.
+std::uint32_t take_code_unit(std::string_view& raw) {
+  std::uint32_t value = 0;
+  std::from_chars(raw.data(), raw.data() + 4, value, 16);
+  raw.remove_prefix(4);
+  return value;
+}
+
+char meaning_of(char escaped) {
+  switch (escaped) {
+  case 'b': return '\b';
+  case 'f': return '\f';
+  case 'n': return '\n';
+  case 'r': return '\r';
+  case 't': return '\t';
+  default: return escaped;
+  }
+}
+
+} // namespace
+
+void append_unescaped(std::string& out, std::string_view raw) {
+  while (!raw.empty()) {
+    const auto plain = std::min(raw.find('\\'), raw.size());
+    out += raw.substr(0, plain);
+    raw.remove_prefix(plain);
+    if (raw.size() < 2)
+      return;
+    const auto c = raw[1];
+    raw.remove_prefix(2);
+    if (c != 'u') {
+      out += meaning_of(c);
+      continue;
+    }
+    auto code = take_code_unit(raw);
+    if (code >= 0xd800 && code <= 0xdbff) {
+      raw.remove_prefix(2);
+      code = 0x10000 + ((code - 0xd800) << 10) + (take_code_unit(raw) - 0xdc00);
+    }
+    append_utf8(out, code);
+  }
+}
+
+} // namespace troupe
