@@ -49,13 +49,16 @@ struct starting_event {
   std::uint32_t window = 1;
   std::vector<placement_part> parts;
   std::vector<std::vector<std::uint8_t>> instances; ///< the launcher's, per part; one for a window
+  /// Without a window: what the launchers call each part's place, by part.
+  std::vector<std::uint32_t> slots;
 
   static constexpr auto fields() {
     using s = starting_event;
     return field_list(field<1>("element_first", &s::element_first),
                       field<2>("element_last", &s::element_last), field<3>("window", &s::window),
                       field<4>("parts", &s::parts, at_most(nodes_max)),
-                      field<5>("instances", &s::instances, at_most(nodes_max)));
+                      field<5>("instances", &s::instances, at_most(nodes_max)),
+                      field<6>("slots", &s::slots, at_most(nodes_max)));
   }
 };
 

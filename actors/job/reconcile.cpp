@@ -149,11 +149,18 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
     active.cancel_reason = what.cancel_reason;
   active.unit = restore_unit(what.starting.parts, world_.clock.utc());
   active.parts = what.starting.parts;
-  for (const auto& part : active.parts) {
+  const auto& slots = what.starting.slots;
+  for (std::size_t i = 0; i < active.parts.size(); ++i) {
+    const auto& part = active.parts[i];
     active.nodes_running.insert(part.node);
     active.unasked.insert(part.node);
     auto& at = slots_on(part.node);
-    std::uint32_t slot = 0; // any number that no other has, or may have
+    // Its number there; of a ledger that does not tell it, any that no other has, or may have.
+    std::uint32_t slot = 0;
+    if (i < slots.size()) {
+      slot = slots[i];
+      at.before.erase(slot);
+    }
     while (at.before.contains(slot) || (slot < at.slots.size() && at.slots[slot].unit != 0))
       ++slot;
     if (at.slots.size() <= slot)

@@ -202,12 +202,19 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
 
 /// Elements that were withdrawn before they started are unstarted again, in a new incarnation.
 void job_state_machine::take_revoked(std::uint32_t node, const element_record& record) {
-  std::vector<std::uint32_t> elements;
+  std::vector<std::uint32_t> elements, wide;
   for (auto at = active_.lower_bound(record.element);
-       at != active_.end() && at->first <= record.element_last; ++at)
-    if (at->second.incarnation == record.group.incarnation && at->second.unit == 0 &&
-        !at->second.ending)
-      elements.push_back(at->first);
+       at != active_.end() && at->first <= record.element_last; ++at) {
+    const auto& active = at->second;
+    if (active.incarnation == record.group.incarnation && !active.ending &&
+        active.nodes_running.contains(node))
+      (active.unit == 0 ? elements : wide).push_back(at->first);
+  }
+  for (auto element : wide) {
+    auto& active = active_.at(element);
+    active.nodes_running.erase(node);
+    part_lost(element, active, "a part of it was withdrawn before it started");
+  }
   auto& at = slots_on(node);
   at.queued -= std::min<std::uint32_t>(at.queued, static_cast<std::uint32_t>(elements.size()));
   for (auto element : elements) {

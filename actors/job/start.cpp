@@ -273,6 +273,12 @@ void job_state_machine::write(std::vector<chunk> chunks) {
     } else {
       starting.window = 0;
       starting.parts = what.parts;
+      for (const auto& part : what.parts) {
+        const auto& slots = slots_on(part.node).slots;
+        const auto own = std::find_if(slots.begin(), slots.end(),
+                                      [&](const slot_state& slot) { return is_open(slot, what); });
+        starting.slots.push_back(static_cast<std::uint32_t>(own - slots.begin()));
+      }
     }
     ledger_entry entry;
     entry.job = job_;
