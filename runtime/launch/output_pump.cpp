@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 namespace troupe::launch {
@@ -14,31 +13,13 @@ namespace troupe::launch {
 namespace {
 
 constexpr std::size_t splice_bytes_max = 256 * 1024;
-constexpr std::uint64_t wake_id = ~std::uint64_t{0};
 
 } // namespace
 
 output_pump::output_pump(on_progress report)
-    : report_{std::move(report)}, epoll_{::epoll_create1(EPOLL_CLOEXEC)},
-      wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = wake_id;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
-  thread_ = std::thread{[this] { run(); }};
-}
-
-output_pump::~output_pump() {
-  {
-    std::lock_guard lock{mutex_};
-    stopping_ = true;
-  }
-  const std::uint64_t one = 1;
-  if (::write(wake_.get(), &one, sizeof one) == sizeof one)
-    thread_.join();
-  else
-    thread_.detach();
-}
+    : report_{std::move(report)}, poll_{[this](std::uint64_t stream, std::uint32_t) {
+        on_ready(stream);
+      }} {}
 
 expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, unique_fd file,
                                 std::uint64_t limit_bytes) {
@@ -52,14 +33,11 @@ expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, unique_fd 
   what->limit = limit_bytes;
   what->pipe = std::move(pipe);
   what->file = std::move(file);
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = stream;
   std::lock_guard lock{mutex_};
   if (entries_.contains(stream))
     return {};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, what->pipe.get(), &event) != 0)
-    return fail(errc::exhausted, std::string{"cannot watch a stream: "} + std::strerror(errno));
+  if (auto added = poll_.add(stream, what->pipe.get(), EPOLLIN); !added)
+    return added;
   entries_.emplace(stream, std::move(what));
   return {};
 }
@@ -69,10 +47,10 @@ void output_pump::arm(entry& what, bool on) {
     return;
   what.armed = on;
   // Taken out altogether: a hang-up would be reported however little is asked for.
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = what.stream;
-  ::epoll_ctl(epoll_.get(), on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, what.pipe.get(), &event);
+  if (on)
+    (void)poll_.add(what.stream, what.pipe.get(), EPOLLIN);
+  else
+    poll_.remove(what.pipe.get());
 }
 
 void output_pump::raise_limit(std::uint64_t stream, std::uint64_t limit_bytes) {
@@ -88,33 +66,24 @@ void output_pump::remove(std::uint64_t stream) {
   entries_.erase(stream);
 }
 
-void output_pump::run() {
-  std::array<epoll_event, 64> events{};
-  for (;;) {
-    const auto count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
-    if (count < 0 && errno != EINTR)
+void output_pump::on_ready(std::uint64_t id) {
+  progress report{id, 0, 0, false};
+  {
+    const std::lock_guard lock{mutex_};
+    const auto at = entries_.find(id);
+    if (at == entries_.end())
       return;
-    for (int i = 0; i < count; ++i) {
-      std::unique_lock lock{mutex_};
-      if (stopping_)
-        return;
-      const auto id = events[static_cast<std::size_t>(i)].data.u64;
-      auto at = entries_.find(id);
-      if (at == entries_.end())
-        continue;
-      auto& what = *at->second;
-      bool ended = false;
-      if (what.size >= what.limit)
-        arm(what, false);
-      else if (!move_some(what, ended))
-        discard_some(what, ended);
-      const progress report{id, what.size, what.discarded, ended};
-      if (ended)
-        entries_.erase(at);
-      lock.unlock();
-      report_(report);
-    }
+    auto& what = *at->second;
+    if (what.size >= what.limit)
+      arm(what, false);
+    else if (!move_some(what, report.ended))
+      discard_some(what, report.ended);
+    report.bytes = what.size;
+    report.discarded = what.discarded;
+    if (report.ended)
+      entries_.erase(at);
   }
+  report_(report);
 }
 
 /// False when the file takes nothing more.

@@ -3,13 +3,13 @@
 
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
+#include "runtime/launch/poll_thread.hpp"
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -31,7 +31,6 @@ public:
   using on_progress = std::function<void(const progress&)>;
 
   explicit output_pump(on_progress report);
-  ~output_pump();
   output_pump(const output_pump&) = delete;
   output_pump& operator=(const output_pump&) = delete;
 
@@ -54,18 +53,15 @@ private:
     bool armed = true;
   };
 
-  void run();
+  void on_ready(std::uint64_t id);
   bool move_some(entry& what, bool& ended);
   void discard_some(entry& what, bool& ended);
   void arm(entry& what, bool on);
 
   on_progress report_;
-  unique_fd epoll_;
-  unique_fd wake_;
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::unique_ptr<entry>> entries_;
-  bool stopping_ = false;
-  std::thread thread_;
+  poll_thread poll_; ///< the last: it uses the others
 };
 
 } // namespace troupe::launch

@@ -3,50 +3,24 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace troupe::launch {
 
 namespace {
 
-constexpr std::uint64_t wake_id = ~std::uint64_t{0};
 constexpr int packets_per_turn = 64;
 
 } // namespace
 
 shepherd_lines::shepherd_lines(on_news report)
-    : report_{std::move(report)}, epoll_{::epoll_create1(EPOLL_CLOEXEC)},
-      wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = wake_id;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
-  thread_ = std::thread{[this] { run(); }};
-}
+    : report_{std::move(report)}, poll_{[this](std::uint64_t line, std::uint32_t events) {
+        on_ready(line, events);
+      }} {}
 
-shepherd_lines::~shepherd_lines() {
-  {
-    std::lock_guard lock{mutex_};
-    stopping_ = true;
-  }
-  const std::uint64_t one = 1;
-  if (::write(wake_.get(), &one, sizeof one) == sizeof one)
-    thread_.join();
-  else
-    thread_.detach();
-}
-
-void shepherd_lines::watch(int operation, std::uint64_t line, const entry& what) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (!what.waiting.empty())
-    event.events |= EPOLLOUT;
-  event.data.u64 = line;
-  ::epoll_ctl(epoll_.get(), operation, what.socket.get(), &event);
+std::uint32_t shepherd_lines::events_for(const entry& what) {
+  return what.waiting.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
 }
 
 expected<void> shepherd_lines::add(std::uint64_t line, unique_fd socket) {
@@ -56,8 +30,10 @@ expected<void> shepherd_lines::add(std::uint64_t line, unique_fd socket) {
     return {}; // lent again: it is here already
   at->second = std::make_unique<entry>();
   at->second->socket = std::move(socket);
-  watch(EPOLL_CTL_ADD, line, *at->second);
-  return {};
+  auto added = poll_.add(line, at->second->socket.get(), EPOLLIN);
+  if (!added)
+    entries_.erase(at);
+  return added;
 }
 
 void shepherd_lines::remove(std::uint64_t line) {
@@ -97,7 +73,7 @@ void shepherd_lines::write_some(std::uint64_t line, entry& what) {
     what.waiting_bytes -= packet.size();
     what.waiting.pop_front();
   }
-  watch(EPOLL_CTL_MOD, line, what);
+  poll_.change(line, what.socket.get(), events_for(what));
 }
 
 /// False when the line has ended.
@@ -120,35 +96,23 @@ bool shepherd_lines::read_some(std::uint64_t line, entry& what, std::vector<news
   return true;
 }
 
-void shepherd_lines::run() {
-  std::array<epoll_event, 64> events{};
+void shepherd_lines::on_ready(std::uint64_t line, std::uint32_t events) {
   std::vector<news> heard;
-  for (;;) {
-    const auto count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
-    if (count < 0 && errno != EINTR)
+  {
+    const std::lock_guard lock{mutex_};
+    const auto at = entries_.find(line);
+    if (at == entries_.end())
       return;
-    for (int i = 0; i < count; ++i) {
-      const auto& event = events[static_cast<std::size_t>(i)];
-      std::unique_lock lock{mutex_};
-      if (stopping_)
-        return;
-      auto at = entries_.find(event.data.u64);
-      if (at == entries_.end())
-        continue;
-      auto& what = *at->second;
-      if ((event.events & EPOLLOUT) != 0)
-        write_some(event.data.u64, what);
-      const auto reads = (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0;
-      if (reads && !read_some(event.data.u64, what, heard)) {
-        heard.push_back({event.data.u64, {}, true});
-        entries_.erase(at);
-      }
-      lock.unlock();
-      for (auto& each : heard)
-        report_(std::move(each));
-      heard.clear();
+    if ((events & EPOLLOUT) != 0)
+      write_some(line, *at->second);
+    const auto reads = (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0;
+    if (reads && !read_some(line, *at->second, heard)) {
+      heard.push_back({line, {}, true});
+      entries_.erase(at);
     }
   }
+  for (auto& each : heard)
+    report_(std::move(each));
 }
 
 } // namespace troupe::launch

@@ -5,13 +5,13 @@
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
 #include "messages/shepherd_packets.hpp"
+#include "runtime/launch/poll_thread.hpp"
 
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -33,7 +33,6 @@ public:
   static constexpr std::size_t waiting_bytes_max = 64u << 20;
 
   explicit shepherd_lines(on_news report);
-  ~shepherd_lines();
   shepherd_lines(const shepherd_lines&) = delete;
   shepherd_lines& operator=(const shepherd_lines&) = delete;
 
@@ -50,18 +49,15 @@ private:
     std::size_t waiting_bytes = 0;
   };
 
-  void run();
+  void on_ready(std::uint64_t line, std::uint32_t events);
+  static std::uint32_t events_for(const entry& what);
   bool read_some(std::uint64_t line, entry& what, std::vector<news>& heard);
   void write_some(std::uint64_t line, entry& what);
-  void watch(int operation, std::uint64_t line, const entry& what);
 
   on_news report_;
-  unique_fd epoll_;
-  unique_fd wake_;
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::unique_ptr<entry>> entries_;
-  bool stopping_ = false;
-  std::thread thread_;
+  poll_thread poll_; ///< the last: it uses the others
 };
 
 } // namespace troupe::launch
