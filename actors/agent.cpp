@@ -53,7 +53,7 @@ void agent_state::forget(request<forget_group>& what) {
   if (auto at = tasks_.find(group); at != tasks_.end())
     tell(at->second, what.cap, what.msg);
   for (const auto& [key, shepherd] : shepherds_)
-    if (key.first.job == group.job && key.first.incarnation == group.incarnation)
+    if (group.step == 0 && key.first.job == group.job && key.first.incarnation == group.incarnation)
       tell(shepherd, what.cap, what.msg);
   tell(to_.launcher, what.cap, std::move(what.msg));
 }

@@ -18,15 +18,6 @@ std::string audit_path(const world& around) {
   return around.config.state_directory + "/audit.log";
 }
 
-auth::ceilings ceilings_of(const job_spec& spec) {
-  auth::ceilings most;
-  most.nodes = std::max(spec.nodes == 0 ? spec.tasks : spec.nodes, 1u);
-  most.cores = spec.tasks * spec.cores_per_task;
-  most.memory_bytes = spec.memory_bytes;
-  most.time_s = spec.time_limit_s;
-  return most;
-}
-
 job_identity identity_of(const auth::account& account) {
   job_identity identity;
   identity.uid = account.uid;
@@ -39,6 +30,15 @@ job_identity identity_of(const auth::account& account) {
 }
 
 } // namespace
+
+auth::ceilings ceilings_of(const job_spec& spec) {
+  auth::ceilings most;
+  most.nodes = std::max(spec.nodes == 0 ? spec.tasks : spec.nodes, 1u);
+  most.cores = spec.tasks * spec.cores_per_task;
+  most.memory_bytes = spec.memory_bytes;
+  most.time_s = spec.time_limit_s;
+  return most;
+}
 
 authority_state::authority_state(self_pointer self, world& around,
                                  std::shared_ptr<auth::authority> core,
@@ -69,6 +69,7 @@ authority_actor::behavior_type authority_state::make_behavior(auth::guard_observ
       }),
       on<note_admission>([this](request<note_admission>& what) { admitted(what.msg); }),
       on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
+      on<warrant_step>([this](request<warrant_step>& what) { return step_warrant(what); }),
       on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
       on<forget_job>([this](request<forget_job>& what) { core_->forget_job(what.msg.job); }),
       on<list_keys>([this](request<list_keys>&) { return keys(); }),

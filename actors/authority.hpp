@@ -48,6 +48,9 @@ private:
   auth::audit_log log_;
 };
 
+/// The most that what a spec asks for may use.
+auth::ceilings ceilings_of(const job_spec& spec);
+
 /// Issues capabilities and warrants, signs orders, keeps the audit chain. Detached: users are
 /// resolved and audit records written here. Orders that arrive together share one signature.
 class authority_state {
@@ -70,6 +73,7 @@ private:
   expected<session_opened> login(open_session& what);
   void admitted(const note_admission& what);
   expected<warrants_issued> warrants(request<request_warrants>& what);
+  expected<step_warranted> step_warrant(request<warrant_step>& what);
   expected<const auth::account*> account_of(std::uint32_t uid);
   caf::result<orders_signed> sign(request<sign_orders>& what);
   void sign_waiting();

@@ -269,6 +269,8 @@ const std::map<std::string_view, client_state::method_entry>& client_state::meth
       {calls::why::method, {&self::why, true}},
       {calls::wait::method, {&self::wait, true}},
       {calls::follow::method, {&self::follow, true}},
+      {calls::run_step::method, {&self::run_step, true}},
+      {calls::signal_step::method, {&self::signal_step, true}},
       {calls::nodes::method, {&self::nodes, true}},
       {calls::drain::method, {&self::drain, true}},
       {calls::resume::method, {&self::resume, true}},

@@ -119,11 +119,18 @@ private:
   void why(std::string_view parameters, const slot_ptr& slot);
   void wait(std::string_view parameters, const slot_ptr& slot);
 
+  // client_steps.cpp
+  void run_step(std::string_view parameters, const slot_ptr& slot);
+  void signal_step(std::string_view parameters, const slot_ptr& slot);
+
   // client_follow.cpp
   struct following;
   void follow(std::string_view parameters, const slot_ptr& slot);
   void follow_located(const std::shared_ptr<following>& what, element_location& where);
   void pull(const std::shared_ptr<following>& what, std::size_t stream);
+  void add_streams(const std::shared_ptr<following>& what, const element_location& where,
+                   std::uint32_t spawned);
+  void follow_spawned(const std::shared_ptr<following>& what, std::uint32_t after);
   void finish_follow(const std::shared_ptr<following>& what);
   void detach(const std::shared_ptr<following>& what);
 

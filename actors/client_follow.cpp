@@ -18,11 +18,13 @@ struct client_state::following {
   std::uint32_t incarnation = 0;
   struct stream_state {
     node_actor node;
+    std::uint32_t spawned = 0; ///< step; 0: the one that was asked for
     read_output next;
     bool ended = false;
   };
   std::vector<stream_state> streams;
   bool located = false;
+  bool may_spawn = false;           ///< further streams may come
   std::optional<follower> attached; ///< as whom
   std::optional<exit_report> exit;
 };
@@ -48,10 +50,22 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   const auto element = what->call.element;
   what->attached = follower{self_->id(), ++followed_};
   tell(to_->scheduler, cap_, attach_job{job, *what->attached});
-  self_->request(to_->scheduler, caf::infinite, request<locate_element>{cap_, {job, element}})
+  self_
+      ->request(to_->scheduler, caf::infinite,
+                request<locate_element>{cap_, {job, element, what->call.step}})
       .then([this, what](element_location& where) { follow_located(what, where); }, failed);
   if (!what->call.until_end)
     return;
+  if (what->call.step != 0) {
+    self_->request(to_->scheduler, caf::infinite, request<await_step>{cap_, {job, what->call.step}})
+        .then(
+            [this, what](step_over& over) {
+              what->exit = std::move(over.exit);
+              finish_follow(what);
+            },
+            failed);
+    return;
+  }
   await_jobs end;
   end.targets.push_back({job, job, {}});
   if (element != no_element)
@@ -96,30 +110,79 @@ void client_state::follow_located(const std::shared_ptr<following>& what, elemen
   answer_part(what->slot, state);
   if (!what->call.until_end)
     what->exit = where.exit.value_or(exit_report{where.state, 0, 0, ""});
-  if (what->call.output)
-    for (const auto& part : where.parts)
-      for (std::uint32_t rank = part.rank_first; rank < part.rank_first + part.ranks; ++rank)
-        for (auto error_stream : {false, true}) {
-          if (!(error_stream ? where.streams_errors : where.streams_output))
-            continue;
-          auto node = to_->nodes.find(part.node);
-          if (node == to_->nodes.end())
-            continue;
-          following::stream_state stream;
-          stream.node = node->second;
-          stream.next.group = {what->call.job, where.incarnation, 0};
-          stream.next.element = what->call.element;
-          stream.next.rank = rank;
-          stream.next.error_stream = error_stream;
-          stream.next.wait = what->call.until_end;
-          for (const auto& from : what->call.from)
-            if (from.rank == rank && from.error_stream == error_stream)
-              stream.next.offset = from.offset;
-          what->streams.push_back(std::move(stream));
-        }
-  for (std::size_t i = 0; i < what->streams.size(); ++i)
-    pull(what, i);
+  add_streams(what, where, 0);
+  if (what->call.output && what->call.until_end && where.may_spawn)
+    follow_spawned(what, 0);
   finish_follow(what);
+}
+
+/// From now on the streams of a step are followed: of `spawned`, or (0) of the one that was asked
+/// for.
+void client_state::add_streams(const std::shared_ptr<following>& what,
+                               const element_location& where, std::uint32_t spawned) {
+  if (!what->call.output)
+    return;
+  const auto first = what->streams.size();
+  for (const auto& part : where.parts)
+    for (std::uint32_t rank = part.rank_first; rank < part.rank_first + part.ranks; ++rank)
+      for (auto error_stream : {false, true}) {
+        if (!(error_stream ? where.streams_errors : where.streams_output))
+          continue;
+        auto node = to_->nodes.find(part.node);
+        if (node == to_->nodes.end())
+          continue;
+        following::stream_state stream;
+        stream.node = node->second;
+        stream.spawned = spawned;
+        stream.next.group = {what->call.job, where.incarnation,
+                             spawned == 0 ? what->call.step : spawned};
+        stream.next.element = what->call.element;
+        stream.next.rank = rank;
+        stream.next.error_stream = error_stream;
+        stream.next.wait = what->call.until_end;
+        for (const auto& from : what->call.from)
+          if (from.rank == rank && from.error_stream == error_stream && from.step == spawned)
+            stream.next.offset = from.offset;
+        what->streams.push_back(std::move(stream));
+      }
+  for (auto i = first; i < what->streams.size(); ++i)
+    pull(what, i);
+}
+
+/// What its ranks spawn writes where they do.
+void client_state::follow_spawned(const std::shared_ptr<following>& what, std::uint32_t after) {
+  what->may_spawn = true;
+  const auto job = what->call.job;
+  const auto element = what->call.element;
+  const auto none = [this, what](caf::error&) {
+    what->may_spawn = false; // the other questions tell what is wrong
+    finish_follow(what);
+  };
+  self_
+      ->request(to_->scheduler, caf::infinite,
+                request<await_spawned>{cap_, {job, element, what->call.step, after}})
+      .then(
+          [this, what, job, element, none](step_spawned& next) {
+            if (closed_ || what->slot->done)
+              return;
+            if (next.step == 0) {
+              what->may_spawn = false;
+              finish_follow(what);
+              return;
+            }
+            self_
+                ->request(to_->scheduler, caf::infinite,
+                          request<locate_element>{cap_, {job, element, next.step}})
+                .then(
+                    [this, what, step = next.step](element_location& where) {
+                      if (closed_ || what->slot->done)
+                        return;
+                      add_streams(what, where, step);
+                      follow_spawned(what, step);
+                    },
+                    none);
+          },
+          none);
 }
 
 void client_state::pull(const std::shared_ptr<following>& what, std::size_t index) {
@@ -138,7 +201,7 @@ void client_state::pull(const std::shared_ptr<following>& what, std::size_t inde
               from.next.offset = chunk.offset + chunk.data.size();
               calls::follow::reply part;
               part.output = calls::follow::piece{from.next.rank, from.next.error_stream,
-                                                 chunk.offset, std::move(chunk.data)};
+                                                 chunk.offset, std::move(chunk.data), from.spawned};
               answer_part(what->slot, part, visibility::owner);
             }
             from.ended = chunk.ended;
@@ -156,7 +219,7 @@ void client_state::pull(const std::shared_ptr<following>& what, std::size_t inde
 
 /// The end is told when it is known and every stream has been told to its end.
 void client_state::finish_follow(const std::shared_ptr<following>& what) {
-  if (closed_ || what->slot->done || !what->exit || !what->located)
+  if (closed_ || what->slot->done || !what->exit || !what->located || what->may_spawn)
     return;
   for (const auto& stream : what->streams)
     if (!stream.ended)

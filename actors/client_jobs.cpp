@@ -53,6 +53,7 @@ client_state::sign_here(const std::vector<job_spec>& specs) const {
     made.uid = cap_.who().uid;
     made.spec_digest = spec_digest(spec);
     made.elements = summary_of_elements(spec);
+    made.may_spawn = may_spawn(spec);
     made.incarnations_max = incarnations_max(spec);
     made.not_before = now;
     made.not_after = now + request_life_ns;

@@ -2,6 +2,7 @@
 #include "actors/ledger.hpp"
 
 #include "actors/ledger_codec.hpp"
+#include "actors/step_history.hpp"
 #include "actors/users.hpp"
 #include "messages/cbor.hpp"
 
@@ -35,7 +36,9 @@ ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& gu
       on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
       on<query_history>([this](request<query_history>& what) { return history(what); }),
       on<query_job>([this](request<query_job>& what) { return job(what); }),
-      on<locate_element>([this](request<locate_element>& what) { return locate(what); }));
+      on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
+      on<await_step>([this](request<await_step>& what) { return await(what); }),
+      on<await_spawned>([this](request<await_spawned>& what) { return spawned(what); }));
 }
 
 // -- writing --------------------------------------------------------------------
@@ -251,7 +254,9 @@ caf::result<job_view> ledger_state::job(request<query_job>& what) {
   job_view view;
   view.row = std::move(*row);
   view.spec = event->spec;
+  step_history steps;
   auto done = store_->events_of(what.msg.job, [&](const ledger::stored_event& stored) {
+    steps.take(stored);
     if (stored.kind != ledger::event_kind::ended ||
         view.elements.size() >= job_view::elements_shown_max)
       return;
@@ -274,6 +279,7 @@ caf::result<job_view> ledger_state::job(request<query_job>& what) {
   });
   if (!done)
     return auth::to_caf(done.error());
+  view.steps = steps.views();
   return view;
 }
 
@@ -287,9 +293,16 @@ caf::result<element_location> ledger_state::locate(request<locate_element>& what
                                  what.msg.job, world_.clock.utc());
       !ok)
     return auth::to_caf(ok.error());
+  if (what.msg.step != 0) {
+    auto step = locate_step(what.msg.job, what.msg.step);
+    if (!step)
+      return auth::to_caf(step.error());
+    return std::move(*step);
+  }
   const auto element = what.msg.element;
   element_location location;
   location.state = job_state::cancelled;
+  location.may_spawn = event->spec.mpi == mpi_mode::pmix;
   location.streams_output = event->spec.stdout_path == "|";
   location.streams_errors = event->spec.stderr_path == "|" && !event->spec.merge_stderr;
   auto done = store_->events_of(what.msg.job, [&](const ledger::stored_event& stored) {
@@ -312,7 +325,55 @@ caf::result<element_location> ledger_state::locate(request<locate_element>& what
     return auth::to_caf(done.error());
   if (!location.exit)
     location.exit = exit_report{row->state, row->exit_code, row->signal, row->reason};
+  if (event->spec.batch && !location.parts.empty()) {
+    location.parts.resize(1);
+    location.parts.front().ranks = 1;
+  }
   return location;
+}
+
+/// Where a step of a job that has ended ran, and how it ended.
+expected<element_location> ledger_state::locate_step(job_id job, std::uint32_t number) {
+  step_history steps;
+  auto done =
+      store_->events_of(job, [&](const ledger::stored_event& stored) { steps.take(stored); });
+  if (!done)
+    return tl::unexpected<error>{done.error()};
+  if (auto found = steps.location(number))
+    return *found;
+  return fail(errc::not_found, fmt::format("job {} has had no step {}", job, number));
+}
+
+caf::result<step_over> ledger_state::await(request<await_step>& what) {
+  std::shared_ptr<submitted_event const> event;
+  auto row = row_with_spec(what.msg.job, &event);
+  if (!row)
+    return auth::to_caf(row.error());
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, event->identity.uid,
+                                 what.msg.job, world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  auto found = locate_step(what.msg.job, what.msg.step);
+  if (!found)
+    return auth::to_caf(found.error());
+  return step_over{found->exit.value_or(exit_report{})};
+}
+
+caf::result<step_spawned> ledger_state::spawned(request<await_spawned>& what) {
+  std::shared_ptr<submitted_event const> event;
+  auto row = row_with_spec(what.msg.job, &event);
+  if (!row)
+    return auth::to_caf(row.error());
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, event->identity.uid,
+                                 what.msg.job, world_.clock.utc());
+      !ok)
+    return auth::to_caf(ok.error());
+  step_history steps;
+  auto done = store_->events_of(what.msg.job,
+                                [&](const ledger::stored_event& stored) { steps.take(stored); });
+  if (!done)
+    return auth::to_caf(done.error());
+  return step_spawned{steps.next_spawned(what.msg)};
 }
 
 status_report ledger_state::status() const {

@@ -35,6 +35,9 @@ private:
   expected<submission_found> fetch(job_id job);
   expected<job_rows> history(request<query_history>& what);
   caf::result<job_view> job(request<query_job>& what);
+  expected<element_location> locate_step(job_id job, std::uint32_t number);
+  caf::result<step_over> await(request<await_step>& what);
+  caf::result<step_spawned> spawned(request<await_spawned>& what);
   caf::result<element_location> locate(request<locate_element>& what);
   expected<job_row> row_with_spec(job_id job, std::shared_ptr<submitted_event const>* event);
   status_report status() const;

@@ -17,6 +17,8 @@ ledger::event_kind to_kind(ledger_entry::kind kind) {
   case from::cancelled: return to::cancelled;
   case from::node_changed: return to::node;
   case from::finished: return to::note;
+  case from::step_started: return to::step_started;
+  case from::step_ended: return to::step_ended;
   }
   return to::note;
 }

@@ -23,7 +23,8 @@ node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& 
       on<revoke_group>([forward](request<revoke_group>& what) { forward(what); }),
       on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
       on<forget_group>([this, forward](request<forget_group>& what) {
-        routes_.erase(what.msg.group.job);
+        if (what.msg.group.step == 0)
+          routes_.erase(what.msg.group.job);
         forward(what);
       }),
       on<read_output>(

@@ -23,6 +23,8 @@ public:
     case kind::ended: return ended(stored);
     case kind::requeued: return requeued(stored);
     case kind::cancelled: return cancelled(stored);
+    case kind::step_started: return step_started(stored);
+    case kind::step_ended: return step_ended(stored);
     default: break;
     }
     return {};
@@ -170,6 +172,24 @@ private:
           birth.ended.push_back({job_state::cancelled, 0, 0, reason});
       }
     }
+  }
+
+  expected<void> step_started(const ledger::stored_event& stored) {
+    auto event = read<step_started_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    job_.birth.steps.push_back({stored.incarnation, std::move(*event), {}});
+    return {};
+  }
+
+  expected<void> step_ended(const ledger::stored_event& stored) {
+    auto event = read<step_ended_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    for (auto& step : job_.birth.steps)
+      if (step.started.step == event->step)
+        step.ended = std::move(*event);
+    return {};
   }
 
   recovered_job job_;

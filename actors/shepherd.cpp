@@ -79,8 +79,11 @@ void shepherd_state::send(const shepherd::to_shepherd& frame) {
 void shepherd_state::take(take_shepherd_frame& what) {
   hear_shepherd message{node_, group_, element_, nullptr};
   if (what.ended) {
-    line_ = 0;
-    pass_on(std::move(message));
+    // Another one may be there already, for steps that came after.
+    if (line_ == what.stream) {
+      line_ = 0;
+      pass_on(std::move(message));
+    }
     return;
   }
   ++heard_;

@@ -51,6 +51,16 @@ struct issued_warrant {
   std::vector<std::uint8_t> seal;
 };
 
+/// A step of a running job, with what says that it was asked for.
+struct step_application {
+  warrant_application what; ///< of a spawn without request and seal
+  byte_view job_warrant;
+  byte_view job_seal;
+  std::uint64_t job = 0; ///< that the step names
+  std::uint32_t step = 0;
+  std::uint32_t incarnation = 0;
+};
+
 /// One launch order to sign, with the warrant it must keep to.
 struct order_application {
   byte_view order;
@@ -80,6 +90,11 @@ public:
   std::vector<checked<issued_warrant>> issue_warrants(const verified_capability& by,
                                                       const account& as,
                                                       std::span<const warrant_application> batch);
+
+  /// A warrant for a step within its job's: asked for by the job's owner with a signed request,
+  /// whose id is burned, or without one by the job itself, if its warrant lets it spawn.
+  checked<issued_warrant> issue_step_warrant(const verified_capability& by,
+                                             const step_application& step);
 
   /// Signs all orders, or none: each is checked against its warrant, and against what was signed
   /// before. One seal per order, in their order.
@@ -113,6 +128,8 @@ private:
   checked<job_request> check_application(const verified_capability& by,
                                          const warrant_application& what, utc_ns now);
   checked<void> check_request_time(const job_request& request, utc_ns now) const;
+  checked<warrant> make_step_warrant(const verified_capability& by, const step_application& step,
+                                     utc_ns now);
   checked<void> burn(const job_request& request, utc_ns now);
   warrant make_warrant(const verified_capability& by, const account& as, const job_request& request,
                        const warrant_application& what, utc_ns now);

@@ -48,7 +48,9 @@ std::vector<std::string> strings(string_cursor cursor) {
 expected<std::vector<std::uint8_t>> encode_exec_spec(const exec_spec& spec) {
   std::uint32_t flags = (spec.script.empty() ? 0U : spec_has_script) |
                         (spec.merge_stderr ? std::uint32_t{spec_merges_stderr} : 0U) |
-                        (spec.has_shepherd ? std::uint32_t{spec_has_shepherd} : 0U);
+                        (spec.has_shepherd ? std::uint32_t{spec_has_shepherd} : 0U) |
+                        (spec.append ? std::uint32_t{spec_appends} : 0U) |
+                        (spec.outlives_ranks ? std::uint32_t{spec_outlives_ranks} : 0U);
   writer out;
   out.number(1U | flags << 8);
   out.number(static_cast<std::uint32_t>(spec.argv.size()));
@@ -74,6 +76,8 @@ expected<exec_spec> decode_exec_spec(byte_view bytes) {
   exec_spec spec;
   spec.merge_stderr = view.merge_stderr;
   spec.has_shepherd = view.has_shepherd;
+  spec.append = view.appends;
+  spec.outlives_ranks = view.outlives_ranks;
   spec.cwd = view.cwd;
   spec.stdin_path = view.stdin_path;
   spec.stdout_path = view.stdout_path;

@@ -12,7 +12,9 @@ namespace troupe::auth {
 /// What is executed; see auth/exec_spec_view.hpp for layout and bounds.
 struct exec_spec {
   bool merge_stderr = false;
-  bool has_shepherd = false; ///< MPI ranks
+  bool has_shepherd = false;   ///< MPI ranks
+  bool append = false;         ///< to output files
+  bool outlives_ranks = false; ///< a rank that fails ends no other
   std::string cwd;
   std::string stdin_path;
   std::string stdout_path;

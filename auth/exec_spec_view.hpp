@@ -16,7 +16,9 @@ namespace troupe::auth {
 
 inline constexpr std::uint8_t spec_has_script = 1;
 inline constexpr std::uint8_t spec_merges_stderr = 2;
-inline constexpr std::uint8_t spec_has_shepherd = 4; ///< its ranks start under troupe-shepherd
+inline constexpr std::uint8_t spec_has_shepherd = 4;    ///< its ranks start under troupe-shepherd
+inline constexpr std::uint8_t spec_appends = 8;         ///< output files are added to
+inline constexpr std::uint8_t spec_outlives_ranks = 16; ///< a rank that fails ends no other
 
 inline constexpr std::uint32_t spec_argc_max = 4096;
 inline constexpr std::uint32_t spec_envc_max = 4096;
@@ -51,6 +53,8 @@ struct exec_spec_view {
   bool has_script = false;
   bool merge_stderr = false;
   bool has_shepherd = false;
+  bool appends = false;
+  bool outlives_ranks = false;
   std::string_view cwd;
   std::string_view stdin_path;  ///< "" = /dev/null
   std::string_view stdout_path; ///< "" = /dev/null, "|" = streamed, else a file pattern
@@ -135,7 +139,8 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
     return {"the spec is shorter than its header of 12 bytes"};
   if (version != 1)
     return {"the spec's version is not 1"};
-  if (reserved != 0 || (flags & ~(spec_has_script | spec_merges_stderr | spec_has_shepherd)) != 0)
+  if (reserved != 0 || (flags & ~(spec_has_script | spec_merges_stderr | spec_has_shepherd |
+                                  spec_appends | spec_outlives_ranks)) != 0)
     return {"a reserved field of the spec is not zero"};
   if (argc == 0 || argc > spec_argc_max)
     return {"the spec does not have between 1 and 4,096 arguments"};
@@ -144,6 +149,8 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
   out.has_script = (flags & spec_has_script) != 0;
   out.merge_stderr = (flags & spec_merges_stderr) != 0;
   out.has_shepherd = (flags & spec_has_shepherd) != 0;
+  out.appends = (flags & spec_appends) != 0;
+  out.outlives_ranks = (flags & spec_outlives_ranks) != 0;
   if (out.has_shepherd && out.has_script)
     return {"the spec's ranks are under a shepherd and are a script: a script starts MPI programs "
             "itself"};

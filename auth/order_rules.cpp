@@ -46,7 +46,13 @@ checked<void> check_elements(const order_view& order, const warrant& allowed) {
                       std::to_string(order.element_first) + "-" + std::to_string(last) +
                       ", its warrant allows " + std::to_string(allowed.elements.first) + "-" +
                       std::to_string(allowed.elements.last));
-  if (order.incarnation == 0 || order.incarnation > allowed.incarnations_max)
+  if (order.step != allowed.step)
+    return refuse(reason::outside_resource, "an order of job " + std::to_string(order.job) +
+                                                " is for step " + std::to_string(order.step) +
+                                                ", its warrant is of step " +
+                                                std::to_string(allowed.step));
+  if (order.incarnation == 0 || order.incarnation > allowed.incarnations_max ||
+      (order.step != 0 && order.incarnation != allowed.incarnations_max))
     return above(order, "incarnation (counted from 1)", order.incarnation,
                  allowed.incarnations_max);
   return {};

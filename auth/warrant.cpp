@@ -29,9 +29,10 @@ checked<void> check_values(const warrant& x) {
 } // namespace
 
 std::vector<std::uint8_t> encode(const warrant& from) {
-  std::vector<std::uint8_t> bytes(warrant_fixed_size + 4 * from.groups.size());
+  const auto head = warrant_fixed_size + (from.step != 0 ? 4 : 0);
+  std::vector<std::uint8_t> bytes(head + 4 * from.groups.size());
   auto* to = bytes.data();
-  to[0] = 1;
+  to[0] = from.step != 0 ? 2 : 1;
   to[1] = from.may_spawn ? 1 : 0;
   store_le(to + 2, static_cast<std::uint16_t>(from.groups.size()));
   store_le(to + 4, from.uid);
@@ -52,8 +53,10 @@ std::vector<std::uint8_t> encode(const warrant& from) {
   std::memcpy(to + 104, from.origin_serial.data(), 16);
   std::memcpy(to + 120, from.spec_digest.data(), 32);
   std::memcpy(to + 152, from.exec_digest.data(), 32);
+  if (from.step != 0)
+    store_le(to + warrant_fixed_size, from.step);
   for (std::size_t i = 0; i < from.groups.size(); ++i)
-    store_le(to + warrant_fixed_size + 4 * i, from.groups[i]);
+    store_le(to + head + 4 * i, from.groups[i]);
   return bytes;
 }
 
@@ -61,12 +64,13 @@ checked<warrant> decode_warrant(byte_view bytes) {
   if (bytes.size() < warrant_fixed_size)
     return malformed("it has only " + std::to_string(bytes.size()) + " bytes");
   const auto* from = bytes.data();
-  if (from[0] != 1)
-    return malformed("its version is " + std::to_string(from[0]) + ", not 1");
+  if (from[0] != 1 && from[0] != 2)
+    return malformed("its version is " + std::to_string(from[0]) + ", not 1 or 2");
+  const auto head = warrant_fixed_size + (from[0] == 2 ? 4 : 0);
   if (from[1] > 1)
     return malformed("a reserved bit is set");
   std::size_t groups = load_le<std::uint16_t>(from + 2);
-  if (groups > warrant_groups_max || bytes.size() != warrant_fixed_size + 4 * groups)
+  if (groups > warrant_groups_max || bytes.size() != head + 4 * groups)
     return malformed("its length does not fit its " + std::to_string(groups) +
                      " groups (at most 1024)");
   warrant x;
@@ -86,9 +90,11 @@ checked<warrant> decode_warrant(byte_view bytes) {
   std::memcpy(x.origin_serial.data(), from + 104, 16);
   std::memcpy(x.spec_digest.data(), from + 120, 32);
   std::memcpy(x.exec_digest.data(), from + 152, 32);
+  if (from[0] == 2 && (x.step = load_le<std::uint32_t>(from + warrant_fixed_size)) == 0)
+    return malformed("it is a step's and names none");
   x.groups.reserve(groups);
   for (std::size_t i = 0; i < groups; ++i)
-    x.groups.push_back(load_le<std::uint32_t>(from + warrant_fixed_size + 4 * i));
+    x.groups.push_back(load_le<std::uint32_t>(from + head + 4 * i));
   if (auto fit = check_values(x); !fit)
     return tl::unexpected{fit.error()};
   return x;

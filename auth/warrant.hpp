@@ -27,6 +27,8 @@ inline constexpr std::size_t warrant_groups_max = 1024;
 ///   36 time_s u32 · 40 memory_bytes u64 · 48 job u64 · 56 not_before i64 · 64 not_after i64
 ///   72 cluster[16] · 88 request_id[16] · 104 origin_serial[16] · 120 spec_digest[32]
 ///   152 exec_digest[32] · 184 groups u32[group_count], rising
+///
+/// A step's warrant has version 2 and, before the groups, 184 step u32 (≥ 1).
 struct warrant {
   cluster_id cluster{};
   std::uint64_t job = 0; ///< ≥ 1, never reused
@@ -40,6 +42,7 @@ struct warrant {
   element_summary elements;
   std::uint32_t incarnations_max = 1;
   bool may_spawn = false;
+  std::uint32_t step = 0; ///< not 0: of this step alone, in the incarnation `incarnations_max`
   serial_number origin_serial{}; ///< of the capability that asked
   utc_ns not_before = 0;
   utc_ns not_after = 0;

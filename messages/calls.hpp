@@ -266,16 +266,49 @@ struct wait {
   };
 };
 
+/// Starts a step in a running job's allocation: `spec.step_of` says whose. Answers its number once
+/// its start is durable; waits while other steps have the cores. Called again with the same request
+/// (the answer may have been lost), it answers the same.
+struct run_step {
+  static constexpr std::string_view method = "org.troupe.jobs.RunStep";
+  job_spec spec;
+  std::optional<signed_request> request; ///< none: the connection itself is the holder
+  static constexpr auto fields() {
+    return field_list(field<1>("spec", &run_step::spec), field<2>("request", &run_step::request));
+  }
+  struct reply {
+    std::uint32_t step = 0;
+    static constexpr auto fields() { return field_list(field<1>("step", &reply::step)); }
+  };
+};
+
+/// Sends a signal to the ranks of a step, or (0) ends it.
+struct signal_step {
+  static constexpr std::string_view method = "org.troupe.jobs.SignalStep";
+  job_id job = 0;
+  std::uint32_t step = 0;
+  std::int32_t number = 0;
+  std::string reason;
+  static constexpr auto fields() {
+    using s = signal_step;
+    return field_list(field<1>("job", &s::job), field<2>("step", &s::step),
+                      field<3>("number", &s::number),
+                      field<4>("reason", &s::reason, at_most(1024)));
+  }
+  using reply = change_reply;
+};
+
 /// Where a follower stands in one rank's stream.
 struct stream_position {
   static constexpr std::string_view type_name = "StreamPosition";
   std::uint32_t rank = 0;
   bool error_stream = false;
   std::uint64_t offset = 0;
+  std::uint32_t step = 0; ///< that was spawned; 0: the one that is followed
   static constexpr auto fields() {
     using s = stream_position;
     return field_list(field<1>("rank", &s::rank), field<2>("error_stream", &s::error_stream),
-                      field<3>("offset", &s::offset));
+                      field<3>("offset", &s::offset), field<4>("step", &s::step));
   }
 };
 
@@ -287,22 +320,25 @@ struct follow {
   std::uint32_t element = no_element;
   std::vector<stream_position> from;
   bool output = true;
-  bool until_end = true; ///< false: what is there now
+  bool until_end = true;  ///< false: what is there now
+  std::uint32_t step = 0; ///< not 0: this step of it
   static constexpr auto fields() {
     using s = follow;
     return field_list(field<1>("job", &s::job), field<2>("element", &s::element),
                       field<3>("from", &s::from, at_most(8192)), field<4>("output", &s::output),
-                      field<5>("until_end", &s::until_end));
+                      field<5>("until_end", &s::until_end), field<6>("step", &s::step));
   }
   struct piece {
     std::uint32_t rank = 0;
     bool error_stream = false;
     std::uint64_t offset = 0;
     std::vector<std::uint8_t> data;
+    std::uint32_t step = 0; ///< that was spawned; 0: the one that is followed
     static constexpr auto fields() {
       using s = piece;
       return field_list(field<1>("rank", &s::rank), field<2>("error_stream", &s::error_stream),
-                        field<3>("offset", &s::offset), field<4>("data", &s::data));
+                        field<3>("offset", &s::offset), field<4>("data", &s::data),
+                        field<5>("step", &s::step));
     }
   };
   /// One of the three is there.

@@ -100,7 +100,9 @@ struct ledger_entry {
     requeued,
     cancelled,
     node_changed,
-    finished
+    finished,
+    step_started,
+    step_ended
   } what = kind::submitted;
   bytes encoded;
   std::optional<fixed_bytes<16>> request_id; ///< of submitted
@@ -226,6 +228,55 @@ struct job_end {
 struct job_ends {
   std::vector<job_end> ends;
   using answer_tag = void;
+};
+
+/// Starts a step in a running job's allocation. Answers its number once its start is durable: it
+/// waits while other steps have the cores. Asked again with the same request, it answers the same.
+struct step_begun;
+struct start_step {
+  job_id job = 0;
+  submission what;
+  using answer = step_begun;
+};
+struct step_begun {
+  std::uint32_t step = 0;
+  using answer_tag = void;
+};
+
+/// Asks for the end of a step. Answers when it is durable.
+struct step_over;
+struct await_step {
+  job_id job = 0;
+  std::uint32_t step = 0;
+  using answer = step_over;
+};
+struct step_over {
+  exit_report exit;
+  using answer_tag = void;
+};
+
+/// Asks for the next step, after `after`, that ranks of step `root` (or those they spawned) have
+/// spawned. Answers when there is one, or 0 when there will be none any more.
+struct step_spawned;
+struct await_spawned {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  std::uint32_t root = 0;
+  std::uint32_t after = 0;
+  using answer = step_spawned;
+};
+struct step_spawned {
+  std::uint32_t step = 0;
+  using answer_tag = void;
+};
+
+/// Sends a signal to a step's ranks, or ends it. Answers whether there was such a step.
+struct signal_step {
+  job_id job = 0;
+  std::uint32_t step = 0;
+  std::int32_t signal = 0; ///< 0: end it
+  std::string reason;      ///< of an end
+  using answer = jobs_changed;
 };
 
 /// One of those who follow a job; no two are ever the same.

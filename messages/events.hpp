@@ -82,6 +82,44 @@ struct ended_event {
   }
 };
 
+/// kind step_started: a step of a running element may start from now on, at these places.
+struct step_started_event {
+  std::uint32_t step = 0;
+  submitted_event asked; ///< its spec, as whom, and the step's own warrant
+  /// As long as the element's own parts, in their order; without ranks where it has none.
+  std::vector<placement_part> parts;
+  std::string parent_nspace; ///< of a step that a rank spawned: who, and how it names its request
+  std::uint32_t parent_rank = 0;
+  std::uint32_t spawn_node = 0;
+  std::uint64_t spawn_request = 0;
+  std::uint32_t root_step = 0; ///< where the spawning began
+
+  static constexpr auto fields() {
+    using s = step_started_event;
+    return field_list(
+        field<1>("step", &s::step), field<2>("asked", &s::asked),
+        field<3>("parts", &s::parts, at_most(nodes_max)),
+        field<4>("parent_nspace", &s::parent_nspace), field<5>("parent_rank", &s::parent_rank),
+        field<6>("spawn_node", &s::spawn_node), field<7>("spawn_request", &s::spawn_request),
+        field<8>("root_step", &s::root_step));
+  }
+};
+
+/// kind step_ended: a step's end.
+struct step_ended_event {
+  std::uint32_t step = 0;
+  exit_report exit;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+
+  static constexpr auto fields() {
+    using s = step_ended_event;
+    return field_list(field<1>("step", &s::step), field<2>("exit", &s::exit),
+                      field<3>("started_utc_ns", &s::started_utc_ns),
+                      field<4>("ended_utc_ns", &s::ended_utc_ns));
+  }
+};
+
 inline constexpr std::size_t cancelled_ranges_max = 4096;
 
 /// kind cancelled: elements that will not start, and placed ones that are to end; without either

@@ -11,6 +11,8 @@ namespace troupe {
 inline auth::exec_spec to_exec_spec(const job_spec& spec) {
   auth::exec_spec exec;
   exec.merge_stderr = spec.merge_stderr;
+  exec.append = spec.append;
+  exec.outlives_ranks = spec.notify_failures;
   exec.has_shepherd = spec.mpi != mpi_mode::none;
   exec.cwd = spec.cwd;
   exec.stdin_path = spec.stdin_path;
@@ -24,6 +26,8 @@ inline auth::exec_spec to_exec_spec(const job_spec& spec) {
 
 /// Which elements a spec asks for, as job requests and warrants name them.
 inline auth::element_summary summary_of_elements(const job_spec& spec) {
+  if (spec.step_of != 0)
+    return {1, spec.step_of_element, spec.step_of_element};
   if (!spec.array)
     return {};
   auth::element_summary summary;
@@ -31,6 +35,12 @@ inline auth::element_summary summary_of_elements(const job_spec& spec) {
   summary.first = static_cast<std::uint32_t>(spec.array->ranges.front().first);
   summary.last = static_cast<std::uint32_t>(spec.array->ranges.back().last);
   return summary;
+}
+
+/// Whether ranks of it may start further ones: those of an MPI program may (MPI_Comm_spawn), its
+/// own ones or those of a script's steps.
+inline bool may_spawn(const job_spec& spec) {
+  return spec.mpi != mpi_mode::none || spec.batch;
 }
 
 /// How often an element may get a new incarnation. Without `requeue` nothing runs twice; a few are

@@ -65,6 +65,7 @@ interface_text jobs() {
       .type<exit_report>(told)
       .type<job_row>(told)
       .type<element_view>(told)
+      .type<step_view>(told)
       .type<job_view>(told)
       .type<why_view>(told)
       .type<calls::end_row>(told)
@@ -78,6 +79,8 @@ interface_text jobs() {
       .method<calls::show>("All of one job")
       .method<calls::why>("Why a job waits")
       .method<calls::wait>("Answers when all of these have ended")
+      .method<calls::run_step>("Starts a step in a running job's allocation")
+      .method<calls::signal_step>("Sends a signal to the ranks of a step, or ends it")
       .method<calls::follow>("Follows one element: state, streamed output, end; with 'more' only")
       .done();
 }

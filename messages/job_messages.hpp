@@ -73,6 +73,7 @@ struct element_location;
 struct locate_element {
   job_id job = 0;
   std::uint32_t element = no_element;
+  std::uint32_t step = 0; ///< not 0: where this step of it is
   using answer = element_location;
 };
 struct element_location {
@@ -81,6 +82,7 @@ struct element_location {
   std::vector<placement_part> parts;
   bool streams_output = false;
   bool streams_errors = false;
+  bool may_spawn = false;          ///< its ranks may start further steps
   std::optional<exit_report> exit; ///< when it has ended
   using answer_tag = void;
 };
@@ -145,6 +147,21 @@ struct sign_orders {
 };
 struct orders_signed {
   std::vector<bytes> seals;
+  using answer_tag = void;
+};
+
+/// Asks for a warrant for a step of a job: under the capability of whoever signed the request, or,
+/// for a spawn, under the job's own and without a request, where the job's warrant allows that.
+struct step_warranted;
+struct warrant_step {
+  std::shared_ptr<submitted_event const> job_event;
+  std::uint32_t step = 0;
+  std::uint32_t incarnation = 0;
+  submission what;
+  using answer = step_warranted;
+};
+struct step_warranted {
+  std::shared_ptr<submitted_event const> event; ///< the step's spec and warrant
   using answer_tag = void;
 };
 

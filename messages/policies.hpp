@@ -86,6 +86,31 @@ struct policy<why_job>
 template <>
 struct policy<await_jobs> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {};
 template <>
+struct policy<start_step> : allow<verb::job_submit, troupe::people> {
+  static resource_ref resource(const start_step& message) { return resource_ref::job(message.job); }
+};
+template <>
+struct policy<await_step> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
+  static resource_ref resource(const await_step& message) { return resource_ref::job(message.job); }
+};
+template <>
+struct policy<await_spawned>
+    : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
+  static resource_ref resource(const await_spawned& message) {
+    return resource_ref::job(message.job);
+  }
+};
+template <>
+struct policy<signal_step>
+    : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {
+  static resource_ref resource(const signal_step& message) {
+    return resource_ref::job(message.job);
+  }
+};
+template <>
+struct policy<warrant_step> : allow_own_or_any<verb::job_submit, verb::step_speak, troupe::people> {
+};
+template <>
 struct policy<attach_job> : allow_own_or_any<verb::job_read, verb::job_read_any, troupe::people> {
   static resource_ref resource(const attach_job& message) { return resource_ref::job(message.job); }
 };

@@ -28,18 +28,18 @@ using auth::protocol;
 
 using observed = protocol<get_status>;
 
-using authority_actor =
-    protocol<get_status, tick, open_session, note_refusal, note_admission, request_warrants,
-             sign_orders, forget_job, list_keys, tail_audit, verify_audit, revoke_capabilities>;
+using authority_actor = protocol<get_status, tick, open_session, note_refusal, note_admission,
+                                 request_warrants, warrant_step, sign_orders, forget_job, list_keys,
+                                 tail_audit, verify_audit, revoke_capabilities>;
 
 using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission, query_history,
-                              query_job, locate_element>;
+                              query_job, locate_element, await_step, await_spawned>;
 
 using scheduler_actor =
     protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, signal_jobs,
              list_queue, show_job, why_job, locate_element, await_jobs, attach_job, detach_follower,
-             pause_starts, list_nodes, set_nodes, place_jobs, job_progress, report_inventory,
-             get_summary>;
+             start_step, await_step, await_spawned, signal_step, pause_starts, list_nodes,
+             set_nodes, place_jobs, job_progress, report_inventory, get_summary>;
 
 /// Events since the last time, in order. No answer; decisions come to `reply_to` when they are
 /// made.
@@ -54,7 +54,8 @@ using planner_actor = protocol<get_status, tick, plan_changes, why_job, list_nod
 
 using job_actor =
     protocol<get_status, tick, start_units, allow_refill, cancel_elements, signal_elements,
-             get_job_view, locate_element, report_records, reconcile_job, hear_shepherd>;
+             get_job_view, locate_element, start_step, await_step, await_spawned, signal_step,
+             report_records, reconcile_job, hear_shepherd>;
 
 /// News of `job` from a node goes to `to`, until its group is forgotten. No answer.
 struct route_job {

@@ -137,13 +137,16 @@ struct relay {
   std::uint64_t ack = 0;
   bool more = false;
   std::vector<std::uint8_t> payload;
+  std::uint64_t from_session = 0; ///< of the shepherd that says it: another one numbers anew
+  std::uint64_t to_session = 0;   ///< of the one it is for, as far as it is known; 0: not yet
   bool operator==(const relay&) const = default;
   static constexpr auto fields() {
     using s = relay;
     return field_list(
         field<1>("node", &s::node), field<2>("seq", &s::seq), field<3>("ack", &s::ack),
         field<4>("more", &s::more),
-        field<5>("payload", &s::payload, visibility::owner, at_most(payload_bytes_max)));
+        field<5>("payload", &s::payload, visibility::owner, at_most(payload_bytes_max)),
+        field<6>("from_session", &s::from_session), field<7>("to_session", &s::to_session));
   }
 };
 
@@ -178,7 +181,7 @@ struct rank_ended {
   }
 };
 
-/// The step is over on every node.
+/// The step is over on this node; answered by `forgotten`, the last word about it.
 struct forget_step {
   std::uint32_t step = 0;
   bool operator==(const forget_step&) const = default;
@@ -312,6 +315,13 @@ struct signal_request {
   }
 };
 
+/// All there is to say about a step that was to be forgotten has been said.
+struct forgotten {
+  std::uint32_t step = 0;
+  bool operator==(const forgotten&) const = default;
+  static constexpr auto fields() { return field_list(field<1>("step", &forgotten::step)); }
+};
+
 /// The shepherd cannot go on and ends: the job's ranks here are alone.
 struct failed {
   std::string why;
@@ -330,6 +340,7 @@ struct to_agent {
   std::optional<shepherd::log> log;
   std::optional<shepherd::failed> failed;
   std::optional<shepherd::signal_request> signal_request;
+  std::optional<shepherd::forgotten> forgotten;
   bool operator==(const to_agent&) const = default;
   static constexpr auto fields() {
     using s = to_agent;
@@ -338,7 +349,8 @@ struct to_agent {
         field<3>("spawn_request", &s::spawn_request, required),
         field<4>("abort", &s::abort, required), field<5>("connected", &s::connected, required),
         field<6>("log", &s::log, required), field<7>("failed", &s::failed, required),
-        field<8>("signal_request", &s::signal_request, required));
+        field<8>("signal_request", &s::signal_request, required),
+        field<9>("forgotten", &s::forgotten, required));
   }
 };
 

@@ -198,6 +198,10 @@ expected<void> validate(const job_spec& spec) {
   if (spec.mpi != mpi_mode::none && !spec.script.empty())
     return invalid("MPI ranks cannot be a script; start MPI programs from within it with 'troupe "
                    "run', or give the program itself");
+  if (spec.step_of != 0 && (spec.array || spec.batch || spec.held || spec.begin_utc_ns != 0))
+    return invalid("a step of a job is no array, and cannot be held or delayed");
+  if (spec.step_of == 0 && (spec.overlap || spec.step_of_element != no_element))
+    return invalid("only a step of a job can overlap with other steps");
   if (auto ok = check_environment(spec.env); !ok)
     return ok;
   if (spec.array)

@@ -70,6 +70,12 @@ struct job_spec {
   std::vector<std::string> nodes_excluded;
   utc_ns begin_utc_ns = 0; ///< not before; 0 is now
   mpi_mode mpi = mpi_mode::none;
+  bool batch = false;  ///< runs once, on the first core of the allocation; its steps use the rest
+  bool append = false; ///< adds to output files instead of emptying them first
+  bool notify_failures = false; ///< a rank that fails becomes an event for the others, no end
+  bool overlap = false;         ///< of a step: shares the cores of other steps, and waits for none
+  job_id step_of = 0;           ///< not 0: this is a step of that job, in its allocation
+  std::uint32_t step_of_element = no_element;
 
   bool operator==(const job_spec&) const = default;
   static constexpr auto fields() {
@@ -94,7 +100,10 @@ struct job_spec {
         field<21>("requeue", &s::requeue), field<22>("attached", &s::attached),
         field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
         field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
-        field<26>("begin_utc_ns", &s::begin_utc_ns), field<27>("mpi", &s::mpi));
+        field<26>("begin_utc_ns", &s::begin_utc_ns), field<27>("mpi", &s::mpi),
+        field<40>("batch", &s::batch), field<44>("append", &s::append),
+        field<45>("notify_failures", &s::notify_failures), field<41>("overlap", &s::overlap),
+        field<42>("step_of", &s::step_of), field<43>("step_of_element", &s::step_of_element));
   }
 };
 
@@ -219,6 +228,36 @@ struct element_view {
   }
 };
 
+/// One step as `show` tells it.
+struct step_view {
+  static constexpr std::string_view type_name = "StepView";
+  std::uint32_t step = 0;
+  std::uint32_t element = no_element;
+  std::uint32_t incarnation = 0;
+  std::string name;
+  std::uint32_t tasks = 1;
+  job_state state = job_state::starting;
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  utc_ns started_utc_ns = 0;
+  utc_ns ended_utc_ns = 0;
+  std::string nodelist;
+  std::string cpus; ///< "node1:0-3", as bound
+  std::string reason;
+
+  static constexpr auto fields() {
+    using s = step_view;
+    return field_list(field<1>("step", &s::step), field<2>("element", &s::element),
+                      field<3>("incarnation", &s::incarnation), field<4>("name", &s::name),
+                      field<5>("tasks", &s::tasks), field<6>("state", &s::state),
+                      field<7>("exit_code", &s::exit_code), field<8>("signal", &s::signal),
+                      field<9>("started_utc_ns", &s::started_utc_ns),
+                      field<10>("ended_utc_ns", &s::ended_utc_ns),
+                      field<11>("nodelist", &s::nodelist), field<12>("cpus", &s::cpus),
+                      field<13>("reason", &s::reason));
+  }
+};
+
 /// All that `show` tells of a job: its row, its spec (the owner's fields for the owner), its
 /// elements.
 struct job_view {
@@ -228,11 +267,13 @@ struct job_view {
   job_spec spec;
   std::vector<element_view> elements; ///< running ones first; at most `elements_shown_max`
   static constexpr std::size_t elements_shown_max = 1000;
+  std::vector<step_view> steps; ///< beyond step 0, by number; the last `steps_shown_max`
+  static constexpr std::size_t steps_shown_max = 1000;
 
   static constexpr auto fields() {
     using s = job_view;
     return field_list(field<1>("row", &s::row), field<2>("spec", &s::spec),
-                      field<3>("elements", &s::elements));
+                      field<3>("elements", &s::elements), field<4>("steps", &s::steps));
   }
 };
 

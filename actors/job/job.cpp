@@ -22,6 +22,7 @@ job_state_machine::job_state_machine(self_pointer self, world& around, job_links
   for (const auto& report : birth.ended)
     count_end(report);
   recover(birth.placed, birth.nodes);
+  recover_steps(std::move(birth.steps));
 }
 
 std::string job_state_machine::display_name() const {
@@ -34,6 +35,7 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
       on<tick>([this](request<tick>&) {
         write(std::exchange(unwritten_, {}));
+        write_step_ends();
         write_ends();
         publish();
       }),
@@ -46,6 +48,14 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       on<signal_elements>([this](request<signal_elements>& what) { return signal(what); }),
       on<get_job_view>([this](request<get_job_view>& what) { return view(what); }),
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
+      on<troupe::start_step>(
+          [this](request<troupe::start_step>& what) { return start_step(what); }),
+      on<troupe::await_step>(
+          [this](request<troupe::await_step>& what) { return await_step(what); }),
+      on<troupe::await_spawned>(
+          [this](request<troupe::await_spawned>& what) { return await_spawned(what); }),
+      on<troupe::signal_step>(
+          [this](request<troupe::signal_step>& what) { return signal_step(what); }),
       on<report_records>(
           [this](request<report_records>& what) { take_records(what.msg.node, what.msg.records); }),
       on<hear_shepherd>([this](request<hear_shepherd>& what) { hear(what.msg); }),
@@ -69,7 +79,7 @@ element_view job_state_machine::element_row(std::uint32_t element,
   }
   for (const auto& part : what.parts) {
     auto at = nodes_.find(part.node);
-    if (at == nodes_.end() || !at->second.entry)
+    if (at == nodes_.end() || !at->second.entry || part.ranks == 0)
       continue;
     const auto& node = at->second.entry->offers->name;
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
@@ -94,6 +104,7 @@ caf::result<job_view> job_state_machine::view(request<get_job_view>& what) const
       break;
     result.elements.push_back(element_row(element, active));
   }
+  add_steps(what.msg.element, result.steps);
   return result;
 }
 
@@ -102,6 +113,11 @@ element_location job_state_machine::location_of(const active_element& what) cons
   result.state = what.state;
   result.incarnation = what.incarnation;
   result.parts = what.parts;
+  if (runs_once()) {
+    result.parts.resize(1);
+    result.parts.front().ranks = 1;
+  }
+  result.may_spawn = event_->spec.mpi == mpi_mode::pmix;
   result.streams_output = event_->spec.stdout_path == "|";
   result.streams_errors = event_->spec.stderr_path == "|" && !event_->spec.merge_stderr;
   return result;
@@ -112,6 +128,8 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
       !ok)
     return auth::to_caf(ok.error());
+  if (what.msg.step != 0)
+    return locate_step(what);
   const auto element = what.msg.element;
   // Only what was ordered has a task that a reader of its output could ask; after a restart its
   // node has one once its launcher has lent the streams again, which it does before it answers.
@@ -124,7 +142,7 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
   if (!waits)
     return self_->delegate(links_.ledger, std::move(what));
   auto promise = self_->make_response_promise<element_location>();
-  parked_.push_back({element, what.cap, promise});
+  parked_.push_back({element, 0, what.cap, promise});
   return promise;
 }
 
@@ -134,7 +152,7 @@ void job_state_machine::answer_parked(std::uint32_t element) {
   if (at != active_.end() && !at->second.unasked.empty())
     return; // not before its nodes have said what they have of it
   std::erase_if(parked_, [&](parked_location& parked) {
-    if (parked.element != element)
+    if (parked.element != element || parked.step != 0)
       return false;
     if (auto ok = parked.cap.permits(verb::job_read, verb::job_read_any, event_->identity.uid, job_,
                                      world_.clock.utc());
@@ -162,6 +180,8 @@ status_report job_state_machine::status(status_verbosity verbosity) const {
   add("owner", row_.user);
   add("elements unstarted", unstarted_count());
   add("elements placed", active_.size());
+  add("steps running", steps_.size());
+  add("steps waiting", waiting_steps_.size());
   if (verbosity == status_verbosity::info)
     return report;
   add("may refill its slots", lease_);
@@ -233,6 +253,7 @@ void job_state_machine::update_row() {
 void job_state_machine::publish() {
   if (finished_)
     return;
+  answer_spawn_waiters();
   if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns != 0) {
     finish();
     return;
@@ -266,9 +287,12 @@ void job_state_machine::finish() {
       for (auto incarnation : incarnations_)
         tell(at.entry->actor, cap_, forget_group{{job_, incarnation, 0}});
   for (auto& parked : parked_)
-    parked.promise.delegate(links_.ledger,
-                            request<locate_element>{parked.cap, {job_, parked.element}});
+    parked.promise.delegate(
+        links_.ledger, request<locate_element>{parked.cap, {job_, parked.element, parked.step}});
   parked_.clear();
+  for (auto& waiter : spawn_waiters_)
+    waiter.promise.delegate(links_.ledger, std::move(waiter.what));
+  spawn_waiters_.clear();
   self_->quit();
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/job/step_places.hpp"
 #include "actors/shell.hpp"
+#include "auth/job_request.hpp"
+#include "auth/order.hpp"
 #include "base/interval_set.hpp"
 #include "messages/shepherd.hpp"
 
@@ -30,6 +33,13 @@ struct placed_chunk {
   starting_event starting;
 };
 
+/// A step that had been started and whose end is not known, after a restart; or one that has ended.
+struct step_story {
+  std::uint32_t incarnation = 1;
+  step_started_event started;
+  std::optional<step_ended_event> ended;
+};
+
 /// What a job actor is made from: a new job when it first starts, or its story after a restart.
 struct job_birth {
   job_id job = 0;
@@ -42,6 +52,7 @@ struct job_birth {
   std::vector<placed_chunk> placed;
   std::vector<std::shared_ptr<node_entry const>> nodes;
   std::vector<exit_report> ended;
+  std::vector<step_story> steps;
 };
 
 /// One submitted record from its first start to its durable end: its unstarted elements are
@@ -66,8 +77,10 @@ private:
     std::uint64_t sequence;
   };
 
-  /// An element that was placed: written, ordered, running, or ended but not yet durable.
+  /// An element that was placed: written, ordered, running, or ended but not yet durable. Its ranks
+  /// are those of step 0; a further step's are kept in the same way.
   struct active_element {
+    std::uint32_t step = 0;
     std::uint32_t incarnation = 1;
     job_state state = job_state::starting;
     std::uint64_t unit = 0;                ///< 0: waits at the launcher for a slot
@@ -92,6 +105,38 @@ private:
     std::set<std::uint32_t> shepherds;                ///< nodes whose shepherd has spoken
     std::map<std::uint32_t, std::uint32_t> connected; ///< by node: ranks that called MPI_Init
     bool adopted = false;                             ///< it was ordered before a restart
+    bool waits_for_steps = false;                     ///< its own ranks have ended
+  };
+
+  /// A step beyond step 0: ranks on cores of its element's.
+  struct job_step {
+    std::uint32_t element = no_element;
+    std::shared_ptr<submitted_event const> asked; ///< its spec and its warrant
+    bytes exec_bytes;
+    digest exec_digest{};
+    auth::request_id request{}; ///< all zero: a rank spawned it
+    active_element ranks;       ///< `parts` as its element's, without ranks where it has none
+    step_started_event spawned; ///< of a spawn: by whom
+    std::set<std::uint32_t> unregistered; ///< nodes whose shepherd does not know it yet
+    bool durable = false;
+  };
+
+  /// A step that was asked for and waits for cores.
+  struct waiting_step {
+    verified_capability cap;
+    std::uint32_t element = no_element;
+    submission what;
+    auth::request_id request{};
+    caf::typed_response_promise<step_begun> promise;
+    step_started_event spawned;
+  };
+
+  /// What is remembered of a step that has ended.
+  struct ended_step {
+    auth::request_id request{};
+    element_location where;
+    step_view view;
+    step_started_event spawned;
   };
 
   /// A place for one element at a time on one node; the launcher numbers them as we do.
@@ -130,11 +175,16 @@ private:
 
   struct parked_location {
     std::uint32_t element;
+    std::uint32_t step;
     verified_capability cap;
     caf::typed_response_promise<element_location> promise;
   };
 
   // start.cpp
+  bool runs_once() const { return event_->spec.batch; }
+  std::size_t ordered_parts(const std::vector<placement_part>& parts) const {
+    return runs_once() ? 1 : parts.size();
+  }
   void start(std::vector<placed_unit> units, std::vector<std::shared_ptr<node_entry const>> nodes);
   void place_lone(placed_unit unit, std::vector<std::uint32_t>& touched);
   void place_wide(placed_unit unit, std::vector<chunk>& chunks);
@@ -148,6 +198,7 @@ private:
   void order(std::vector<chunk> chunks);
   bool resolve_unordered(const chunk& what);
   void put_back(const chunk& what, const std::string& why);
+  auth::launch_order identity_order() const;
   expected<bytes> encode_order_for(const chunk& what, std::size_t part_index) const;
   std::optional<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>>
   take_unstarted(std::uint64_t count_max);
@@ -162,6 +213,7 @@ private:
   void note_start(active_element& what, const element_record& record) const;
   slot_state* settle(node_slots& at, active_element& what, std::uint32_t slot);
   void take_exit(std::uint32_t node, const element_record& record);
+  void note_exit(active_element& what, const element_record& record) const;
   void take_refusal(std::uint32_t node, const element_record& record);
   void take_revoked(std::uint32_t node, const element_record& record);
   void part_over(std::uint32_t element, active_element& what);
@@ -176,9 +228,67 @@ private:
   exit_report final_report(const active_element& what) const;
   ledger_entry end_entry(std::uint32_t element, const active_element& what);
 
+  // steps.cpp: what is asked of steps
+  caf::result<step_begun> start_step(request<troupe::start_step>& what);
+  caf::result<step_over> await_step(request<troupe::await_step>& what);
+  caf::result<step_spawned> await_spawned(request<troupe::await_spawned>& what);
+  std::optional<std::uint32_t> next_spawned(const troupe::await_spawned& what) const;
+  void answer_spawn_waiters();
+  caf::result<jobs_changed> signal_step(request<troupe::signal_step>& what);
+  caf::result<element_location> locate_step(request<locate_element>& what);
+  expected<void> step_fits(const waiting_step& what, const active_element& element) const;
+  const job_spec& spec_of(const active_element& what) const;
+  element_location location_of(const job_step& what) const;
+  step_view view_of(const job_step& what) const;
+  void add_steps(std::uint32_t element, std::vector<step_view>& to) const;
+  void answer_parked_step(std::uint32_t step);
+  void end_step(job_step& what, const std::string& reason);
+
+  // step_start.cpp: from waiting to an order
+  step_wish wish_of(const job_spec& spec, const active_element& element) const;
+  taken_cores cores_taken(std::uint32_t element) const;
+  void begin_waiting_steps();
+  void begin(waiting_step waiting, std::vector<placement_part> parts);
+  void write_step(std::uint32_t number, waiting_step waiting);
+  void refuse(waiting_step& waiting, const error& why);
+  void order_step(std::uint32_t number);
+  void fail_step(std::uint32_t number, const std::string& why);
+  expected<bytes> encode_step_order(const job_step& what, std::size_t part_index) const;
+
+  // step_records.cpp: from a launcher's records to a durable end
+  std::vector<element_record> take_step_records(std::uint32_t node,
+                                                std::vector<element_record>& records);
+  bool take_step_record(std::uint32_t node, const element_record& record);
+  void ranks_gone(job_step& what, std::uint32_t node);
+  void end_step_ranks(job_step& what);
+  void write_step_ends();
+  void step_end_kept(std::uint32_t number);
+  bool wait_for_steps(std::uint32_t element, active_element& what);
+  void go_on_without_steps(std::uint32_t element);
+
+  // step_recovery.cpp
+  void recover_steps(std::vector<step_story> steps);
+  void reconcile_steps(reconcile_job& what);
+  void note_step_absence(std::uint32_t number);
+  void lose_steps(std::uint32_t element, std::uint32_t incarnation, const std::string& why);
+
   // mpi.cpp
   bool is_mpi() const { return event_->spec.mpi != mpi_mode::none; }
-  void tend(std::uint32_t element, const active_element& what);
+  active_element* ranks_of(std::uint32_t element, std::uint32_t step);
+  std::string nspace_of(std::uint32_t element, const active_element& what) const;
+  std::uint32_t root_of(const active_element& what) const;
+  std::vector<const active_element*> relatives_of(std::uint32_t element,
+                                                  const active_element& what) const;
+  void note_shepherd(std::uint32_t element, active_element& active, std::uint32_t node);
+  void last_word(std::uint32_t element, std::uint32_t step, std::uint32_t node);
+  void answer_spawn(std::uint32_t element, const step_started_event& spawned,
+                    const std::string& nspace, const std::string& error);
+  void spawn(std::uint32_t element, const active_element& what, std::uint32_t node,
+             const shepherd::spawn_request& asked);
+  bool spawn_known(std::uint32_t element, std::uint32_t node_index, std::uint64_t request);
+  void step_registered(std::uint32_t element, std::uint32_t node, std::uint32_t step);
+  void shepherd_gone(std::uint32_t element, active_element& active, std::uint32_t node);
+  std::set<std::uint32_t> tend(std::uint32_t element, const active_element& what);
   shepherd::register_step step_of(std::uint32_t element, const active_element& what,
                                   std::uint32_t node_index) const;
   void tell_its_shepherd(std::uint32_t node, std::uint32_t element, const active_element& what,
@@ -261,6 +371,25 @@ private:
   std::vector<plan_event> plan_events_;
   std::vector<job_end> ends_;
   std::vector<parked_location> parked_;
+
+  std::map<std::uint32_t, job_step> steps_; ///< by number
+  std::vector<waiting_step> waiting_steps_;
+  std::map<std::uint32_t, ended_step> ended_steps_; ///< the last `ended_steps_max`
+  static constexpr std::size_t ended_steps_max = 4096;
+  static constexpr std::size_t waiting_steps_max = 4096;
+  struct step_waiter {
+    std::uint32_t step;
+    verified_capability cap;
+    caf::typed_response_promise<step_over> promise;
+  };
+  std::vector<step_waiter> step_waiters_;
+  struct spawn_waiter {
+    request<troupe::await_spawned> what;
+    caf::typed_response_promise<step_spawned> promise;
+  };
+  std::vector<spawn_waiter> spawn_waiters_;
+  std::vector<std::uint32_t> step_ends_; ///< to be written
+  std::uint32_t next_step_ = 1;
 
   std::uint64_t restored_units_ = 0;
 };

@@ -39,16 +39,24 @@ std::string list_of(std::span<const std::uint64_t> words) {
 
 } // namespace
 
+std::string job_state_machine::nspace_of(std::uint32_t element, const active_element& what) const {
+  return fmt::format("troupe.{}.{}.{}", format_id(job_, element), what.incarnation, what.step);
+}
+
 /// What a shepherd has to know of the step before its ranks may start.
 shepherd::register_step job_state_machine::step_of(std::uint32_t element,
                                                    const active_element& what,
                                                    std::uint32_t node_index) const {
-  const auto& spec = event_->spec;
+  const auto& spec = spec_of(what);
   shepherd::register_step step;
   step.job = job_;
   step.element = element;
   step.incarnation = what.incarnation;
-  step.nspace = fmt::format("troupe.{}.{}.0", format_id(job_, element), what.incarnation);
+  step.step = what.step;
+  step.nspace = nspace_of(element, what);
+  if (what.step != 0)
+    if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
+      step.parent = shepherd::process_name{origin.parent_nspace, origin.parent_rank};
   step.node_index = node_index;
   for (const auto& part : what.parts) {
     shepherd::step_node node;
@@ -59,13 +67,15 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   }
   step.ranks_total = spec.tasks;
   step.cores_per_rank = spec.cores_per_task;
-  step.universe_size = spec.tasks;
+  step.universe_size = std::max(event_->spec.tasks, spec.tasks);
   step.mpi = spec.mpi == mpi_mode::pmi1 ? shepherd::mpi_kind::pmi1 : shepherd::mpi_kind::pmix;
   step.cwd = spec.cwd;
+  step.notify_failures = spec.notify_failures;
   step.apps.push_back({0, spec.tasks, spec.argv});
   const auto& here = what.parts[node_index];
   const auto& offers = *nodes_.at(here.node).entry->offers;
-  step.shares_cores = offers.oversubscribed;
+  // Ranks that were spawned may have to share cores with those that wait for them.
+  step.shares_cores = offers.oversubscribed || step.parent.has_value();
   if (spec.bind != bind_mode::none) {
     const auto words = cpuset_words(offers);
     const auto sets = rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);
@@ -81,19 +91,65 @@ void job_state_machine::tell_its_shepherd(std::uint32_t node, std::uint32_t elem
   if (!entry)
     return;
   tell_shepherd message;
-  message.group = {job_, what.incarnation, 0};
+  message.group = {job_, what.incarnation, what.step};
   message.element = element;
   message.what = std::make_shared<shepherd::to_shepherd const>(std::move(frame));
   tell(entry->actor, cap_, std::move(message));
 }
 
-/// Tells the shepherds on all nodes of an element which ranks are where. May be said again.
-void job_state_machine::tend(std::uint32_t element, const active_element& what) {
-  for (std::uint32_t i = 0; i < what.parts.size(); ++i) {
-    shepherd::to_shepherd frame;
-    frame.register_step = step_of(element, what, i);
-    tell_its_shepherd(what.parts[i].node, element, what, std::move(frame));
+/// Tells the shepherds of a step's family which ranks are where; answers on which nodes they are.
+/// May be said again.
+std::set<std::uint32_t> job_state_machine::tend(std::uint32_t element, const active_element& what) {
+  auto family = relatives_of(element, what);
+  family.insert(family.begin(), &what);
+  std::set<std::uint32_t> nodes;
+  for (const auto* each : family)
+    nodes.insert(each->nodes_running.begin(), each->nodes_running.end());
+  for (std::uint32_t i = 0; i < what.parts.size(); ++i)
+    for (const auto* each : family) {
+      if (!nodes.contains(what.parts[i].node))
+        break;
+      shepherd::to_shepherd frame;
+      frame.register_step = step_of(element, *each, i);
+      tell_its_shepherd(what.parts[i].node, element, *each, std::move(frame));
+    }
+  return nodes;
+}
+
+/// The step that begins its family: it, or whoever spawned whom until it was there.
+std::uint32_t job_state_machine::root_of(const active_element& what) const {
+  if (what.step == 0)
+    return 0;
+  const auto& origin = steps_.at(what.step).spawned;
+  return origin.spawn_request == 0 ? what.step : origin.root_step;
+}
+
+/// The steps that its ranks may meet: the others of its family.
+std::vector<const job_state_machine::active_element*>
+job_state_machine::relatives_of(std::uint32_t element, const active_element& what) const {
+  std::vector<const active_element*> all;
+  const auto add = [&](const active_element& one) {
+    if (one.step != what.step && one.incarnation == what.incarnation && one.ordered &&
+        root_of(one) == root_of(what))
+      all.push_back(&one);
+  };
+  if (const auto at = active_.find(element); at != active_.end() && is_mpi())
+    add(at->second);
+  for (const auto& [number, step] : steps_)
+    if (step.element == element)
+      add(step.ranks);
+  return all;
+}
+
+/// The ranks of a step of an element, if it runs.
+job_state_machine::active_element* job_state_machine::ranks_of(std::uint32_t element,
+                                                               std::uint32_t step) {
+  if (step == 0) {
+    const auto at = active_.find(element);
+    return at == active_.end() ? nullptr : &at->second;
   }
+  const auto at = steps_.find(step);
+  return at == steps_.end() || at->second.element != element ? nullptr : &at->second.ranks;
 }
 
 void job_state_machine::hear(hear_shepherd& what) {
@@ -105,15 +161,47 @@ void job_state_machine::hear(hear_shepherd& what) {
   if (std::none_of(active.parts.begin(), active.parts.end(), here))
     return;
   if (what.what) {
-    active.shepherds.insert(what.node);
+    note_shepherd(what.element, active, what.node);
     hear(what.element, active, what.node, *what.what);
   } else {
-    active.shepherds.erase(what.node);
-    if (active.nodes_running.empty())
-      part_over(what.element, active);
+    shepherd_gone(what.element, active, what.node);
   }
   write_ends();
   publish();
+}
+
+/// A shepherd that has spoken will have a last word about each step that it serves.
+void job_state_machine::note_shepherd(std::uint32_t element, active_element& active,
+                                      std::uint32_t node) {
+  if (is_mpi() && active.nodes_running.contains(node))
+    active.shepherds.insert(node);
+  for (auto& [number, step] : steps_)
+    if (step.element == element && step.asked->spec.mpi != mpi_mode::none &&
+        step.ranks.nodes_running.contains(node))
+      step.ranks.shepherds.insert(node);
+}
+
+void job_state_machine::shepherd_gone(std::uint32_t element, active_element& active,
+                                      std::uint32_t node) {
+  std::vector<std::uint32_t> numbers;
+  for (const auto& [number, step] : steps_)
+    if (step.element == element)
+      numbers.push_back(number);
+  for (auto number : numbers)
+    last_word(element, number, node);
+  if (active.shepherds.erase(node) > 0 && active.nodes_running.empty())
+    part_over(element, active);
+}
+
+/// Nothing more is to be heard of a step from this node.
+void job_state_machine::last_word(std::uint32_t element, std::uint32_t number, std::uint32_t node) {
+  auto* ranks = ranks_of(element, number);
+  if (ranks == nullptr || ranks->shepherds.erase(node) == 0 || ranks->nodes_running.contains(node))
+    return;
+  if (number != 0)
+    ranks_gone(steps_.at(number), node);
+  else if (ranks->nodes_running.empty())
+    part_over(element, *ranks);
 }
 
 void job_state_machine::hear(std::uint32_t element, active_element& to, std::uint32_t node,
@@ -126,24 +214,26 @@ void job_state_machine::hear(std::uint32_t element, active_element& to, std::uin
     frame.relay->node = static_cast<std::uint32_t>(from - to.parts.begin());
     tell_its_shepherd(to.parts[what.relay->node].node, element, to, std::move(frame));
   }
+  if (what.registered)
+    step_registered(element, node, what.registered->step);
   if (what.connected)
-    to.connected[node] = what.connected->ranks;
+    if (auto* ranks = ranks_of(element, what.connected->step))
+      ranks->connected[node] = what.connected->ranks;
   if (what.abort)
-    abort(element, to, *what.abort);
+    if (auto* ranks = ranks_of(element, what.abort->step))
+      abort(element, *ranks, *what.abort);
   if (what.signal_request)
-    for (auto each : to.nodes_running)
-      tell(slots_on(each).entry->actor, cap_,
-           signal_group{{job_, to.incarnation, 0},
-                        element,
-                        element,
-                        static_cast<std::int32_t>(what.signal_request->signal)});
-  if (what.spawn_request) {
-    shepherd::to_shepherd frame;
-    frame.spawn_answer.emplace();
-    frame.spawn_answer->request = what.spawn_request->request;
-    frame.spawn_answer->error = "this version starts no further ranks in a running job";
-    tell_its_shepherd(node, element, to, std::move(frame));
-  }
+    if (auto* ranks = ranks_of(element, what.signal_request->step))
+      for (auto each : ranks->nodes_running)
+        tell(slots_on(each).entry->actor, cap_,
+             signal_group{{job_, ranks->incarnation, ranks->step},
+                          element,
+                          element,
+                          static_cast<std::int32_t>(what.signal_request->signal)});
+  if (what.spawn_request)
+    spawn(element, to, node, *what.spawn_request);
+  if (what.forgotten)
+    last_word(element, what.forgotten->step, node);
   if (what.log)
     world_.log->info("job {}: rank {} logs: {}", format_id(job_, element), what.log->from.rank,
                      what.log->text);
@@ -170,12 +260,13 @@ void job_state_machine::abort(std::uint32_t element, active_element& what,
 /// A sentence if ranks that were to find each other never did: each then ran alone and may have
 /// taken itself for the whole job. Empty when all is well, or when nobody can tell any more.
 std::string job_state_machine::unconnected(const active_element& what) const {
-  if (!is_mpi() || what.adopted)
+  const auto& spec = spec_of(what);
+  if (spec.mpi == mpi_mode::none || what.adopted)
     return {};
   std::uint32_t count = 0;
   for (const auto& [node, ranks] : what.connected)
     count += ranks;
-  const auto tasks = event_->spec.tasks;
+  const auto tasks = spec.tasks;
   if (count >= tasks)
     return {};
   if (count == 0)

@@ -152,8 +152,10 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   const auto& slots = what.starting.slots;
   for (std::size_t i = 0; i < active.parts.size(); ++i) {
     const auto& part = active.parts[i];
-    active.nodes_running.insert(part.node);
-    active.unasked.insert(part.node);
+    if (i < ordered_parts(active.parts)) {
+      active.nodes_running.insert(part.node);
+      active.unasked.insert(part.node);
+    }
     auto& at = slots_on(part.node);
     // Its number there; of a ledger that does not tell it, any that no other has, or may have.
     std::uint32_t slot = 0;
@@ -171,6 +173,7 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
 }
 
 job_agreed job_state_machine::reconcile(reconcile_job& what) {
+  reconcile_steps(what);
   auto& at = slots_on(what.node);
   at.routed = true;
   std::set<std::uint32_t> reported;
@@ -249,7 +252,7 @@ void job_state_machine::forget_queued(const active_element& what) {
 void job_state_machine::note_absence(std::uint32_t element, active_element& what) {
   if (!what.unasked.empty() || what.absent.empty())
     return;
-  if (what.parts.size() <= what.absent.size()) {
+  if (ordered_parts(what.parts) <= what.absent.size()) {
     forget_queued(what);
     put_back(element, what, "its order never reached the launcher");
     return;
@@ -282,6 +285,7 @@ void job_state_machine::lose(std::uint32_t element, active_element& what, std::u
 void job_state_machine::part_lost(std::uint32_t element, active_element& what,
                                   const std::string& why) {
   end_other_nodes(element, what, no_element);
+  lose_steps(element, what.incarnation, why);
   if (!what.verdict && what.again.empty() && event_->spec.requeue && !what.cancelled)
     what.again = why;
   else if (!what.verdict && what.again.empty())

@@ -26,7 +26,7 @@ double blend(double mean, double value) {
 } // namespace
 
 void job_state_machine::take_records(std::uint32_t node, std::vector<element_record>& records) {
-  apply(node, records);
+  apply(node, take_step_records(node, records));
   go_on(node);
 }
 
@@ -65,6 +65,7 @@ void job_state_machine::go_on(std::uint32_t node) {
   fill(node, chunks);
   write(std::move(chunks));
   release_idle_slots(node);
+  begin_waiting_steps();
   write_ends();
   publish();
 }
@@ -103,6 +104,30 @@ void job_state_machine::take_started(std::uint32_t node, const element_record& r
     planner_event(plan_event::kind::refilled, slot->unit, 0, predicted_end(world_.clock.utc()));
 }
 
+/// What a node's ranks used, and how they failed, if they are the first to.
+void job_state_machine::note_exit(active_element& what, const element_record& record) const {
+  what.ended_utc_ns = std::max(what.ended_utc_ns, record.ended_utc_ns);
+  what.user_us += record.user_us;
+  what.system_us += record.system_us;
+  what.max_rss_bytes = std::max(what.max_rss_bytes, record.max_rss_bytes);
+  const auto failed_start = record.what == element_record::kind::start_failed;
+  const auto bad = failed_start || record.timed_out || record.exit_code != 0 || record.signal != 0;
+  if (!bad || what.verdict)
+    return;
+  const auto& spec = spec_of(what);
+  exit_report report;
+  report.state = record.timed_out ? job_state::timed_out : job_state::failed;
+  report.exit_code = record.exit_code;
+  report.signal = record.signal;
+  if (failed_start)
+    report.reason = record.text;
+  else if (record.timed_out)
+    report.reason = fmt::format("reached its time limit of {} s", spec.time_limit_s);
+  else if (spec.tasks > 1 && !spec.batch)
+    report.reason = fmt::format("rank {} ended first", record.rank);
+  what.verdict = std::move(report);
+}
+
 void job_state_machine::take_exit(std::uint32_t node, const element_record& record) {
   const auto element = record.element;
   auto& active = active_.at(element);
@@ -113,26 +138,10 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
   active.unacknowledged.push_back(record_of(node, record));
   if (active.nodes_running.erase(node) == 0)
     return;
-  active.ended_utc_ns = std::max(active.ended_utc_ns, record.ended_utc_ns);
-  active.user_us += record.user_us;
-  active.system_us += record.system_us;
-  active.max_rss_bytes = std::max(active.max_rss_bytes, record.max_rss_bytes);
-  const auto failed_start = record.what == element_record::kind::start_failed;
-  const auto bad = failed_start || record.timed_out || record.exit_code != 0 || record.signal != 0;
-  if (bad && !active.verdict) {
-    exit_report report;
-    report.state = record.timed_out ? job_state::timed_out : job_state::failed;
-    report.exit_code = record.exit_code;
-    report.signal = record.signal;
-    if (failed_start)
-      report.reason = record.text;
-    else if (record.timed_out)
-      report.reason = fmt::format("reached its time limit of {} s", event_->spec.time_limit_s);
-    else if (event_->spec.tasks > 1)
-      report.reason = fmt::format("rank {} ended first", record.rank);
-    active.verdict = std::move(report);
+  const auto failed_before = active.verdict.has_value();
+  note_exit(active, record);
+  if (active.verdict && !failed_before && !event_->spec.notify_failures)
     end_other_nodes(element, active, node);
-  }
   if (record.leftovers_ended > 0)
     world_.log->info("job {}: {} processes that {} left behind on node {} were ended", job_,
                      record.leftovers_ended, format_id(job_, element), node);
@@ -155,6 +164,8 @@ void job_state_machine::part_over(std::uint32_t element, active_element& what) {
     return;
   if (!what.nodes_running.empty() || !what.shepherds.empty())
     what.state = job_state::completing;
+  else if (wait_for_steps(element, what))
+    return;
   else if (!what.again.empty() && !what.cancelled)
     put_back(element, what, std::string{what.again});
   else
@@ -167,7 +178,7 @@ void job_state_machine::end_other_nodes(std::uint32_t element, const active_elem
   for (auto node : what.nodes_running)
     if (node != except && slots_on(node).entry)
       tell(slots_on(node).entry->actor, cap_,
-           end_group{{job_, what.incarnation, 0}, element, element, event_->spec.grace_s});
+           end_group{{job_, what.incarnation, what.step}, element, element, spec_of(what).grace_s});
 }
 
 /// The launcher took none of these elements: they never ran.
@@ -185,7 +196,7 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
     active.refused.insert(node);
     active.nodes_running.erase(node);
     // An order can cross with a launcher's new start: then it is made anew, a few times.
-    const auto all_refused = active.refused.size() == active.parts.size();
+    const auto all_refused = active.refused.size() == ordered_parts(active.parts);
     if (all_refused && active.incarnation < orders_refused_max) {
       put_back(element, active, "its launcher refused the order");
       continue;
@@ -262,7 +273,7 @@ void job_state_machine::count_end(const exit_report& report) {
 
 /// Nothing of the element runs any more: count its end once, and write it with the next batch.
 void job_state_machine::element_over(std::uint32_t element, active_element& what) {
-  if (what.ending)
+  if (what.ending || wait_for_steps(element, what))
     return;
   what.ending = true;
   what.state = job_state::completing;

@@ -90,8 +90,9 @@ void job_state_machine::place_wide(placed_unit unit, std::vector<chunk>& chunks)
   active.incarnation = next->first;
   active.unit = unit.unit;
   active.parts = unit.parts;
+  for (std::size_t i = 0; i < ordered_parts(unit.parts); ++i)
+    active.nodes_running.insert(unit.parts[i].node);
   for (const auto& part : unit.parts) {
-    active.nodes_running.insert(part.node);
     auto& slots = slots_on(part.node).slots;
     auto hole =
         std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
@@ -346,23 +347,11 @@ void job_state_machine::put_back(const chunk& what, const std::string& why) {
     release_idle_slots(what.parts.front().node);
 }
 
-/// The order for one node's part of a chunk.
-expected<bytes> job_state_machine::encode_order_for(const chunk& what,
-                                                    std::size_t part_index) const {
-  const auto& spec = event_->spec;
-  const auto& part = what.parts[part_index];
-  const auto& at = nodes_.at(part.node);
-  const auto& node = *at.entry->offers;
+/// What all orders of the job have in common: for whom they are and how long they are good.
+auth::launch_order job_state_machine::identity_order() const {
   auth::launch_order order;
-  order.bind_mode = static_cast<std::uint8_t>(spec.bind);
   order.cluster_id = world_.verifier.options().cluster;
-  order.node_id = part.node;
-  order.instance = at.entry->instance;
   order.job = job_;
-  order.incarnation = what.incarnation;
-  order.element_first = what.first;
-  order.element_count = what.last - what.first + 1;
-  order.window = static_cast<std::uint32_t>(at.slots.size());
   order.issued_ns = world_.clock.utc();
   order.expires_ns = order.issued_ns + order_life_ns;
   order.uid = event_->identity.uid;
@@ -371,21 +360,44 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.user = event_->identity.user;
   order.home = event_->identity.home;
   order.shell = event_->identity.shell;
+  order.memory_bytes = event_->spec.memory_bytes;
+  order.submit_dir = event_->spec.cwd;
+  return order;
+}
+
+/// The order for one node's part of a chunk.
+expected<bytes> job_state_machine::encode_order_for(const chunk& what,
+                                                    std::size_t part_index) const {
+  const auto& spec = event_->spec;
+  const auto& part = what.parts[part_index];
+  const auto& at = nodes_.at(part.node);
+  const auto& node = *at.entry->offers;
+  const auto ranks_here = runs_once() ? 1 : part.ranks;
+  const auto cores_each = [&](const placement_part& of) {
+    return runs_once() ? static_cast<std::uint32_t>(of.cores.size()) : spec.cores_per_task;
+  };
+  auto order = identity_order();
+  order.bind_mode = static_cast<std::uint8_t>(spec.bind);
+  order.node_id = part.node;
+  order.instance = at.entry->instance;
+  order.incarnation = what.incarnation;
+  order.element_first = what.first;
+  order.element_count = what.last - what.first + 1;
+  order.window = static_cast<std::uint32_t>(at.slots.size());
   order.rank_first = part.rank_first;
-  order.ranks_here = part.ranks;
+  order.ranks_here = ranks_here;
   order.ranks_total = spec.tasks;
   order.node_index = static_cast<std::uint32_t>(part_index);
   order.node_count = static_cast<std::uint32_t>(what.parts.size());
   order.cores_per_rank = spec.cores_per_task;
-  order.memory_bytes = spec.memory_bytes;
   order.time_limit_s = spec.time_limit_s;
   order.grace_s = spec.grace_s;
   order.cpu_words = cpuset_words(node);
   for (const auto& slot : at.slots) {
     auto sets = is_open(slot, what)
-                    ? rank_cpusets(node, slot.part, part.ranks, spec.cores_per_task, spec.bind,
+                    ? rank_cpusets(node, slot.part, ranks_here, cores_each(slot.part), spec.bind,
                                    order.cpu_words)
-                    : std::vector<std::uint64_t>(std::size_t{part.ranks} * order.cpu_words);
+                    : std::vector<std::uint64_t>(std::size_t{ranks_here} * order.cpu_words);
     order.cpusets.insert(order.cpusets.end(), sets.begin(), sets.end());
   }
   order.spec_digest = exec_digest_;
@@ -395,7 +407,6 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
     entries.push_back(nodes_.at(each.node).entry);
   order.nodelist = nodelist_of(entries);
   order.job_name = spec.name;
-  order.submit_dir = spec.cwd;
   return auth::encode_order(order);
 }
 
@@ -413,7 +424,7 @@ void job_state_machine::order(std::vector<chunk> chunks) {
   std::optional<error> broken;
   for (std::size_t c = 0; c < chunks.size(); ++c) {
     const auto& what = chunks[c];
-    for (std::size_t i = 0; i < what.parts.size(); ++i) {
+    for (std::size_t i = 0; i < ordered_parts(what.parts); ++i) {
       auto encoded = encode_order_for(what, i);
       if (!encoded) {
         broken = encoded.error();

@@ -31,6 +31,14 @@ scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observ
       on<why_job>([this](request<why_job>& what) { return why(what); }),
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
       on<await_jobs>([this](request<await_jobs>& what) { return await(what); }),
+      on<troupe::start_step>(
+          [this](request<troupe::start_step>& what) { return start_step(what); }),
+      on<troupe::await_step>(
+          [this](request<troupe::await_step>& what) { return await_step(what); }),
+      on<troupe::await_spawned>(
+          [this](request<troupe::await_spawned>& what) { return await_spawned(what); }),
+      on<troupe::signal_step>(
+          [this](request<troupe::signal_step>& what) { return signal_step(what); }),
       on<pause_starts>([this](request<pause_starts>&) { paused_ = true; }),
       on<attach_job>([this](request<attach_job>& what) { attach(what); }),
       on<detach_follower>([this](request<detach_follower>& what) { detach(what.msg); }),

@@ -138,6 +138,12 @@ private:
   void detach(const detach_follower& what);
   void check_unattended();
 
+  // steps.cpp
+  caf::result<step_begun> start_step(request<troupe::start_step>& what);
+  caf::result<step_over> await_step(request<troupe::await_step>& what);
+  caf::result<step_spawned> await_spawned(request<troupe::await_spawned>& what);
+  caf::result<jobs_changed> signal_step(request<troupe::signal_step>& what);
+
   // place.cpp
   void place(place_jobs& what);
   void start(job_table::iterator at, std::vector<placed_unit> units);

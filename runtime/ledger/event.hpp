@@ -33,6 +33,8 @@ enum class event_kind : std::uint8_t {
   modified = 10,
   note = 11,
   node = 12,
+  step_started = 20,
+  step_ended = 21,
 };
 
 /// The kind's word; "unknown" for a number that is none.

@@ -80,6 +80,10 @@ endif()
 if(MPICC_OPENMPI AND MPICC_MPICH)
   troupe_test(mpi_cluster_test LABEL mpi TIMEOUT 300
     SOURCES ${mpi_folder}/cluster_mpi_test.cpp LINK troupe_cluster_harness)
-  target_compile_definitions(mpi_cluster_test PRIVATE TROUPE_MPI_PROGRAMS="${mpi_programs}")
-  add_dependencies(mpi_cluster_test troupe_mpi_world)
+  troupe_test(mpi_steps_test LABEL mpi TIMEOUT 300
+    SOURCES ${mpi_folder}/cluster_steps_test.cpp LINK troupe_cluster_harness)
+  foreach(name mpi_cluster_test mpi_steps_test)
+    target_compile_definitions(${name} PRIVATE TROUPE_MPI_PROGRAMS="${mpi_programs}")
+    add_dependencies(${name} troupe_mpi_world)
+  endforeach()
 endif()

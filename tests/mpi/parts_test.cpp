@@ -220,6 +220,60 @@ TEST_CASE("nobody waits for a node that is lost") {
   }
 }
 
+TEST_CASE("what waited for a shepherd that ended reaches the one in its place, and no late word") {
+  std::vector<relay> said[2];
+  std::vector<std::uint64_t> got[2];
+  const auto make = [&](std::uint32_t i, std::uint64_t session) {
+    return std::make_unique<relay_links>(
+        session,
+        [&said, i](relay part) {
+          part.node = i;
+          said[i].push_back(std::move(part));
+        },
+        [&got, i](std::uint32_t, peer_message message) {
+          got[i].push_back(message.answer->token);
+        });
+  };
+  const auto word = [](std::uint64_t token) {
+    peer_message message;
+    message.answer.emplace().token = token;
+    return message;
+  };
+  auto here = make(0, 100);
+  auto there = make(1, 200);
+  const auto carry = [&] {
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (std::uint32_t i = 0; i < 2; ++i)
+        for (auto& part : std::exchange(said[i], {})) {
+          moved = true;
+          (i == 0 ? there : here)->take(part);
+        }
+    }
+  };
+  here->send(1, word(1));
+  there->send(0, word(2));
+  carry();
+  const auto later = steady::now() + std::chrono::seconds{1};
+  there->tick(later); // what is owed is acknowledged
+  here->tick(later);
+  carry();
+  CHECK(got[1] == std::vector<std::uint64_t>{1});
+  there->send(0, word(3));
+  const auto late = std::exchange(said[1], {}); // on its way when its sender ended
+  there = make(1, 201);
+  here->send(1, word(4));
+  carry(); // meant for the first one, and sent again to the second
+  there->send(0, word(5));
+  carry();
+  for (const auto& part : late)
+    here->take(part);
+  here->send(1, word(6));
+  carry();
+  CHECK(got[1] == std::vector<std::uint64_t>{1, 4, 6});
+  CHECK(got[0] == std::vector<std::uint64_t>{2, 5});
+}
+
 TEST_CASE("relays arrive once and in order over a way that loses, repeats and reorders") {
   for (std::uint32_t seed = 1; seed <= 3; ++seed) {
     std::mt19937 random{seed};
@@ -228,6 +282,7 @@ TEST_CASE("relays arrive once and in order over a way that loses, repeats and re
     std::vector<std::unique_ptr<relay_links>> ends;
     for (std::uint32_t i = 0; i < 2; ++i)
       ends.push_back(std::make_unique<relay_links>(
+          i + 1,
           [&bags, i](relay part) {
             part.node = i;
             bags[1 - i].push_back(std::move(part));

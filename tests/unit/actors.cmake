@@ -6,6 +6,10 @@ add_library(troupe_actor_world STATIC
 target_link_libraries(troupe_actor_world PUBLIC troupe_catch troupe_actors)
 target_include_directories(troupe_actor_world PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/unit)
 
+troupe_test(step_places_test LABEL unit
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/step_places_test.cpp
+  LINK troupe_actors)
+
 foreach(part workload durability restart guard)
   troupe_test(actors_${part}_test LABEL unit
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/actors_${part}_test.cpp

@@ -192,12 +192,13 @@ void open_as(const child_plan& plan, start_stage stage, const char* pattern, int
   if (!expand(plan, pattern, path))
     give_up(plan, stage, ENAMETOOLONG, pattern);
   enter(stage);
+  bool appends = (flags & O_TRUNC) != 0 && plan.spec->view.appends;
   bool is_shared =
       (flags & O_TRUNC) != 0 && (plan.order->ranks_total > 1 || plan.order->is_array());
-  if (is_shared)
+  if (is_shared || appends)
     flags = (flags & ~O_TRUNC) | O_APPEND;
   int fd = ::open(path, flags | O_NOCTTY | O_CLOEXEC, 0666);
-  if (fd >= 0 && is_shared)
+  if (fd >= 0 && is_shared && !appends)
     empty_of_older(plan, fd);
   if (fd < 0 || ::dup2(fd, to) < 0)
     give_up(plan, stage, errno, path);
@@ -229,7 +230,9 @@ void open_files(const child_plan& plan) {
     open_output(plan, start_stage::error_output, spec.error_output, plan.error_output_fd,
                 STDERR_FILENO);
   }
-  if (spec.input[0] != '\0')
+  // Of MPI ranks the first alone reads it, as MPI programs expect.
+  auto reads = !spec.view.has_shepherd || plan.order->rank_first + plan.local_rank == 0;
+  if (spec.input[0] != '\0' && reads)
     open_as(plan, start_stage::input, spec.input, O_RDONLY, STDIN_FILENO);
 }
 

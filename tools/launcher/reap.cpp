@@ -48,7 +48,8 @@ void rank_died(launcher& l, std::uint32_t index, int status, const rusage& usage
   }
   if (e.alive == 0) {
     ranks_ended(l, element_index);
-  } else if (status != 0 && e.state == element_state::running) {
+  } else if (status != 0 && e.state == element_state::running &&
+             !l.specs[l.orders[e.order].spec].prepared->view.outlives_ranks) {
     end_element(l, e, l.orders[e.order].view.grace_s * second_ns);
   }
 }

@@ -176,9 +176,15 @@ void shepherd::take_end(const rank_ended& from) {
 }
 
 void shepherd::forget(std::uint32_t number) {
+  say_counts(); // what was not said yet comes before the last word
+  to_agent frame;
+  frame.forgotten = forgotten{number};
   auto* step = steps_.find(number);
   if (step == nullptr)
-    return;
+    return agent_.send(frame);
+  for (auto& rank : step->ranks)
+    if (rank.alive)
+      poll_.remove(rank.alive.get());
   if (server_ && step->about.mpi == mpi_kind::pmix)
     server_->remove_step(step->about.nspace);
   pmi1_.remove_step(number);
@@ -189,6 +195,7 @@ void shepherd::forget(std::uint32_t number) {
   directory_->drop(std::to_string(number));
   shared_directory_->drop(std::to_string(number));
   steps_.remove(number);
+  agent_.send(frame);
 }
 
 /// Says why to the agent and to the job's log, and ends.

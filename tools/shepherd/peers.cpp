@@ -8,12 +8,6 @@
 
 namespace troupe::shepherd {
 
-namespace {
-
-constexpr std::uint32_t keeper_node = 0; ///< of what is published
-
-} // namespace
-
 void shepherd::take_peer(std::uint32_t node, peer_message message) {
   if (message.collective_part)
     collectives_.take(node, std::move(*message.collective_part));
@@ -90,16 +84,18 @@ void shepherd::serve_modex(std::uint32_t node, const modex_ask& ask) {
 }
 
 void shepherd::publish_at_keeper(publish_ask ask, publisher done) {
-  if (job_->node_index == keeper_node)
+  const auto keeper = steps_.keeper_of(ask.owner.nspace);
+  if (job_->node_index == keeper)
     return done({ask.token, published_.publish(ask), {}});
   ask.token = expect(std::move(done));
   peer_message message;
   message.publish_ask = std::move(ask);
-  tell(keeper_node, message);
+  tell(keeper, message);
 }
 
 void shepherd::lookup_at_keeper(lookup_ask ask, publisher done) {
-  if (job_->node_index == keeper_node)
+  const auto keeper = steps_.keeper_of(ask.who.nspace);
+  if (job_->node_index == keeper)
     return published_.lookup(ask, [token = ask.token, done = std::move(done)](
                                       std::int32_t status, std::vector<stored_value> values) {
       done({token, status, std::move(values)});
@@ -107,18 +103,19 @@ void shepherd::lookup_at_keeper(lookup_ask ask, publisher done) {
   ask.token = expect(std::move(done));
   peer_message message;
   message.lookup_ask = std::move(ask);
-  tell(keeper_node, message);
+  tell(keeper, message);
 }
 
 void shepherd::unpublish_at_keeper(unpublish_ask ask, publisher done) {
-  if (job_->node_index == keeper_node) {
+  const auto keeper = steps_.keeper_of(ask.owner.nspace);
+  if (job_->node_index == keeper) {
     published_.unpublish(ask);
     return done({ask.token, PMIX_SUCCESS, {}});
   }
   ask.token = expect(std::move(done));
   peer_message message;
   message.unpublish_ask = std::move(ask);
-  tell(keeper_node, message);
+  tell(keeper, message);
 }
 
 /// A rank ended, here or elsewhere: nothing waits for it any more.

@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 // Stubs, and the ranks that they become.
 
@@ -73,10 +75,30 @@ void shepherd::start_rank(step_state& step, std::uint32_t local, unique_fd socke
     for (auto& each : *own)
       env.push_back(std::move(each));
   }
+  watch_rank(step, rank, number);
   if (!answer_stub(socket.get(), env))
     return say("rank %u of step %u is gone before it started", number, step.about.step);
   if (step.about.mpi == mpi_kind::pmi1)
     pmi1_.add(step.about.step, number, std::move(socket));
+}
+
+/// Where its failure is to be told to the others, its end is noticed here: PMIx tells only of ranks
+/// that have called PMIx_Init. How it ended, only the launcher knows.
+void shepherd::watch_rank(const step_state& step, local_rank& rank, std::uint32_t number) {
+  if (!step.about.notify_failures || rank.pid <= 0)
+    return;
+  rank.alive.reset(static_cast<int>(::syscall(SYS_pidfd_open, rank.pid, 0)));
+  if (!rank.alive)
+    return;
+  poll_.add(rank.alive.get(), [this, of = step.about.step, number](std::uint32_t) {
+    auto* ended = steps_.find(of);
+    auto* gone = ended == nullptr ? nullptr : ended->find(number);
+    if (gone == nullptr || !gone->alive)
+      return;
+    poll_.remove(gone->alive.get());
+    gone->alive.reset();
+    take_end({of, number, gone->finalised ? 0 : 1, 0, false});
+  });
 }
 
 void shepherd::drop_old_stubs(steady::time_point now) {

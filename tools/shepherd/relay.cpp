@@ -41,6 +41,29 @@ void relay_links::send(std::uint32_t node, const peer_message& message) {
   send_window(l);
 }
 
+void relay_links::give(link& l, relay& part) {
+  part.from_session = session_;
+  part.to_session = l.session;
+  part.ack = l.received;
+  send_(part);
+}
+
+/// Another shepherd is there: it has had nothing, and has said nothing.
+void relay_links::begin_anew(link& l, std::uint64_t session) {
+  const auto before = std::exchange(l.session, session);
+  l.received = 0;
+  l.partial.clear();
+  l.owes_ack = false;
+  if (before == 0)
+    return; // what was sent until now went to this one
+  l.former.insert(before);
+  l.sent = l.acknowledged = 0;
+  std::uint64_t number = 0;
+  for (auto& part : l.waiting)
+    part.seq = ++number;
+  send_window(l);
+}
+
 /// Sends what the window allows and was not sent yet.
 void relay_links::send_window(link& l) {
   const auto last = l.acknowledged + std::min<std::uint64_t>(l.waiting.size(), window_payloads);
@@ -48,8 +71,7 @@ void relay_links::send_window(link& l) {
     return;
   while (l.sent < last) {
     auto& part = l.waiting[l.sent - l.acknowledged];
-    part.ack = l.received;
-    send_(part);
+    give(l, part);
     ++l.sent;
   }
   l.owes_ack = false;
@@ -78,6 +100,17 @@ void relay_links::acknowledge(link& l, std::uint64_t number) {
 void relay_links::take(relay from) {
   const auto node = from.node;
   auto& l = links_[node];
+  if (l.former.contains(from.from_session))
+    return; // late words of one that is gone
+  const auto for_another = from.to_session != 0 && from.to_session != session_;
+  if (from.from_session != l.session)
+    begin_anew(l, from.from_session);
+  if (for_another) {
+    relay alone; // tells it who is here now
+    alone.node = node;
+    give(l, alone);
+    return;
+  }
   acknowledge(l, from.ack);
   if (from.seq == 0)
     return;
@@ -152,8 +185,7 @@ void relay_links::tick(steady::time_point now) {
     if (l.owes_ack && now >= l.ack_due) {
       relay alone;
       alone.node = node;
-      alone.ack = l.received;
-      send_(alone);
+      give(l, alone);
       l.owes_ack = false;
     }
     if (l.owes_ack)

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 
 namespace troupe::shepherd {
 
@@ -14,14 +15,17 @@ using steady = std::chrono::steady_clock;
 
 /// Messages between the shepherds of a job, end to end reliable: whatever lies between may lose,
 /// repeat or be killed. Each pair of nodes numbers its payloads; they are kept until the other
-/// shepherd has acknowledged them, and sent again after a `hello` and when time passes.
+/// shepherd has acknowledged them, and sent again after a `hello` and when time passes. A shepherd
+/// may end and another one come in its place, for later steps: each has a session of its own, and
+/// what waited for the one is numbered anew for the other.
 class relay_links {
 public:
   using sender = std::function<void(relay)>;
   using receiver = std::function<void(std::uint32_t node, peer_message)>;
 
-  relay_links(sender send, receiver receive)
-      : send_{std::move(send)}, receive_{std::move(receive)} {}
+  /// `session`: unlike that of every other shepherd of the job, and not 0.
+  relay_links(std::uint64_t session, sender send, receiver receive)
+      : session_{session}, send_{std::move(send)}, receive_{std::move(receive)} {}
 
   void send(std::uint32_t node, const peer_message& message);
   void take(relay from);
@@ -42,7 +46,9 @@ private:
   static constexpr std::size_t message_bytes_max = 512u << 20;
 
   struct link {
-    std::uint64_t sent = 0; ///< the highest number that was sent at least once
+    std::uint64_t session = 0;      ///< of the other side; 0: it has not spoken yet
+    std::set<std::uint64_t> former; ///< sessions that were there before it
+    std::uint64_t sent = 0;         ///< the highest number that was sent at least once
     std::uint64_t acknowledged = 0;
     std::deque<relay> waiting; ///< from acknowledged + 1 on
     std::uint64_t received = 0;
@@ -53,11 +59,14 @@ private:
     std::vector<std::uint8_t> partial;
   };
 
+  void give(link& l, relay& part);
+  void begin_anew(link& l, std::uint64_t session);
   void send_window(link& l);
   void acknowledge(link& l, std::uint64_t number);
   void deliver(std::uint32_t node, link& l, relay& from);
   void note_due(steady::time_point when);
 
+  std::uint64_t session_;
   sender send_;
   receiver receive_;
   std::map<std::uint32_t, link> links_;

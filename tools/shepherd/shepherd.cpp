@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
+#include <sodium.h>
 #include <sys/signalfd.h>
 #include <thread>
 
@@ -25,6 +26,14 @@ unique_fd open_signals() {
   sigaddset(&wanted, SIGINT);
   (void)::sigprocmask(SIG_BLOCK, &wanted, nullptr); // before the library makes its threads
   return unique_fd{::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK)};
+}
+
+/// Unlike that of any other shepherd of this job.
+std::uint64_t make_session() {
+  std::uint64_t number = 0;
+  while (number == 0)
+    randombytes_buf(&number, sizeof number);
+  return number;
 }
 
 int milliseconds_until(steady::time_point when) {
@@ -46,11 +55,13 @@ void say(const char* format, ...) {
 }
 
 shepherd::shepherd(int agent_fd, int channel_fd)
-    : agent_{agent_fd, poll_, [this](to_shepherd frame) { take(std::move(frame)); }},
+    : session_{make_session()}, next_token_{(session_ & ~std::uint64_t{0xffffffff}) | 1},
+      agent_{agent_fd, poll_, [this](to_shepherd frame) { take(std::move(frame)); }},
       channel_{
           channel_fd, poll_,
           [this](const stub::hello& who, unique_fd socket) { take_stub(who, std::move(socket)); }},
-      peers_{[this](relay part) {
+      peers_{session_,
+             [this](relay part) {
                to_agent frame;
                frame.relay = std::move(part);
                agent_.send(frame);

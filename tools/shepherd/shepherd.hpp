@@ -47,6 +47,7 @@ private:
   void take_stub(const stub::hello& from, unique_fd socket);
   void answer_parked(step_state& step);
   void start_rank(step_state& step, std::uint32_t local, unique_fd socket);
+  void watch_rank(const step_state& step, local_rank& rank, std::uint32_t number);
   void drop_old_stubs(steady::time_point now);
   void note_rank(const process_name& who, bool local_rank::*mark);
   void say_counts();
@@ -105,6 +106,8 @@ private:
     std::function<void(const spawn_answer&)> done;
   };
 
+  std::uint64_t session_;
+  std::uint64_t next_token_; ///< numbers that no shepherd before this one has used
   poller poll_;
   pmix::upcall_queue upcalls_;
   step_table steps_;
@@ -125,7 +128,6 @@ private:
   std::map<std::uint64_t, process_name> modex_asked_; ///< tokens in `expected_` that are about one
   std::map<std::uint64_t, served_modex> modex_served_;
   std::set<std::uint32_t> changed_counts_;
-  std::uint64_t next_token_ = 1;
   std::uint64_t next_group_ = 1;
   unique_fd signals_;
   bool stopping_ = false;

@@ -59,6 +59,20 @@ std::vector<std::uint32_t> step_table::nodes_of(const std::vector<process_name>&
   return {nodes.begin(), nodes.end()};
 }
 
+std::uint32_t step_table::keeper_of(const std::string& nspace) {
+  const auto* root = find(nspace);
+  while (root != nullptr && root->about.parent)
+    if (const auto* parent = find(root->about.parent->nspace); parent != nullptr && parent != root)
+      root = parent;
+    else
+      break;
+  if (root == nullptr)
+    return 0;
+  const auto& nodes = root->about.nodes;
+  const auto at = std::ranges::find_if(nodes, [](const auto& each) { return each.rank_count > 0; });
+  return at == nodes.end() ? 0 : static_cast<std::uint32_t>(at - nodes.begin());
+}
+
 std::vector<std::uint32_t> step_table::nodes_with_ranks() const {
   std::set<std::uint32_t> nodes;
   for (const auto& [number, step] : steps_)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "base/unique_fd.hpp"
 #include "messages/shepherd.hpp"
 
 #include <algorithm>
@@ -16,6 +17,7 @@ struct local_rank {
   bool finalised = false;
   bool ended = false;
   std::int32_t pid = 0;
+  unique_fd alive; ///< readable once its process is gone; where its failure is to be told
 };
 
 /// A step that is registered here.
@@ -81,6 +83,9 @@ public:
 
   /// Nodes where any of these processes is, ascending; empty where one of them is not known.
   std::vector<std::uint32_t> nodes_of(const std::vector<process_name>& processes);
+  /// The node that keeps what a step and those it was spawned by or spawns publish: the first that
+  /// has ranks of the step where the spawning began, as far as it is known here.
+  std::uint32_t keeper_of(const std::string& nspace);
   /// Nodes that have ranks of any step, and so a shepherd.
   std::vector<std::uint32_t> nodes_with_ranks() const;
 

@@ -49,6 +49,7 @@ int main_of(std::vector<std::string> words);
 void define(const command& what, CLI::App& app, invocation& run);
 
 /// Every command defines itself in the file of its name.
+void define_alloc(CLI::App& app, invocation& run);
 void define_audit(CLI::App& app, invocation& run);
 void define_cancel(CLI::App& app, invocation& run);
 void define_cap(CLI::App& app, invocation& run);

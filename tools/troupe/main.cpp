@@ -19,6 +19,7 @@ constexpr std::array table{
     command{"down", "stop the private cluster", define_down},
     command{"run", "run a command as a job and wait for it", define_run, true},
     command{"submit", "submit a command or script as a job; prints its id", define_submit, true},
+    command{"alloc", "run a command here with an allocation for its steps", define_alloc, true},
     command{"wait", "wait until jobs have ended", define_wait},
     command{"cancel", "end jobs, or withdraw them", define_cancel},
     command{"hold", "keep pending jobs from starting", define_hold},

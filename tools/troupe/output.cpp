@@ -19,7 +19,7 @@ int descriptor_of(bool error_stream) {
 } // namespace
 
 output_writer::outcome output_writer::write(const calls::follow::piece& piece) {
-  stream which{piece.rank, piece.error_stream};
+  stream which{piece.step, piece.rank, piece.error_stream};
   auto& of = streams_[which];
   std::string_view text{reinterpret_cast<const char*>(piece.data.data()), piece.data.size()};
   auto end = piece.offset + text.size();
@@ -34,11 +34,17 @@ output_writer::outcome output_writer::write(const calls::follow::piece& piece) {
   return gap ? outcome::gap : outcome::written;
 }
 
+/// "3: "; of a rank that was spawned "1.3: ", after its step.
+std::string output_writer::label_of(const stream& which) {
+  const auto& [step, rank, error_stream] = which;
+  return (step == 0 ? "" : std::to_string(step) + ".") + std::to_string(rank) + ": ";
+}
+
 bool output_writer::emit(stream which, progress& of, std::string_view text) {
-  auto fd = descriptor_of(which.second);
+  auto fd = descriptor_of(std::get<2>(which));
   if (!label_)
     return write_all(fd, text);
-  auto label = std::to_string(which.first) + ": ";
+  auto label = label_of(which);
   std::string out;
   while (!text.empty()) {
     auto newline = text.find('\n');
@@ -56,14 +62,14 @@ bool output_writer::emit(stream which, progress& of, std::string_view text) {
 void output_writer::finish() {
   for (auto& [which, of] : streams_)
     if (!of.line.empty())
-      write_all(descriptor_of(which.second),
-                std::to_string(which.first) + ": " + std::exchange(of.line, {}) + "\n");
+      write_all(descriptor_of(std::get<2>(which)),
+                label_of(which) + std::exchange(of.line, {}) + "\n");
 }
 
 std::vector<calls::stream_position> output_writer::positions() const {
   std::vector<calls::stream_position> result;
   for (const auto& [which, of] : streams_)
-    result.push_back({which.first, which.second, of.offset});
+    result.push_back({std::get<1>(which), std::get<2>(which), of.offset, std::get<0>(which)});
   return result;
 }
 

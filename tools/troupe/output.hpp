@@ -5,7 +5,7 @@
 
 #include <map>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 namespace troupe::cli {
@@ -30,11 +30,12 @@ public:
   std::vector<calls::stream_position> positions() const;
 
 private:
-  using stream = std::pair<std::uint32_t, bool>; ///< rank, error stream
+  using stream = std::tuple<std::uint32_t, std::uint32_t, bool>; ///< step, rank, error stream
   struct progress {
     std::uint64_t offset = 0;
     std::string line; ///< when labelled: a line without its end
   };
+  static std::string label_of(const stream& which);
   bool emit(stream which, progress& of, std::string_view text);
 
   bool label_ = false;

@@ -124,6 +124,7 @@ expected<std::vector<signed_request>> session::sign(std::span<const job_spec> sp
     request.uid = ::getuid();
     request.spec_digest = spec_digest(spec);
     request.elements = summary_of_elements(spec);
+    request.may_spawn = may_spawn(spec);
     request.incarnations_max = incarnations_max(spec);
     request.not_before = now - request_skew_ns;
     request.not_after = now + request_life_ns;

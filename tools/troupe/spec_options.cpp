@@ -51,6 +51,14 @@ expected<void> store_mpi(std::string_view text, job_options& to) {
   return {};
 }
 
+expected<void> store_failure(std::string_view text, job_spec& to) {
+  if (text != "end" && text != "notify")
+    return fail(errc::invalid,
+                "'" + std::string{text.substr(0, 80)} + "' is neither end nor notify");
+  to.notify_failures = text == "notify";
+  return {};
+}
+
 expected<void> set(bool& to) {
   to = true;
   return {};
@@ -138,6 +146,13 @@ constexpr std::array table{
                 [](to_job& to, text value) { return store_mpi(value, to); }},
     spec_option{"--env", "K=V", "set a variable in the job's environment; may be repeated",
                 [](to_job& to, text value) { return store_variable(value, to.environment); }},
+    spec_option{"--on-rank-failure", "end|notify",
+                "when a rank fails: end the others, or tell them by a PMIx event (end)",
+                [](to_job& to, text value) { return store_failure(value, to.spec); }},
+    spec_option{"--append", "", "add to the output files instead of emptying them first",
+                [](to_job& to, text) { return set(to.spec.append); }},
+    spec_option{"--overlap", "", "of a step: share the cores of other steps, and wait for none",
+                [](to_job& to, text) { return set(to.spec.overlap); }},
     spec_option{"--clean-env", "", "begin with an empty environment instead of this one",
                 [](to_job& to, text) { return set(to.clean_environment); }},
     spec_option{

@@ -9,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <poll.h>
@@ -58,7 +59,7 @@ std::optional<int> next_signal(const unique_fd& from) {
 class foreground_job {
 public:
   foreground_job(const invocation& run, job_options options)
-      : run_{run}, options_{std::move(options)} {
+      : run_{run}, options_{std::move(options)}, is_step_{options_.spec.step_of != 0} {
     if (options_.label)
       writer_.label_lines();
   }
@@ -81,7 +82,9 @@ public:
 private:
   using exit_now = std::optional<int>;
 
-  exit_now submit() {
+  exit_now submit() { return is_step_ ? begin_step() : begin_job(); }
+
+  exit_now begin_job() {
     calls::submit request;
     request.check_only = options_.dry_run;
     request.jobs.push_back(std::move(options_.spec));
@@ -91,6 +94,48 @@ private:
     request.requests = std::move(*requests);
     if (auto sent = session_->start_stream(request); !sent)
       return report(run_, sent.error());
+    if (auto exit = await_answer())
+      return *exit;
+    return take_submitted();
+  }
+
+  /// A step may wait long for cores: the same request is made again when the cluster was away.
+  exit_now begin_step() {
+    job_ = options_.spec.step_of;
+    calls::run_step request;
+    auto requests = session_->sign({&options_.spec, 1});
+    if (!requests)
+      return report(run_, requests.error());
+    request.request = std::move(requests->front());
+    request.spec = options_.spec;
+    for (;;) {
+      auto sent = session_->start_stream(request);
+      auto happened = sent ? session_->wire().wait_for(signals_.get(), milliseconds{-1})
+                           : tl::unexpected{sent.error()};
+      if (happened && *happened == varlink::client::event::other_readable)
+        return 128 + next_signal(signals_).value_or(SIGINT);
+      auto received = happened ? session_->wire().receive() : tl::unexpected{happened.error()};
+      if (received && !received->failed)
+        return take_step(std::move(received->parameters));
+      const auto why =
+          received ? error{received->failed->code, received->failed->message} : received.error();
+      if (auto again = session_->go_on_after(why); !again)
+        return report(run_, again.error());
+    }
+  }
+
+  exit_now take_step(std::string parameters) {
+    auto answer = session::decode<calls::run_step::reply>(std::move(parameters));
+    if (!answer)
+      return report(run_, answer.error());
+    if (run_.json)
+      print(answer->json + "\n");
+    step_ = answer->value.step;
+    return {};
+  }
+
+  /// Waits for the answer to a submission.
+  exit_now await_answer() {
     auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
     if (!happened)
       return report(run_, {happened.error().code,
@@ -100,7 +145,7 @@ private:
       notice(run_, "interrupted before the cluster had answered; look at 'troupe queue'");
       return 128 + next_signal(signals_).value_or(SIGINT);
     }
-    return take_submitted();
+    return {};
   }
 
   exit_now take_submitted() {
@@ -130,6 +175,8 @@ private:
   expected<void> follow() {
     calls::follow request;
     request.job = job_;
+    request.element = options_.spec.step_of_element;
+    request.step = step_;
     request.from = writer_.positions();
     return session_->start_stream(request);
   }
@@ -154,10 +201,10 @@ private:
       return report(run_, news.error());
     if (auto exit = take_news(*news))
       return exit;
-    return last ? exit_now{report(run_, {errc::internal, "the cluster stopped telling about job " +
-                                                             format_id(job_) +
-                                                             " before its end; see 'troupe show " +
-                                                             format_id(job_) + "'"})}
+    return last ? exit_now{report(run_,
+                                  {errc::internal, "the cluster stopped telling about " + name() +
+                                                       " before its end; see 'troupe show " +
+                                                       format_id(job_) + "'"})}
                 : exit_now{};
   }
 
@@ -190,11 +237,11 @@ private:
     writer_.finish();
     auto why = end.reason.empty() ? std::string{} : ": " + end.reason;
     if (end.state == job_state::cancelled)
-      notice(run_, "job " + format_id(job_) + " was cancelled" + why);
+      notice(run_, name() + " was cancelled" + why);
     else if (end.state == job_state::timed_out)
-      notice(run_, "job " + format_id(job_) + " reached its time limit and was ended" + why);
+      notice(run_, name() + " reached its time limit and was ended" + why);
     else if (end.state == job_state::lost)
-      notice(run_, "job " + format_id(job_) + " was lost" + why);
+      notice(run_, name() + " was lost" + why);
     else if (!end.reason.empty())
       notice(run_, end.reason);
     if (end.signal != 0)
@@ -207,8 +254,8 @@ private:
   /// Standard output is closed: what the job still does would be seen by nobody.
   exit_now stop_for_nobody() {
     cancel("its output is no longer read");
-    return report(run_, {errc::conflict, "nobody reads the output any more; job " +
-                                             format_id(job_) + " is cancelled"});
+    return report(
+        run_, {errc::conflict, "nobody reads the output any more; " + name() + " is cancelled"});
   }
 
   expected<session*> control() {
@@ -219,6 +266,12 @@ private:
       control_.emplace(std::move(*opened));
     }
     return &*control_;
+  }
+
+  /// "job 812", "step 812.1".
+  std::string name() const {
+    return is_step_ ? "step " + format_id(job_) + "." + std::to_string(step_)
+                    : "job " + format_id(job_);
   }
 
   job_selector this_job() const {
@@ -243,7 +296,17 @@ private:
     return answer->value.elements;
   }
 
-  void cancel(const std::string& reason) { change(calls::cancel{this_job(), reason}); }
+  void cancel(const std::string& reason) {
+    if (is_step_)
+      change(calls::signal_step{job_, step_, 0, reason});
+    else
+      change(calls::cancel{this_job(), reason});
+  }
+
+  std::uint64_t pass_on(int number) {
+    return is_step_ ? change(calls::signal_step{job_, step_, number, {}})
+                    : change(calls::signal{this_job(), number});
+  }
 
   exit_now take_signal() {
     auto number = next_signal(signals_);
@@ -259,7 +322,7 @@ private:
       cancel(again ? "interrupted twice" : "interrupted by " + signal_name(*number));
       return {};
     }
-    if (change(calls::signal{this_job(), *number}) == 0 && asks_to_end(*number))
+    if (pass_on(*number) == 0 && asks_to_end(*number))
       cancel("interrupted by " + signal_name(*number));
     return {};
   }
@@ -278,8 +341,8 @@ private:
   }
 
   exit_now reconnect() {
-    notice(run_, "the cluster went away; job " + format_id(job_) +
-                     " goes on, waiting for the cluster to come back");
+    notice(run_,
+           "the cluster went away; " + name() + " goes on, waiting for the cluster to come back");
     control_.reset();
     error last{errc::unreachable, {}};
     for (auto until = clock::now() + reconnect_for; clock::now() < until;) {
@@ -306,15 +369,38 @@ private:
 
   const invocation& run_;
   job_options options_;
+  bool is_step_;
   output_writer writer_;
   std::optional<session> session_;
   std::optional<session> control_;
   unique_fd signals_;
   job_id job_ = 0;
+  std::uint32_t step_ = 0;
   job_state state_ = job_state::pending;
   bool binding_told_ = false;
   std::optional<clock::time_point> last_interrupt_;
 };
+
+/// Inside a job it is a step of that job: its variables say whose.
+expected<void> become_step(job_spec& spec) {
+  const auto number_in = [](const char* variable) -> expected<std::uint64_t> {
+    const char* text = std::getenv(variable);
+    if (text == nullptr || *text == '\0')
+      return 0;
+    auto number = parse_number(text, 0, UINT64_MAX);
+    if (!number)
+      return fail(errc::invalid, std::string{variable} + ": " + number.error().text);
+    return *number;
+  };
+  auto job = number_in("TROUPE_JOB_ID");
+  auto element = number_in("TROUPE_ELEMENT");
+  if (!job || !element)
+    return tl::unexpected{job ? element.error() : job.error()};
+  spec.step_of = *job;
+  if (*job != 0 && std::getenv("TROUPE_ELEMENT") != nullptr)
+    spec.step_of_element = static_cast<std::uint32_t>(*element);
+  return {};
+}
 
 int run_job(const invocation& run, const std::vector<given_option>& given) {
   auto job = make_job(run, given);
@@ -326,7 +412,9 @@ int run_job(const invocation& run, const std::vector<given_option>& given) {
     job->spec.stdout_path = "|";
   if (!job->stderr_given)
     job->spec.stderr_path = "|";
-  job->spec.attached = true;
+  if (auto inside = become_step(job->spec); !inside)
+    return report(run, inside.error());
+  job->spec.attached = job->spec.step_of == 0;
   if (auto valid = validate(job->spec); !valid)
     return report(run, valid.error());
   return foreground_job{run, std::move(*job)}.run();
@@ -335,10 +423,13 @@ int run_job(const invocation& run, const std::vector<given_option>& given) {
 } // namespace
 
 void define_run(CLI::App& app, invocation& run) {
-  app.footer("Output appears here as it is written, and the exit code is the job's: 128 + N when "
-             "signal N ended it.\n"
-             "SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 go to the job; a second SIGINT within a "
-             "second cancels it.");
+  app.footer(
+      "Inside a job (TROUPE_JOB_ID is set) it is a step in that job's allocation: on cores that "
+      "no other step\nhas; it waits while others have them. What could never fit is refused.\n"
+      "Output appears here as it is written, and the exit code is the job's: 128 + N when "
+      "signal N ended it.\n"
+      "SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 go to the job; a second SIGINT within a "
+      "second cancels it.");
   auto given = std::make_shared<std::vector<given_option>>();
   define_spec_options(app, *given);
   run.act = [&run, given] { return run_job(run, *given); };

@@ -113,6 +113,29 @@ std::string describe_elements(const job_view& view) {
   return "\n" + rows.text(terminal_width());
 }
 
+std::string describe_steps(const job_view& view) {
+  if (view.steps.empty())
+    return {};
+  table rows{{{"STEP"},
+              {"STATE"},
+              {"TASKS", table::align::right},
+              {"STARTED"},
+              {"TIME", table::align::right},
+              {"NAME"},
+              {"CORES"},
+              {"REASON"}}};
+  for (const auto& one : view.steps) {
+    auto until = one.ended_utc_ns > 0 ? one.ended_utc_ns : system_clock_source{}.utc();
+    rows.add(
+        {format_id(view.row.job, one.element) + "." + std::to_string(one.step),
+         describe_end(one.state, one.exit_code, one.signal), std::to_string(one.tasks),
+         format_time(one.started_utc_ns),
+         one.started_utc_ns == 0 ? "-" : format_duration((until - one.started_utc_ns) / ns_per_s),
+         one.name, one.cpus, one.reason});
+  }
+  return "\n" + rows.text(terminal_width());
+}
+
 int show_job(const invocation& run, const std::string& id) {
   auto job = parse_one_job(id);
   if (!job)
@@ -124,7 +147,8 @@ int show_job(const invocation& run, const std::string& id) {
   if (!answer)
     return report(run, answer.error());
   const auto& view = answer->value.job;
-  return print(run.json ? answer->json + "\n" : describe(view) + describe_elements(view))
+  return print(run.json ? answer->json + "\n"
+                        : describe(view) + describe_elements(view) + describe_steps(view))
              ? exit_code::done
              : exit_code::failed;
 }

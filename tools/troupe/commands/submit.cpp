@@ -24,6 +24,7 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
   if (job->label || job->show_binding)
     return report_usage(run, "--label and --show-binding belong to 'troupe run'");
   default_output(*job);
+  job->spec.batch = !job->spec.script.empty();
   if (auto valid = validate(job->spec); !valid)
     return report(run, valid.error());
   auto to = session::open(run.capability);
@@ -55,10 +56,13 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
 } // namespace
 
 void define_submit(CLI::App& app, invocation& run) {
-  app.footer("A script begins with #!; lines in it that begin with #TROUPE hold options as above. "
-             "Output goes to\n"
-             "troupe-JOB.out (troupe-JOB_ELEMENT.out for arrays) in the job's directory unless -o "
-             "or -e is given.");
+  app.footer(
+      "A script begins with #! and runs once, on the first core of its allocation; 'troupe run' "
+      "in it starts\nsteps that use all of it. Lines in it that begin with #TROUPE hold options as "
+      "above. "
+      "Output goes to\n"
+      "troupe-JOB.out (troupe-JOB_ELEMENT.out for arrays) in the job's directory unless -o "
+      "or -e is given.");
   auto given = std::make_shared<std::vector<given_option>>();
   define_spec_options(app, *given);
   run.act = [&run, given] { return submit(run, *given); };
