@@ -41,6 +41,8 @@ check | clang-format                 | layout of the source
 check | clang-tidy                   | static analysis of changed files
 check | mpich                        | the run time of the MPICH programs among the tests
 check | libmpich-dev                 | compiles them
+check | hpcc                         | an application among the tests, against mpirun
+check | lammps                       | another one
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }

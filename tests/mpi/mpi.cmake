@@ -82,8 +82,18 @@ if(MPICC_OPENMPI AND MPICC_MPICH)
     SOURCES ${mpi_folder}/cluster_mpi_test.cpp LINK troupe_cluster_harness)
   troupe_test(mpi_steps_test LABEL mpi TIMEOUT 300
     SOURCES ${mpi_folder}/cluster_steps_test.cpp LINK troupe_cluster_harness)
-  foreach(name mpi_cluster_test mpi_steps_test)
+  troupe_test(mpi_cluster_growth_test LABEL mpi TIMEOUT 600
+    SOURCES ${mpi_folder}/cluster_growth_test.cpp LINK troupe_cluster_harness)
+  foreach(name mpi_cluster_test mpi_steps_test mpi_cluster_growth_test)
     target_compile_definitions(${name} PRIVATE TROUPE_MPI_PROGRAMS="${mpi_programs}")
     add_dependencies(${name} troupe_mpi_world)
   endforeach()
+endif()
+# Whole applications, where they are installed, against mpirun.
+find_program(HPCC hpcc)
+find_program(LAMMPS lmp)
+find_program(MPIRUN_OPENMPI mpirun.openmpi)
+if(HPCC AND LAMMPS AND MPIRUN_OPENMPI)
+  troupe_test(mpi_applications_test LABEL mpi TIMEOUT 900
+    SOURCES ${mpi_folder}/applications_test.cpp LINK troupe_cluster_harness)
 endif()
