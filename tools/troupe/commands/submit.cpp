@@ -57,7 +57,7 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
 
 void define_submit(CLI::App& app, invocation& run) {
   app.footer(
-      "A script begins with #! and runs once, on the first core of its allocation; 'troupe run' "
+      "A script begins with #! and runs once, on the first node of its allocation; 'troupe run' "
       "in it starts\nsteps that use all of it. Lines in it that begin with #TROUPE hold options as "
       "above. "
       "Output goes to\n"
