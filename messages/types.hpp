@@ -70,7 +70,7 @@ struct job_spec {
   std::vector<std::string> nodes_excluded;
   utc_ns begin_utc_ns = 0; ///< not before; 0 is now
   mpi_mode mpi = mpi_mode::none;
-  bool batch = false;  ///< runs once, on the first core of the allocation; its steps use the rest
+  bool batch = false;  ///< runs once, on the first node of the allocation; its steps use all
   bool append = false; ///< adds to output files instead of emptying them first
   bool notify_failures = false; ///< a rank that fails becomes an event for the others, no end
   bool overlap = false;         ///< of a step: shares the cores of other steps, and waits for none
