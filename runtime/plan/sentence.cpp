@@ -158,6 +158,9 @@ const char* to_string(wait_reason reason) {
   case wait_reason::held: return "held";
   case wait_reason::begin_time: return "begin_time";
   case wait_reason::array_limit: return "array_limit";
+  case wait_reason::queue_limit: return "queue_limit";
+  case wait_reason::user_limit: return "user_limit";
+  case wait_reason::advance: return "advance_reservation";
   case wait_reason::impossible: return "impossible";
   case wait_reason::impossible_now: return "impossible_now";
   case wait_reason::resources: return "resources";
@@ -192,7 +195,7 @@ std::string need_clause(const explanation& why) {
          ", there is room for " + std::to_string(why.tasks_fitting_now) + " now";
 }
 
-std::string awaited_clause(const explanation& why, const instant_writer& write) {
+std::string awaited_clause(const explanation& why, const wording& words) {
   if (why.waits_for.empty())
     return "";
   std::string text = "; waits for ";
@@ -200,42 +203,45 @@ std::string awaited_clause(const explanation& why, const instant_writer& write) 
     const auto& awaited = why.waits_for[i];
     text += i == 0 ? "job " : ", ";
     text += std::to_string(awaited.job);
-    text += awaited.until == never ? " (no time limit)" : " until " + write(awaited.until);
+    text += awaited.until == never ? " (no time limit)" : " until " + words.time(awaited.until);
   }
   if (why.waits_for_more > 0)
     text += " and " + count(why.waits_for_more, "other job");
   return text;
 }
 
-std::string start_clause(const explanation& why, const instant_writer& write) {
+std::string start_clause(const explanation& why, const wording& words) {
   if (!why.expected_start)
     return "; when it starts cannot be told";
-  return "; expected start " + write(*why.expected_start) + " at the latest";
+  return "; expected start " + words.time(*why.expected_start) + " at the latest";
 }
 
 } // namespace
 
-std::string sentence(const explanation& why, const instant_writer& write) {
+std::string sentence(const explanation& why, const wording& words) {
   auto place = ordinal(why.position) + " in the queue; ";
   switch (why.reason) {
   case wait_reason::not_waiting:
     return why.units_running > 0 ? "waits for nothing: all its units have started"
                                  : "is not waiting";
   case wait_reason::held: return "held; it starts after a release";
-  case wait_reason::begin_time: return "not to start before " + write(why.begin_time);
+  case wait_reason::begin_time: return "not to start before " + words.time(why.begin_time);
   case wait_reason::array_limit:
     return std::to_string(why.units_running) + " of its elements run, its limit is " +
            std::to_string(why.max_running) + "; " + std::to_string(why.units_pending) +
            " wait for one of them to end";
+  case wait_reason::queue_limit: return "its queue has as much running as it may";
+  case wait_reason::user_limit: return "its user has as much running as it may";
+  case wait_reason::advance: return "its advance reservation has not begun or is over";
   case wait_reason::impossible: return "can never start: " + why.impossible;
   case wait_reason::impossible_now: return "cannot start as things are: " + why.impossible;
   case wait_reason::queue_order: return place + "what it needs is free; it starts next";
   case wait_reason::reservation:
     return place + "what it needs is free, but it would delay job " +
            std::to_string(why.behind.value_or(0)) + ", which is ahead of it" +
-           start_clause(why, write);
+           start_clause(why, words);
   case wait_reason::resources:
-    return place + need_clause(why) + awaited_clause(why, write) + start_clause(why, write);
+    return place + need_clause(why) + awaited_clause(why, words) + start_clause(why, words);
   }
   return "";
 }

@@ -102,8 +102,8 @@ void each_in_order(const job_queue& queue, F&& f) {
   }
 }
 
-std::optional<instant> expected_start(const job_queue& queue, list_simulation simulation,
-                                      const job_record& job) {
+std::optional<instant> simulated_start(const job_queue& queue, list_simulation simulation,
+                                       const job_record& job) {
   std::optional<instant> start;
   each_in_order(queue, [&](const job_record& ahead) {
     if (&ahead == &job) {
@@ -185,7 +185,7 @@ explanation planner_core::why(job_id id, instant now) const {
   if (out.reason == wait_reason::queue_order)
     out.expected_start = now;
   else
-    out.expected_start = expected_start(
+    out.expected_start = simulated_start(
         s.queue, list_simulation(s.pool, s.slots, now, s.config.estimate_units_max), *job);
   return out;
 }

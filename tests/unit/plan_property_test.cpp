@@ -88,7 +88,7 @@ std::vector<decision> history(std::uint64_t seed, std::uint32_t events) {
     all.insert(all.end(), result.decisions.begin(), result.decisions.end());
     for (const auto& job : m.world.jobs) {
       auto why = m.planner.why(job.request.id, m.now);
-      auto text = sentence(why, [](instant t) { return std::to_string(t); });
+      auto text = sentence(why, {[](instant t) { return std::to_string(t); }});
       if (text.empty() || (why.position == 1 && why.reason == wait_reason::queue_order))
         m.problem = "job " + std::to_string(job.request.id) + " waits for no reason";
     }

@@ -50,7 +50,7 @@ std::string spread_of(const pass_result& result) {
 }
 
 std::string words(const planner_core& planner, job_id job, instant now = 0) {
-  return sentence(planner.why(job, now), [](instant t) { return "T" + std::to_string(t); });
+  return sentence(planner.why(job, now), {[](instant t) { return "T" + std::to_string(t); }});
 }
 
 } // namespace
