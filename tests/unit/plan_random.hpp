@@ -153,14 +153,15 @@ public:
   /// A pass of both; the books follow the planner's decisions.
   pass_result pass() {
     for (const auto& j : world.jobs)
-      changed = changed || (j.request.begin_time > last_pass_ && j.request.begin_time <= now);
+      changed = changed || (!j.request.held && j.request.pending > 0 &&
+                            j.request.begin_time > last_pass_ && j.request.begin_time <= now);
     for (const auto& each : world.advance)
       for (auto at : {each.from, each.until})
         changed = changed || (at > last_pass_ && at <= now);
     std::erase_if(world.advance, [&](const auto& each) { return each.until <= now; });
     last_pass_ = now;
-    if (planner.next_wakeup() && *planner.next_wakeup() <= now &&
-        world.config.order != queue_order::fcfs)
+    bool sorted = world.config.order == queue_order::fcfs && world.config.overtake_limit == 0;
+    if (!sorted && planner.next_wakeup() && *planner.next_wakeup() <= now)
       changed = true;
     auto expected = world;
     auto wanted = reference::pass(expected, now);
