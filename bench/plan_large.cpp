@@ -214,7 +214,7 @@ void estimates() {
 
 int main(int argc, char**) {
   if (argc > 1)
-    return one_pass(100, "pass after an end: EASY with 100 reservations", queue_order::fcfs), 0;
+    return estimates(), 0;
   one_pass(100, "pass after an end: EASY with 100 reservations", queue_order::fcfs);
   one_pass(1, "pass after an end: EASY with 1 reservation", queue_order::fcfs);
   one_pass(100, "pass after an end: 100 reservations, order slowdown", queue_order::slowdown);
