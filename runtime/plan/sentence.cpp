@@ -48,8 +48,9 @@ std::uint32_t tasks_per_node(const job_shape& shape) {
 
 struct cluster_limits {
   std::uint64_t nodes = 0, cores = 0, tasks = 0, fitting = 0;
-  std::uint32_t cores_on_one = 0;
+  std::uint32_t cores_on_one = 0, gpus_on_one = 0;
   std::uint64_t memory_on_one = 0;
+  bool featured = false; ///< any node has the features
 };
 
 cluster_limits limits_of(const node_pool& pool, const unit_need& need, bool only_up) {
@@ -65,6 +66,8 @@ cluster_limits limits_of(const node_pool& pool, const unit_need& need, bool only
     out.fitting += tasks >= part ? 1 : 0;
     out.cores_on_one = std::max(out.cores_on_one, room.cores);
     out.memory_on_one = std::max(out.memory_on_one, room.memory_bytes);
+    out.gpus_on_one = std::max(out.gpus_on_one, room.gpus);
+    out.featured = out.featured || (room.features & need.features) == need.features;
     return true;
   });
   return out;
@@ -138,6 +141,13 @@ std::string describe_impossible(const job_shape& shape, const node_pool& pool, b
   if (shape.memory_bytes > have.memory_on_one)
     return "needs " + bytes_text(shape.memory_bytes) + " of memory on each node" + largest +
            bytes_text(have.memory_on_one);
+  if (!have.featured)
+    return "needs features that none of the " + which + " has together";
+  auto gpus = std::uint64_t{shape.gpus_per_task} *
+              (shape.nodes > 0 ? std::max(1u, shape.tasks / shape.nodes) : 1);
+  if (gpus > have.gpus_on_one)
+    return "needs " + count(gpus, "GPU") + " on one node" + largest +
+           std::to_string(have.gpus_on_one);
   auto cores = std::uint64_t{shape.tasks} * shape.cores_per_task;
   if (cores > have.cores)
     return "needs " + count(cores, "core") + "; the " + which + " have " +
