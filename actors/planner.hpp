@@ -25,7 +25,7 @@ public:
 private:
   void take(plan_changes& what);
   void apply(const plan_event& event);
-  expected<void> apply_submitted(const plan_event& event);
+  expected<void> submit(const plan_event& event, std::uint32_t pending);
   expected<void> apply_restored(const plan_event& event);
   expected<void> add_node(const plan_event& event);
   void pass();

@@ -195,6 +195,13 @@ void scheduler_state::take_progress(job_progress& what) {
   at->second.row = std::move(what.row);
   at->second.row.held = held;
   auto events = std::move(what.events);
+  // A planner that had forgotten the job has it again from its spec; it may be held since.
+  if (held && std::any_of(events.begin(), events.end(),
+                          [](const plan_event& event) { return event.spec != nullptr; })) {
+    auto& event = events.emplace_back();
+    event.what = plan_event::kind::held;
+    event.job = what.job;
+  }
   if (what.finished) {
     ++finished_;
     plan_event gone;
