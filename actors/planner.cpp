@@ -197,7 +197,7 @@ expected<why_view> planner_state::why(request<why_job>& what) const {
   why_view view;
   view.job = job;
   view.position = static_cast<std::uint32_t>(why.position);
-  view.sentence = plan::sentence(why, clock_time);
+  view.sentence = plan::sentence(why, {clock_time});
   view.expected_start_utc_ns = why.expected_start.value_or(0);
   view.reasons.emplace_back(plan::to_string(why.reason));
   for (const auto& awaited : why.waits_for)

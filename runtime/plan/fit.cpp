@@ -85,13 +85,18 @@ bool chooser::finish_fewest(const unit_need& need) {
     else
       by_room_.push_back(i);
   }
-  std::sort(by_room_.begin(), by_room_.end(), [&](std::uint32_t a, std::uint32_t b) {
+  // The roomiest, of equal ones the first: on top of a heap, of which few are needed.
+  auto less_roomy = [&](std::uint32_t a, std::uint32_t b) {
     return candidates_[a].tasks != candidates_[b].tasks
-               ? candidates_[a].tasks > candidates_[b].tasks
-               : a < b;
-  });
-  for (std::size_t i = 0; room < need.tasks; ++i)
-    pick(by_room_[i]);
+               ? candidates_[a].tasks < candidates_[b].tasks
+               : a > b;
+  };
+  std::make_heap(by_room_.begin(), by_room_.end(), less_roomy);
+  while (room < need.tasks) {
+    std::pop_heap(by_room_.begin(), by_room_.end(), less_roomy);
+    pick(by_room_.back());
+    by_room_.pop_back();
+  }
   auto left = need.tasks;
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     if (picked_[i] == 0)
@@ -103,36 +108,6 @@ bool chooser::finish_fewest(const unit_need& need) {
     left -= tasks;
   }
   return true;
-}
-
-void fit_counter::change(std::uint32_t node, std::uint32_t before, std::uint32_t after) {
-  if (before == after || need_.excludes(node))
-    return;
-  count(node, before, -1);
-  count(node, after, 1);
-}
-
-void fit_counter::count(std::uint32_t node, std::uint32_t tasks, std::int64_t sign) {
-  if (tasks < need_.least)
-    return;
-  bool more = tasks > need_.least;
-  bool required = need_.requires_node(node);
-  room_ += sign * static_cast<std::int64_t>(tasks);
-  enough_ += sign;
-  one_more_ += more ? sign : 0;
-  required_ += required ? sign : 0;
-  required_one_more_ += required && more ? sign : 0;
-}
-
-bool fit_counter::fits() const {
-  auto required = static_cast<std::int64_t>(need_.required.size());
-  if (need_.unknown_node || required_ < required)
-    return false;
-  if (need_.nodes == 0)
-    return room_ >= need_.tasks && required <= need_.tasks;
-  auto others = static_cast<std::int64_t>(need_.nodes) - required;
-  return enough_ >= need_.nodes && one_more_ >= need_.plus_one &&
-         static_cast<std::int64_t>(need_.plus_one) - required_one_more_ <= others && others >= 0;
 }
 
 } // namespace troupe::plan

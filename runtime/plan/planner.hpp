@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "runtime/plan/policy.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <functional>
@@ -11,13 +12,19 @@
 
 namespace troupe::plan {
 
+/// See estimates.hpp.
+struct queue_snapshot;
+struct start_estimates;
+
 /// The scheduling core: events in, decisions out. It owns the queue's order, the free resources
 /// and the reservation; it knows no clock, no disk and no actor, and the same events give the same
-/// decisions on any machine. First come first served with EASY backfill (Lifka, "The ANL/IBM SP
-/// scheduling system", 1995) over cores, memory and nodes.
+/// decisions on any machine. A queue by priority or by one of the orders of order.hpp, with EASY
+/// backfill (Lifka, "The ANL/IBM SP scheduling system", 1995) beside as many reservations as
+/// configured, over nodes, cores, GPUs and memory.
 ///
-/// Every event costs O(log n); a pass costs O(1) when no core is free or nothing changed, else one
-/// attempt per class (jobs of equal shape and limit) and about a microsecond per start.
+/// Every event costs O(log n); a pass costs O(1) when no core is free or nothing changed, else a
+/// look at the nodes per reservation, one attempt per class (jobs of equal shape and limit), and
+/// about a microsecond per start.
 ///
 /// The nodes' order is the order of `add_node`; ids do not matter. Not thread-safe.
 class planner_core {
@@ -32,6 +39,29 @@ public:
   /// Fails for a repeated id, no or too many cores, and groups of another length than cores.
   expected<void> add_node(const node_config& node);
   expected<void> set_node_state(node_id node, node_state wanted);
+
+  // -- policy -----------------------------------------------------------------------------------
+
+  /// Each of these applies from the next pass on.
+  void set_priorities(const priority_config& priorities);
+  /// Fails for an index from `queues_max` on, and for one that preempts itself.
+  expected<void> set_queue(queue_index queue, const queue_config& config);
+  /// A limit over all queues; without one of their own users have the default.
+  void set_user_limits(user_id user, const run_limits& limits);
+  void set_default_user_limits(const run_limits& limits);
+  /// The account's fair share factor, 0 (used far beyond its share) … 1; 1 until set. See
+  /// `fair_share`.
+  void set_share(account_id account, double factor);
+
+  // -- advance reservations ---------------------------------------------------------------------
+
+  /// Fails for an id in use, an unknown node, times that are over or in the wrong order, and, with
+  /// counts instead of nodes, when so many are not free then. What runs on named nodes goes on.
+  /// Answers the nodes.
+  expected<std::vector<node_id>> reserve(const advance_reservation& wanted);
+  /// Its jobs wait as `advance` until they are cancelled or changed.
+  expected<void> cancel_reservation(reservation_id id);
+  std::vector<advance_reservation> advance_reservations() const;
 
   // -- jobs -------------------------------------------------------------------------------------
 
@@ -60,6 +90,9 @@ public:
   expected<void> set_begin_time(job_id job, instant begin);
   /// The array's `%` limit; 0: none. Never ends what runs.
   expected<void> set_max_running(job_id job, std::uint32_t max_running);
+  /// What runs of it counts for the new queue's limits from now on.
+  expected<void> set_queue_of(job_id job, queue_index queue);
+  expected<void> set_nice(job_id job, std::int32_t nice);
 
   bool knows(job_id job) const;
 
@@ -74,6 +107,8 @@ public:
 
   /// The unit is over; its resources are free for the next pass.
   expected<void> ended(job_id job, slot_id slot);
+  /// What its job's user is expected to run for from now on; after a unit that ran to its own end.
+  void learn(user_id user, duration limit, duration run);
 
   /// A decision was not carried out: frees the slot and counts its unit as pending again.
   expected<void> give_back(job_id job, slot_id slot);
@@ -97,13 +132,26 @@ public:
   /// the last pass are reported here: those withdrawn first.
   pass_result pass(instant now);
 
-  /// The earliest begin time of a job that waits for it: when to call `pass` at the latest.
+  /// When to call `pass` at the latest even if nothing happens: a begin time, an advance
+  /// reservation's begin or end, a job that becomes overdue.
   std::optional<instant> next_wakeup() const;
 
   // -- explaining -------------------------------------------------------------------------------
 
   /// Why `job` waits, as of `now`; changes nothing. Its cost grows with what is ahead in the queue.
   explanation why(job_id job, instant now) const;
+
+  /// When and where would this job start, if it were submitted now? Changes nothing. Exact while
+  /// fewer jobs are ahead of it than have reservations; else by a simulation of the queue.
+  forecast what_if(const job_request& job, instant now) const;
+
+  /// Everything that expected starts depend on, to be evaluated elsewhere (see `estimate_starts`):
+  /// a copy that shares nothing with the planner.
+  std::shared_ptr<const queue_snapshot> snapshot(instant now) const;
+  /// Estimates evaluated from a snapshot, for `why` and `expected_start`.
+  void take_estimates(std::shared_ptr<const start_estimates> estimates);
+  /// What `why` says, without its reasons: cheap enough for lists.
+  std::optional<instant> expected_start(job_id job) const;
 
   /// What the first job that cannot start would be promised now.
   std::optional<reservation> head_reservation(instant now) const;
@@ -120,11 +168,17 @@ private:
   std::unique_ptr<state> state_;
 };
 
-/// Writes an instant for people ("14:05"); the core does not know its unit.
-using instant_writer = std::function<std::string(instant)>;
+/// What the core's numbers are called.
+struct wording {
+  std::function<std::string(instant)> time;        ///< "14:05"
+  std::function<std::string(queue_index)> queue{}; ///< "main"; without it "the queue"
+};
 
-/// One English sentence: "third in the queue; needs 4 nodes with 8 free cores each, 2 have them
-/// now; waits for job 812 until 14:05; expected start 14:05".
-std::string sentence(const explanation& why, const instant_writer& write);
+/// One English sentence: "third in queue `main`; needs 4 nodes with 8 free cores, 2 are free now; 2
+/// more by 14:05 when job 812 reaches its limit; expected start 14:05".
+std::string sentence(const explanation& why, const wording& words);
+
+/// The same as its clauses, each of which stands alone.
+std::vector<std::string> reasons(const explanation& why, const wording& words);
 
 } // namespace troupe::plan
