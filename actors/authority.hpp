@@ -68,6 +68,8 @@ private:
   };
 
   expected<session_opened> login(open_session& what);
+  expected<caller_described> describe(const request<describe_caller>& what);
+  expected<warrant_amended> amend(request<amend_warrant>& what);
   expected<warrants_issued> warrants(request<request_warrants>& what);
   expected<const auth::account*> account_of(std::uint32_t uid);
   caf::result<orders_signed> sign(request<sign_orders>& what);

@@ -34,6 +34,7 @@ private:
   void remember(const append_entries& what);
   expected<submission_found> fetch(job_id job);
   expected<job_rows> history(request<query_history>& what);
+  expected<estimates_found> estimates(request<query_estimates>& what);
   caf::result<job_view> job(request<query_job>& what);
   caf::result<element_location> locate(request<locate_element>& what);
   expected<job_row> row_with_spec(job_id job, std::shared_ptr<submitted_event const>* event);

@@ -119,6 +119,8 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active_element active;
       active.incarnation = what.incarnation;
       active.ordered = active.adopted = true;
+      active.preempted = what.preempted.contains(element);
+      active.preempt_reason = what.preempted_why;
       active.parts = {*first};
       active.node = first->node;
       active.nodes_running.insert(first->node);
@@ -138,6 +140,8 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   active_element active;
   active.incarnation = what.incarnation;
   active.ordered = active.adopted = true;
+  active.preempted = what.preempted.contains(element);
+  active.preempt_reason = what.preempted_why;
   active.unit = restore_unit(what.starting.parts);
   active.parts = what.starting.parts;
   for (const auto& part : active.parts) {
@@ -169,8 +173,8 @@ void job_state_machine::reconcile(reconcile_job& what) {
     }
     const auto known = running || reported.contains(element) ||
                        is_queued(what.groups, active.incarnation, element);
-    // A cancel may have come while nobody could pass it on.
-    if (active.cancelled)
+    // A cancel may have come while nobody could pass it on, or a preemption have been kept.
+    if (active.cancelled || active.preempted)
       tell(at.entry->actor, cap_,
            end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
     if (!known && first_answer)
@@ -281,6 +285,9 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   unstarted_[incarnation].insert(element, element);
   planner_event(plan_event::kind::pending_changed, 0,
                 static_cast<std::uint32_t>(unstarted_count()));
+  std::map<std::uint32_t, std::vector<std::uint64_t>> known; // ends that are of no further use
+  for (auto [node, sequence] : what.unacknowledged)
+    known[node].push_back(sequence);
   free_unit(what, element);
   active_.erase(element);
   update_row();
@@ -295,13 +302,18 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
     publish();
   };
   ask(self_, links_.ledger, cap_, std::move(entries))
-      .then([done](entries_kept&) { done(); },
-            [this, done](caf::error& failure) {
-              // The ledger still says it was placed; the next restart finds the same answer.
-              world_.log->error("job {}: cannot record a requeue: {}", job_,
-                                from_caf(failure).text);
-              done();
-            });
+      .then(
+          [this, done, known = std::move(known)](entries_kept&) {
+            for (const auto& [node, records] : known)
+              if (const auto& at = slots_on(node).entry)
+                tell(at->actor, cap_, acknowledge_records{records});
+            done();
+          },
+          [this, done](caf::error& failure) {
+            // The ledger still says it was placed; the next restart finds the same answer.
+            world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
+            done();
+          });
 }
 
 } // namespace troupe::actors

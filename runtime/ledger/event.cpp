@@ -17,6 +17,8 @@ const char* to_string(event_kind kind) {
   case event_kind::modified: return "modified";
   case event_kind::note: return "note";
   case event_kind::node: return "node";
+  case event_kind::reservation: return "reservation";
+  case event_kind::preempted: return "preempted";
   }
   return "unknown";
 }
