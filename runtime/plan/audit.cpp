@@ -12,7 +12,7 @@ std::vector<node_view> planner_core::nodes() const {
   out.reserve(state_->pool.all().size());
   for (const auto& node : state_->pool.all())
     out.push_back({node.id, node.state, node.cores, node.free.free(), node.units, node.memory_bytes,
-                   node.memory_free});
+                   node.memory_free, node.gpus.count(), node.gpus.free(), node.features});
   return out;
 }
 
@@ -39,13 +39,18 @@ namespace {
 std::string audit_nodes(const node_pool& pool, const slot_table& slots) {
   std::vector<std::vector<std::uint32_t>> holders;
   std::vector<std::uint64_t> memory(pool.all().size(), 0);
-  for (const auto& node : pool.all())
+  std::vector<std::vector<std::uint32_t>> gpu_holders;
+  for (const auto& node : pool.all()) {
     holders.emplace_back(node.cores, 0);
+    gpu_holders.emplace_back(node.gpus.count(), 0);
+  }
   for (const auto& key : slots.by_end())
     for (const auto& held : slots.at(key.index).held) {
       memory[held.node] += held.memory_bytes;
       for (auto core : held.cores)
         ++holders[held.node][core];
+      for (auto gpu : held.gpus)
+        ++gpu_holders[held.node][gpu];
     }
   std::uint64_t free_up = 0;
   for (std::uint32_t i = 0; i < pool.all().size(); ++i) {
@@ -58,8 +63,50 @@ std::string audit_nodes(const node_pool& pool, const slot_table& slots) {
     if (memory[i] > node.memory_bytes || node.memory_bytes - memory[i] != node.memory_free)
       return name + ": its free memory is wrong";
     free_up += node.state == node_state::up ? node.free.free() : 0;
+    for (std::uint32_t gpu = 0; gpu < node.gpus.count(); ++gpu)
+      if (gpu_holders[i][gpu] + (node.gpus.is_free(gpu) ? 1 : 0) != 1)
+        return name + ": GPU " + std::to_string(gpu) + " is held by " +
+               std::to_string(gpu_holders[i][gpu]) + " units";
   }
   return free_up == pool.cores_free() ? "" : "the count of free cores is wrong";
+}
+
+/// The timelines say what runs and what is reserved, and no more.
+std::string audit_timelines(const node_pool& pool, const slot_table& slots,
+                            const advance_table& advance) {
+  std::vector<node_timeline> wanted;
+  for (const auto& node : pool.all())
+    wanted.emplace_back(node.all());
+  for (const auto& key : slots.by_end()) {
+    const auto& unit = slots.at(key.index);
+    for (const auto& held : unit.held)
+      wanted[held.node].take(time_begins, slot_table::planned(unit), held.taken());
+  }
+  for (const auto& [id, entry] : advance.all())
+    for (auto node : entry.nodes)
+      wanted[node].take(entry.asked.from, entry.asked.until, pool.at(node).all());
+  for (std::uint32_t i = 0; i < pool.all().size(); ++i) {
+    auto is = pool.planned(i).steps();
+    auto should = wanted[i].steps();
+    if (!std::equal(is.begin(), is.end(), should.begin(), should.end(),
+                    [](const step& a, const step& b) { return a.at == b.at && a.free == b.free; }))
+      return "node " + std::to_string(pool.at(i).id) + ": its timeline is wrong";
+  }
+  return "";
+}
+
+std::string audit_counts(const std::unordered_map<job_id, job_record>& jobs) {
+  std::map<const running_count*, run_limits> wanted;
+  for (const auto& [id, job] : jobs)
+    for (const auto* count : {job.group->counts_for.of_queue, job.group->counts_for.of_user,
+                              job.group->counts_for.of_user_in_queue}) {
+      wanted[count].units += job.running;
+      wanted[count].cores += job.running * job.unit_cores();
+    }
+  for (const auto& [count, sum] : wanted)
+    if (!(count->running == sum))
+      return "a count of what runs is wrong";
+  return "";
 }
 
 std::string audit_job(const job_record& job, std::size_t slots) {
@@ -77,7 +124,7 @@ std::string audit_job(const job_record& job, std::size_t slots) {
 std::string audit_heads(const job_queue& queue) {
   std::size_t listed = 0;
   for (const auto& [shape, entry] : queue.shapes())
-    for (const auto& [limit, group] : entry.classes) {
+    for (const auto& [kind, group] : entry.classes) {
       bool wanted = entry.placeable && !group.waiting.empty();
       listed += wanted ? 1 : 0;
       if (group.listed != wanted || (wanted && !(group.head == group.waiting.begin()->key)))
@@ -102,6 +149,10 @@ std::string planner_core::audit() const {
   if (pending != s.units_pending)
     return "the count of pending units is wrong";
   if (auto wrong = audit_nodes(s.pool, s.slots); !wrong.empty())
+    return wrong;
+  if (auto wrong = audit_timelines(s.pool, s.slots, s.advance); !wrong.empty())
+    return wrong;
+  if (auto wrong = audit_counts(s.jobs); !wrong.empty())
     return wrong;
   return audit_heads(s.queue);
 }

@@ -22,8 +22,10 @@ template <class View, class Reservation>
 void backfill_beside(View& view, Reservation& reservation) {
   while (auto job = view.candidate(reservation)) {
     bool gone = gone_by(view.end_if_started(*job), reservation.at());
-    if (gone ? !view.fits_now(*job) : !view.fits_beside(reservation, *job))
+    if (gone ? !view.fits_now(*job) : !view.fits_beside(reservation, *job)) {
+      view.passed_over(*job);
       continue;
+    }
     if (!gone)
       view.take_spare(reservation, *job);
     if (!view.start(*job, true))
@@ -48,6 +50,7 @@ void backfill_beside(View& view, Reservation& reservation) {
 ///     instant end_if_started(job)        predicted
 ///     bool fits_beside(reservation, job) now, and beside the reservation
 ///     void take_spare(reservation, job)  it starts now and is not gone by then
+///     void passed_over(job)              it goes on waiting; may get a reservation as well
 template <class View>
 void easy_pass(View& view) {
   auto blocked = view.head();

@@ -19,6 +19,8 @@ struct start_estimates {
 
 /// Simulates the queue until everything has started: EASY backfill with one reservation over nodes,
 /// every unit running to its limit. At most `units_max` starts; jobs behind have no estimate.
-start_estimates estimate_starts(const queue_snapshot& from, std::uint64_t units_max = 4'000'000);
+inline constexpr std::uint64_t simulated_units_max = 4'000'000;
+start_estimates estimate_starts(const queue_snapshot& from,
+                                std::uint64_t units_max = simulated_units_max);
 
 } // namespace troupe::plan

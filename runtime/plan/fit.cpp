@@ -105,34 +105,4 @@ bool chooser::finish_fewest(const unit_need& need) {
   return true;
 }
 
-void fit_counter::change(std::uint32_t node, std::uint32_t before, std::uint32_t after) {
-  if (before == after || need_.excludes(node))
-    return;
-  count(node, before, -1);
-  count(node, after, 1);
-}
-
-void fit_counter::count(std::uint32_t node, std::uint32_t tasks, std::int64_t sign) {
-  if (tasks < need_.least)
-    return;
-  bool more = tasks > need_.least;
-  bool required = need_.requires_node(node);
-  room_ += sign * static_cast<std::int64_t>(tasks);
-  enough_ += sign;
-  one_more_ += more ? sign : 0;
-  required_ += required ? sign : 0;
-  required_one_more_ += required && more ? sign : 0;
-}
-
-bool fit_counter::fits() const {
-  auto required = static_cast<std::int64_t>(need_.required.size());
-  if (need_.unknown_node || required_ < required)
-    return false;
-  if (need_.nodes == 0)
-    return room_ >= need_.tasks && required <= need_.tasks;
-  auto others = static_cast<std::int64_t>(need_.nodes) - required;
-  return enough_ >= need_.nodes && one_more_ >= need_.plus_one &&
-         static_cast<std::int64_t>(need_.plus_one) - required_one_more_ <= others && others >= 0;
-}
-
 } // namespace troupe::plan

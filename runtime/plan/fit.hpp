@@ -16,7 +16,9 @@ struct unit_need {
   std::uint32_t nodes = 0; ///< 0: as few as possible
   std::uint32_t tasks = 1;
   std::uint32_t cores_per_task = 1;
+  std::uint32_t gpus_per_task = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t features = 0;
   bool exclusive = false;
   bool unknown_node = false;  ///< requires a node that does not exist: never fits
   std::uint32_t least = 1;    ///< tasks that every node must hold
@@ -29,6 +31,10 @@ struct unit_need {
   bool requires_node(std::uint32_t node) const {
     return !required.empty() && std::binary_search(required.begin(), required.end(), node);
   }
+  /// Cores of one unit, wherever it runs; of an exclusive one those that it asks for.
+  std::uint64_t cores() const { return std::uint64_t{tasks} * cores_per_task; }
+  /// The most tasks that any one node must hold.
+  std::uint32_t most() const { return least + (plus_one > 0 ? 1 : 0); }
 };
 
 /// What one node could give.
@@ -36,21 +42,27 @@ struct node_room {
   std::uint32_t cores = 0; ///< free
   std::uint32_t cores_all = 0;
   std::uint64_t memory_bytes = 0; ///< free
-  bool idle = false;
+  std::uint32_t gpus = 0;         ///< free
+  std::uint64_t features = 0;
+
+  /// Whatever runs on a node has a core of it.
+  bool idle() const { return cores == cores_all; }
 };
 
 /// How many tasks of the unit fit into this room.
 inline std::uint32_t tasks_in(const unit_need& need, const node_room& room) {
-  if (room.memory_bytes < need.memory_bytes)
+  if (room.memory_bytes < need.memory_bytes || (room.features & need.features) != need.features ||
+      (need.exclusive && !room.idle()))
     return 0;
-  if (need.exclusive)
-    return room.idle ? room.cores_all / need.cores_per_task : 0;
-  return need.cores_per_task == 1 ? room.cores : room.cores / need.cores_per_task;
+  auto tasks = need.cores_per_task == 1 ? room.cores : room.cores / need.cores_per_task;
+  return need.gpus_per_task == 0 ? tasks : std::min(tasks, room.gpus / need.gpus_per_task);
 }
 
 struct task_share {
   std::uint32_t node = 0; ///< index
   std::uint32_t tasks = 0;
+
+  bool operator==(const task_share&) const = default;
 };
 
 /// Chooses the nodes of one unit; keeps its buffers between calls.
@@ -68,6 +80,8 @@ public:
   }
 
   const std::vector<task_share>& shares() const { return shares_; }
+  /// A choice that was made elsewhere.
+  void set(const std::vector<task_share>& shares) { shares_ = shares; }
 
 private:
   void begin(const unit_need& need);
@@ -101,23 +115,6 @@ private:
   std::uint64_t room_ = 0;
   std::uint32_t with_one_more_ = 0;
   bool may_stop_early_ = true;
-};
-
-/// Says whether a unit fits while nodes change one by one, each at constant cost: the same answer
-/// as `chooser` on the same rooms.
-class fit_counter {
-public:
-  explicit fit_counter(const unit_need& need) : need_(need) {}
-
-  /// The node's room for tasks changed; `before` is 0 for a node seen first.
-  void change(std::uint32_t node, std::uint32_t before, std::uint32_t after);
-  bool fits() const;
-
-private:
-  void count(std::uint32_t node, std::uint32_t tasks, std::int64_t sign);
-
-  const unit_need& need_;
-  std::int64_t room_ = 0, enough_ = 0, one_more_ = 0, required_ = 0, required_one_more_ = 0;
 };
 
 } // namespace troupe::plan

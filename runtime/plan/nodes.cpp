@@ -19,11 +19,33 @@ expected<void> node_pool::add(const node_config& node) {
     return fail(errc::invalid, name + " has " + std::to_string(node.cores) +
                                    " cores but groups for " +
                                    std::to_string(node.core_groups.size()));
+  if (node.gpu_groups.size() > gpus_per_node_max)
+    return fail(errc::invalid, name + " has " + std::to_string(node.gpu_groups.size()) + " GPUs; " +
+                                   std::to_string(gpus_per_node_max) + " are the limit");
+  if (node.memory_bytes > memory_per_node_max)
+    return fail(errc::invalid, name + " has " + std::to_string(node.memory_bytes) +
+                                   " bytes of memory; " + std::to_string(memory_per_node_max) +
+                                   " are the limit");
   auto index = static_cast<std::uint32_t>(nodes_.size());
   by_id_.emplace(node.id, index);
-  nodes_.push_back({node.id, node_state::down, node.cores, 0, node.memory_bytes, node.memory_bytes,
-                    core_map(node.cores, node.core_groups)});
+  node_entry made{node.id,
+                  node_state::down,
+                  node.cores,
+                  0,
+                  node.memory_bytes,
+                  node.memory_bytes,
+                  node.features,
+                  core_map(node.cores, node.core_groups),
+                  gpu_map(node.gpu_groups),
+                  {}};
+  if (!node.gpu_groups.empty())
+    made.core_groups = node.core_groups;
+  timelines_.emplace_back(made.all());
+  nodes_.push_back(std::move(made));
   available_.resize(nodes_.size() / 64 + 1, 0);
+  if (with_free_.size() <= node.cores)
+    with_free_.resize(node.cores + 1, 0);
+  ++with_free_[0];
   return set_state(node.id, node.state);
 }
 
@@ -32,8 +54,10 @@ expected<void> node_pool::set_state(node_id id, node_state state) {
   if (index == nullptr)
     return fail(errc::not_found, "there is no node " + std::to_string(id));
   auto& node = nodes_[*index];
-  auto before = node.state == node_state::up ? node.free.free() : 0;
+  auto before = free_if_up(node);
+  cores_up_ -= node.up() ? node.cores : 0;
   node.state = state;
+  cores_up_ += node.up() ? node.cores : 0;
   note_free(*index, before);
   return {};
 }
@@ -45,8 +69,10 @@ const std::uint32_t* node_pool::index_of(node_id id) const {
 
 void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
   auto& node = nodes_[index];
-  auto now = node.state == node_state::up ? node.free.free() : 0;
+  auto now = free_if_up(node);
   cores_free_ = cores_free_ - cores_before + now;
+  --with_free_[cores_before];
+  ++with_free_[now];
   auto bit = std::uint64_t{1} << (index % 64);
   if (now > 0)
     available_[index / 64] |= bit;
@@ -54,10 +80,21 @@ void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
     available_[index / 64] &= ~bit;
 }
 
+bool node_pool::may_fit(const unit_need& need) const {
+  if (need.cores() > cores_free_)
+    return false;
+  // Nodes with room for the tasks that each must hold; for one task anywhere, for it.
+  auto cores = std::max<std::uint64_t>(need.least, 1) * need.cores_per_task;
+  auto nodes = std::max(need.nodes, 1u);
+  for (auto free = with_free_.size(); free-- > cores && nodes > 0;)
+    nodes -= std::min(nodes, with_free_[free]);
+  return nodes == 0;
+}
+
 void node_pool::take(const unit_need& need, const task_share& share, std::vector<held_share>& held,
                      placement& out) {
   auto& node = nodes_[share.node];
-  auto before = node.free.free();
+  auto before = free_if_up(node);
   auto& mine = held.emplace_back();
   auto& given = out.emplace_back();
   mine.node = share.node;
@@ -66,12 +103,18 @@ void node_pool::take(const unit_need& need, const task_share& share, std::vector
   given.tasks = share.tasks;
   given.cores.reserve(std::size_t{share.tasks} * need.cores_per_task);
   node.free.take(share.tasks, need.cores_per_task, given.cores);
+  for (std::uint32_t task = 0; task < share.tasks && need.gpus_per_task > 0; ++task) {
+    auto core = given.cores[std::size_t{task} * need.cores_per_task];
+    auto group = core < node.core_groups.size() ? node.core_groups[core] : 0;
+    node.gpus.take(need.gpus_per_task, group, given.gpus);
+  }
   mine.cores = given.cores;
+  mine.gpus = given.gpus;
   if (need.exclusive)
     node.free.take(node.free.free(), 1, mine.cores);
   node.memory_free -= need.memory_bytes;
   ++node.units;
-  note_free(share.node, node.state == node_state::up ? before : 0);
+  note_free(share.node, before);
 }
 
 expected<held_share> node_pool::take_exactly(const unit_need& need, const node_share& share) {
@@ -80,7 +123,7 @@ expected<held_share> node_pool::take_exactly(const unit_need& need, const node_s
   if (index == nullptr)
     return fail(errc::not_found, "there is no " + name);
   auto& node = nodes_[*index];
-  held_share mine{*index, share.memory_bytes, share.cores};
+  held_share mine{*index, share.memory_bytes, share.cores, share.gpus};
   if (need.exclusive) {
     mine.cores.resize(node.cores);
     std::iota(mine.cores.begin(), mine.cores.end(), std::uint16_t{0});
@@ -94,12 +137,20 @@ expected<held_share> node_pool::take_exactly(const unit_need& need, const node_s
   for (auto core : mine.cores)
     if (!node.free.is_free(core))
       return fail(errc::conflict, "core " + std::to_string(core) + " of " + name + " is taken");
+  std::sort(mine.gpus.begin(), mine.gpus.end());
+  if (std::adjacent_find(mine.gpus.begin(), mine.gpus.end()) != mine.gpus.end())
+    return fail(errc::invalid, "a placement on " + name + " names a GPU twice");
+  for (auto gpu : mine.gpus)
+    if (!node.gpus.is_free(gpu))
+      return fail(errc::conflict, "GPU " + std::to_string(gpu) + " of " + name +
+                                      " is taken, or there is none of that number");
   if (node.memory_free < share.memory_bytes)
     return fail(errc::conflict, name + " has " + std::to_string(node.memory_free) +
                                     " bytes of memory free, not " +
                                     std::to_string(share.memory_bytes));
-  auto before = node.state == node_state::up ? node.free.free() : 0;
+  auto before = free_if_up(node);
   node.free.take_exactly(mine.cores);
+  node.gpus.take_exactly(mine.gpus);
   node.memory_free -= share.memory_bytes;
   ++node.units;
   note_free(*index, before);
@@ -108,8 +159,9 @@ expected<held_share> node_pool::take_exactly(const unit_need& need, const node_s
 
 void node_pool::give(const held_share& held) {
   auto& node = nodes_[held.node];
-  auto before = node.state == node_state::up ? node.free.free() : 0;
+  auto before = free_if_up(node);
   node.free.give(held.cores);
+  node.gpus.give(held.gpus);
   node.memory_free += held.memory_bytes;
   --node.units;
   note_free(held.node, before);

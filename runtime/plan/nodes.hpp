@@ -4,6 +4,8 @@
 #include "base/error.hpp"
 #include "runtime/plan/core_map.hpp"
 #include "runtime/plan/fit.hpp"
+#include "runtime/plan/gpu_map.hpp"
+#include "runtime/plan/timeline.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <bit>
@@ -19,10 +21,19 @@ struct node_entry {
   std::uint32_t cores = 0;
   std::uint32_t units = 0; ///< running here
   std::uint64_t memory_bytes = 0, memory_free = 0;
+  std::uint64_t features = 0;
   core_map free;
+  gpu_map gpus;
+  std::vector<std::uint32_t> core_groups; ///< of nodes with GPUs: which are near
 
-  node_room room() const { return {free.free(), cores, memory_free, units == 0}; }
-  node_room room_when_idle() const { return {cores, cores, memory_bytes, true}; }
+  bool up() const { return state == node_state::up; }
+  node_room room() const { return {free.free(), cores, memory_free, gpus.free(), features}; }
+  node_room room_when_idle() const { return {cores, cores, memory_bytes, gpus.count(), features}; }
+  /// Everything it has.
+  amounts all() const {
+    return {static_cast<std::int64_t>(memory_bytes), static_cast<std::int32_t>(cores),
+            static_cast<std::int32_t>(gpus.count())};
+  }
 };
 
 /// What a running unit holds on one node.
@@ -30,9 +41,15 @@ struct held_share {
   std::uint32_t node = 0; ///< index
   std::uint64_t memory_bytes = 0;
   std::vector<std::uint16_t> cores; ///< of an exclusive unit: all of the node's
+  std::vector<std::uint16_t> gpus;
+
+  amounts taken() const {
+    return {static_cast<std::int64_t>(memory_bytes), static_cast<std::int32_t>(cores.size()),
+            static_cast<std::int32_t>(gpus.size())};
+  }
 };
 
-/// All nodes, in the order in which they were added.
+/// All nodes, in the order in which they were added: what is free now, and what is planned to be.
 class node_pool {
 public:
   expected<void> add(const node_config& node);
@@ -45,13 +62,22 @@ public:
 
   /// Free cores on nodes that are up.
   std::uint64_t cores_free() const { return cores_free_; }
+  std::uint64_t cores_up() const { return cores_up_; }
 
-  /// Takes `tasks` of a unit on a node that has the room; appends to `held` and `out`.
+  /// Takes `tasks` of a unit on a node that has the room; appends to `held` and `out`. To be
+  /// planned, too.
   void take(const unit_need& need, const task_share& share, std::vector<held_share>& held,
             placement& out);
   /// Takes exactly these; fails, changing nothing, if they are not free.
   expected<held_share> take_exactly(const unit_need& need, const node_share& share);
   void give(const held_share& held);
+
+  /// What is free of the node when, as far as predictions and advance reservations go.
+  const node_timeline& planned(std::uint32_t index) const { return timelines_[index]; }
+  node_timeline& planned(std::uint32_t index) { return timelines_[index]; }
+
+  /// False only if no placement of the unit exists now: costs nothing beside looking at nodes.
+  bool may_fit(const unit_need& need) const;
 
   /// For `chooser`: what is free now, on nodes that are up and have a free core.
   template <class F>
@@ -66,12 +92,17 @@ public:
   }
 
 private:
+  std::uint32_t free_if_up(const node_entry& node) const {
+    return node.up() ? node.free.free() : 0;
+  }
   void note_free(std::uint32_t index, std::uint32_t cores_before);
 
   std::vector<node_entry> nodes_;
+  std::vector<node_timeline> timelines_;
   std::unordered_map<node_id, std::uint32_t> by_id_;
   std::vector<std::uint64_t> available_; ///< one bit per node: up, with a free core
-  std::uint64_t cores_free_ = 0;
+  std::vector<std::uint32_t> with_free_; ///< how many nodes up have so many free cores
+  std::uint64_t cores_free_ = 0, cores_up_ = 0;
 };
 
 /// For `chooser`: every node idle, whatever its state.
@@ -82,7 +113,7 @@ struct idle_rooms {
   template <class F>
   void each(F&& f) const {
     for (std::uint32_t i = 0; i < pool.all().size(); ++i)
-      if ((!only_up || pool.at(i).state == node_state::up) && !f(i, pool.at(i).room_when_idle()))
+      if ((!only_up || pool.at(i).up()) && !f(i, pool.at(i).room_when_idle()))
         return;
   }
 };

@@ -20,9 +20,13 @@ duration overtake_bound::limit(const pool_job& job) const {
   return static_cast<duration>(ahead) + longest;
 }
 
-void overtake_bound::submitted(const pool_job& job) {
-  work_ += work_of(job);
+void overtake_bound::submitted(const pool_job& job, std::uint32_t units) {
+  work_ += work_of(job) * units;
   longest_estimate_ = std::max(longest_estimate_, job.estimate);
+}
+
+void overtake_bound::withdrawn(const pool_job& job, std::uint32_t units) {
+  work_ -= work_of(job) * units;
 }
 
 void overtake_bound::started(const pool_job& job, instant start) {

@@ -1,87 +1,228 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deciding: the policy of easy.hpp, over nodes, cores and memory.
+// Deciding: the policy of easy.hpp, over nodes, cores, GPUs and memory.
 #include "runtime/plan/state.hpp"
 
+#include "runtime/plan/easy.hpp"
+
 #include <algorithm>
-#include <iterator>
 
 namespace troupe::plan {
 
-/// The queue's classes and the nodes as `easy_pass` sees them: a class stands for its first job.
-/// Resources only shrink during a pass, so a shape that did not fit is not tried again.
+namespace {
+
+/// A need that found no room, among needs that name no nodes: whatever asks for no less finds none
+/// either. Kept so that many different shapes cost no more than few.
+struct failed_need {
+  std::uint32_t nodes = 0, least = 0, cores_per_task = 0, gpus_per_task = 0;
+  std::uint64_t tasks = 0, memory_bytes = 0;
+  duration limit = 0; ///< 0: it does not even fit now
+};
+
+constexpr std::size_t failed_needs_max = 64;
+
+/// How long an order that changes with time is believed in while nothing happens.
+constexpr duration sort_every_s = 30;
+
+bool is_plain(const unit_need& need) {
+  return need.features == 0 && !need.exclusive && need.required.empty() && need.excluded.empty() &&
+         need.plus_one == 0;
+}
+
+bool asks_no_less(const unit_need& need, duration limit, const failed_need& failed) {
+  bool spread = failed.nodes == 0 || (need.nodes >= failed.nodes && need.least >= failed.least);
+  return spread && need.tasks >= failed.tasks && need.cores_per_task >= failed.cores_per_task &&
+         need.gpus_per_task >= failed.gpus_per_task && need.memory_bytes >= failed.memory_bytes &&
+         limit >= failed.limit;
+}
+
+} // namespace
+
+/// The queue and the nodes as `easy_pass` sees them. Resources only shrink during a pass, so a
+/// shape that did not fit is not tried again; nor with a longer limit where it did not fit beside
+/// what is planned.
 struct planner_core::state::easy_view {
   state& s;
   pass_result& result;
+  queue_walk walk;
   std::uint32_t starts = 0, tried = 0;
-  job_queue::head_set::const_iterator next{}; ///< to be looked at
-  queue_key key{};                            ///< of the class looked at last
-  bool started = false; ///< its first job: the next one of the class may stand there now
-  std::optional<reserved_future> future{};
+  bool started = false;           ///< what was looked at last has
+  bool in_backfill_order = false; ///< behind the last reservation
+  std::vector<failed_need> failed{};
+
+  easy_view(state& of, pass_result& to)
+      : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now) {}
+
+  /// The reservations, for `easy_pass`: whoever may start respects them all, whenever they are.
+  struct promises {
+    instant at() const { return time_ends; }
+  };
+  promises all_promises{};
 
   /// With no core free nothing can start, and nobody needs a reservation.
-  job_class* head() const {
-    const auto& heads = s.queue.heads();
-    return heads.empty() || s.pool.cores_free() == 0 ? nullptr : heads.begin()->group;
+  bool nothing_to_do() const { return s.pool.cores_free() == 0 && !s.counts.preempting(); }
+
+  const class_head* next_class() {
+    if (std::exchange(started, false))
+      walk.started();
+    for (const auto* head = walk.next(); head != nullptr; head = walk.next())
+      if (!s.counts.any() ||
+          head->group->counts_for.blocked(head->shape->need.cores()) == wait_reason::not_waiting)
+        return head;
+    return nullptr;
   }
 
-  bool fits_now(job_class& group) const {
-    auto& shape = *group.shape;
-    if (shape.no_room_in_pass == s.pass_number)
+  const class_head* head() { return nothing_to_do() ? nullptr : next_class(); }
+
+  bool fits_now(const class_head& head) {
+    auto& shape = *head.shape;
+    if (shape.no_room_in_pass == s.pass_number ||
+        (shape.not_beside_in_pass == s.pass_number && head.limit >= shape.not_beside_limit))
       return false;
-    if (s.choose.choose(shape.need, s.pool))
+    const auto& need = shape.need;
+    bool inside = shape.shape->reservation != 0;
+    if (!inside && has_failed(need, head.limit))
+      return false;
+    if (!s.pool.may_fit(need) || (!inside && !s.choose.choose(need, s.pool))) {
+      shape.no_room_in_pass = s.pass_number;
+      note_failed(need, 0, inside);
+      return false;
+    }
+    if (fits_through(head))
       return true;
-    shape.no_room_in_pass = s.pass_number;
+    shape.not_beside_in_pass = s.pass_number;
+    shape.not_beside_limit = head.limit;
+    note_failed(need, head.limit, inside);
     return false;
   }
 
-  bool start(job_class& group, bool backfilled) {
+  bool has_failed(const unit_need& need, duration limit) const {
+    return std::any_of(failed.begin(), failed.end(),
+                       [&](const failed_need& other) { return asks_no_less(need, limit, other); });
+  }
+
+  void note_failed(const unit_need& need, duration limit, bool inside) {
+    if (inside || !is_plain(need))
+      return;
+    failed_need now{
+        need.nodes,        need.least, need.cores_per_task, need.gpus_per_task, need.tasks,
+        need.memory_bytes, limit};
+    if (failed.size() < failed_needs_max)
+      failed.push_back(now);
+    else
+      failed[tried % failed_needs_max] = now;
+  }
+
+  /// Until its end, beside everything that is planned; on the nodes promised to it if they will do.
+  bool fits_through(const class_head& head) {
+    bool looks_ahead = s.planned || !s.advance.all().empty();
+    if (!looks_ahead && (!walk.job().promised || walk.job().promised->at > s.now))
+      return true;
+    s.begin_plan();
+    auto end = until(s.now, head.limit);
+    bool inside = head.shape->shape->reservation != 0;
+    return (!inside && fits_as_promised(head, end)) ||
+           s.fits_from_now(*head.shape, s.plan, end, s.choose);
+  }
+
+  bool fits_as_promised(const class_head& head, instant end) {
+    const auto& promised = walk.job().promised;
+    if (!promised || promised->at > s.now)
+      return false;
+    const auto& need = head.shape->need;
+    bool all =
+        std::all_of(promised->shares.begin(), promised->shares.end(), [&](const task_share& share) {
+          const auto& node = s.pool.at(share.node);
+          return node.up() && tasks_in(need, node.room()) >= share.tasks &&
+                 tasks_in(need, room_in(s.plan.line_of(share.node), s.pool, s.now, end)) >=
+                     share.tasks;
+        });
+    if (all)
+      s.choose.set(promised->shares);
+    return all;
+  }
+
+  bool start(const class_head& head, bool backfilled) {
     result.more = starts++ == s.config.starts_per_pass_max;
     if (result.more)
       return false;
     started = true;
-    s.start_unit(*group.waiting.begin()->job, backfilled, end_if_started(group), result);
+    auto end = end_if_started(head);
+    s.start_unit(walk.job(), backfilled, end, result);
     return true;
   }
 
-  /// The others of the first class do not fit either.
-  bool backfills() {
-    next = std::next(s.queue.heads().begin());
-    started = false;
-    return s.config.backfill && next != s.queue.heads().end();
+  /// Nobody behind: then no reservation matters.
+  bool backfills() const {
+    return s.counts.preempting() || (s.config.backfill && s.queue.heads().size() > 1);
   }
 
-  reserved_future& reserve(job_class& group) {
-    future.emplace(s.pool, s.slots, s.now, group.shape->need);
-    s.head = s.describe(*group.waiting.begin()->job, *future);
-    return *future;
+  promises& reserve(const class_head& head) {
+    passed_over(head);
+    return all_promises;
   }
 
-  job_class* candidate(const reserved_future&) {
-    const auto& heads = s.queue.heads();
-    if (started)
-      next = heads.lower_bound({key, nullptr});
-    if (next == heads.end() || s.pool.cores_free() == 0 ||
-        (s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth))
+  const class_head* candidate(const promises&) {
+    if (nothing_to_do())
       return nullptr;
-    key = next->key;
-    started = false;
-    return (next++)->group;
+    if (!in_backfill_order && s.promised.size() >= s.config.reservations) {
+      in_backfill_order = true;
+      if (s.config.backfill_order != queue_order::fcfs &&
+          s.config.backfill_order != s.config.order) {
+        started = false;
+        walk = queue_walk(s.queue, s.backfill_ordering(), s.now);
+      }
+    }
+    if (in_backfill_order && s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth)
+      return nullptr;
+    return next_class();
   }
 
-  instant end_if_started(const job_class& group) const { return later(s.now, group.limit); }
+  instant end_if_started(const class_head& head) const { return later(s.now, head.limit); }
+  bool fits_beside(const promises&, const class_head& head) { return fits_now(head); }
+  void take_spare(promises&, const class_head&) const {}
 
-  bool fits_beside(const reserved_future& beside, job_class& group) const {
-    auto& shape = *group.shape;
-    if (shape.no_room_in_pass == s.pass_number || shape.no_spare_in_pass == s.pass_number)
+  /// It goes on waiting: with a reservation, as long as there are any.
+  void passed_over(const class_head& head) {
+    if (s.promised.size() >= s.config.reservations)
+      return;
+    auto& job = walk.job();
+    if (s.counts.preempting())
+      s.make_room(job, result);
+    if (promise_earliest(head, job))
+      walk.keep_class();
+  }
+
+  /// The earliest start beside everything promised so far. Where it is no earlier than the one
+  /// promised before, the nodes stay the same: so others' promises stay possible.
+  bool promise_earliest(const class_head& head, job_record& job) {
+    s.begin_plan();
+    const auto& need = head.shape->need;
+    if (!s.find_earliest(*head.shape, head.limit, s.plan, s.search))
       return false;
-    if (s.choose.choose(shape.need, beside))
-      return true;
-    shape.no_spare_in_pass = s.pass_number;
-    return false;
+    auto at = s.search.at();
+    auto made = std::make_shared<promise>();
+    made->at = at;
+    made->until = until(at, head.limit);
+    bool keeps = head.shape->shape->reservation == 0 && job.promised && job.promised->at == at &&
+                 stays_possible(head, *job.promised);
+    made->shares = keeps ? job.promised->shares : s.search.shares();
+    // Others may be promised what comes behind it, even if nobody knows when.
+    if (made->until == time_ends)
+      made->until = promised_end(s.promised.size());
+    for (const auto& share : made->shares)
+      s.plan.claim(share.node, made->at, made->until, s.taken_by(need, share));
+    s.reserved.push_back(s.describe(job, told(at), made->shares));
+    s.promised.push_back(job.key.id);
+    job.promised = std::move(made);
+    return true;
   }
 
-  void take_spare(reserved_future& beside, const job_class& group) const {
-    beside.take_spare(group.shape->need, s.choose.shares());
+  bool stays_possible(const class_head& head, const promise& before) const {
+    return std::all_of(before.shares.begin(), before.shares.end(), [&](const task_share& share) {
+      return s.pool.at(share.node).up() &&
+             tasks_in(head.shape->need, room_in(s.plan.line_of(share.node), s.pool, before.at,
+                                                until(before.at, head.limit))) >= share.tasks;
+    });
   }
 };
 
@@ -89,19 +230,74 @@ pass_result planner_core::pass(instant now) {
   auto& s = *state_;
   pass_result result;
   s.now = std::max(s.now, now);
+  bool due = s.queue.begin_due(s.now);
+  auto change = s.next_advance && *s.next_advance <= s.now;
+  if (s.advance.expire(s.now))
+    s.queue.nodes_changed();
   // Time alone lets nothing start: a unit that ends after the shadow time now does so later, too.
-  if (s.queue.begin_due(s.now) || s.changed) {
+  // Unless the order changes with it.
+  auto sort = s.next_sort();
+  if (due || change || s.changed || (sort && *sort <= s.now)) {
+    s.sorted_at = s.now;
     ++s.pass_number;
-    s.head.reset();
-    state::easy_view view{s, result};
+    s.rescore();
+    s.next_advance = s.advance.next_change(s.now);
+    auto before = std::exchange(s.promised, {});
+    s.reserved.clear();
+    state::easy_view view(s, result);
+    s.planned = false;
     easy_pass(view);
+    s.forget_promises(before);
     s.changed = result.more;
     s.report_leases(result);
   }
-  if (s.head)
-    s.head->at = std::max(s.head->at, s.now);
-  result.head = s.head;
+  for (auto& promised : s.reserved)
+    promised.at = std::max(promised.at, s.now);
+  result.reserved = s.reserved;
+  if (!s.reserved.empty())
+    result.head = s.reserved.front();
   return result;
+}
+
+/// When a queue whose order changes with time is to be looked at even if nothing happens.
+std::optional<instant> planner_core::state::next_sort() const {
+  if (queue_ordering().is_static() || queue.heads().empty() || pool.cores_free() == 0)
+    return std::nullopt;
+  return later(sorted_at, sort_every_s * config.second);
+}
+
+bool planner_core::state::fits_from_now(const shape_entry& shape, const outlook& on, instant end,
+                                        chooser& fit) const {
+  const auto* inside = advance.find(shape.shape->reservation);
+  if (inside == nullptr)
+    return fit.choose(shape.need, rooms_from_now{pool, on, end});
+  inside_view view(pool, on, inside->nodes, inside->asked.from, inside->asked.until);
+  return fit.choose(shape.need, inside_rooms_from_now{pool, view.lines(), on.now(), end});
+}
+
+bool planner_core::state::find_earliest(const shape_entry& shape, duration limit, const outlook& on,
+                                        earliest_search& with) const {
+  const auto* inside = advance.find(shape.shape->reservation);
+  if (inside == nullptr)
+    return with.find(shape.need, limit, pool, on.lines(), on.now());
+  inside_view view(pool, on, inside->nodes, inside->asked.from, inside->asked.until);
+  return with.find(shape.need, limit, pool, view.lines(), on.now());
+}
+
+/// Only passes that promise something, or must respect something promised, need to look ahead.
+void planner_core::state::begin_plan() {
+  if (!std::exchange(planned, true))
+    plan.begin(pool, now);
+}
+
+/// Those who have no reservation any more are bound to no nodes.
+void planner_core::state::forget_promises(const std::vector<job_id>& before) {
+  if (promised.empty())
+    promised = before;
+  for (auto id : before)
+    if (auto* job = find(id);
+        job != nullptr && std::find(promised.begin(), promised.end(), id) == promised.end())
+      job->promised.reset();
 }
 
 /// Starts a unit where `choose` says.
@@ -112,87 +308,48 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
       result.decisions.back().backfilled != backfilled)
     result.decisions.push_back({id, backfilled, {}});
   auto& unit = result.decisions.back().units.emplace_back();
-  unit.slot = slots.open(id, end);
+  unit.slot = slots.open(id, now, end);
   unit.predicted_end = end;
-  auto& held = slots.find(id, unit.slot)->held;
+  auto& made = *slots.find(id, unit.slot);
   for (const auto& share : choose.shares())
-    pool.take(job.group->shape->need, share, held, unit.where);
-  ++job.running;
+    pool.take(job.group->shape->need, share, made.held, unit.where);
+  plan_unit(made);
+  for (const auto& held : made.held)
+    if (planned)
+      plan.note(held.node, slot_table::planned(made), held.taken());
+  note_started(job);
+  job.promised.reset();
   --job.pending;
   --units_pending;
   if (job.pending == 0 || job.at_limit())
     queue.place(job, now);
 }
 
-reservation planner_core::state::describe(const job_record& job,
-                                          const reserved_future& future) const {
+amounts planner_core::state::taken_by(const unit_need& need, const task_share& share) const {
+  auto cores = need.exclusive ? pool.at(share.node).cores : share.tasks * need.cores_per_task;
+  return {static_cast<std::int64_t>(need.memory_bytes), static_cast<std::int32_t>(cores),
+          static_cast<std::int32_t>(share.tasks * need.gpus_per_task)};
+}
+
+reservation planner_core::state::describe(const job_record& job, instant at,
+                                          const std::vector<task_share>& where) const {
   const auto& need = job.group->shape->need;
-  reservation promise{job.key.id, future.at(), {}};
-  for (const auto& share : future.shares()) {
-    const auto& node = pool.at(share.node);
-    promise.shares.push_back({node.id,
-                              need.exclusive ? node.cores : share.tasks * need.cores_per_task,
-                              need.memory_bytes});
+  reservation promise{job.key.id, at, {}};
+  for (const auto& share : where) {
+    auto taken = taken_by(need, share);
+    promise.shares.push_back({pool.at(share.node).id, static_cast<std::uint32_t>(taken.cores),
+                              need.memory_bytes, static_cast<std::uint32_t>(taken.gpus)});
   }
   return promise;
 }
 
-std::optional<reservation> planner_core::head_reservation(instant now) const {
-  const auto& heads = state_->queue.heads();
-  if (heads.empty())
-    return std::nullopt;
-  const auto& job = *heads.begin()->group->waiting.begin()->job;
-  reserved_future future(state_->pool, state_->slots, now, job.group->shape->need);
-  return state_->describe(job, future);
-}
-
 std::optional<instant> planner_core::next_wakeup() const {
-  return state_->queue.next_begin();
-}
-
-// -- leases ---------------------------------------------------------------------------------------
-
-bool planner_core::state::may_refill(const job_record& job) const {
-  if (!job.is_array || job.pending == 0 || job.running == 0)
-    return false;
-  if (job.stands != standing::waiting && job.stands != standing::at_array_limit)
-    return false;
-  // Its class must be placeable, or it would not hold a slot's worth on nodes that are up.
-  if (!job.group->shape->placeable)
-    return false;
-  const auto& heads = queue.heads();
-  return heads.empty() || !(heads.begin()->key < job.key);
-}
-
-bool planner_core::refill_allowed(job_id id) const {
-  const auto* job = state_->find(id);
-  return job != nullptr && state_->may_refill(*job);
-}
-
-void planner_core::state::report_leases(pass_result& result) {
-  std::vector<job_id> holders;
-  const auto& heads = queue.heads();
-  for (const auto& limited : queue.at_array_limit()) {
-    if (holders.size() + 1 >= leases_max || (!heads.empty() && heads.begin()->key < limited.key))
-      break;
-    if (may_refill(*limited.job))
-      holders.push_back(limited.key.id);
-  }
-  if (!heads.empty()) {
-    const auto& first = *heads.begin()->group->waiting.begin()->job;
-    if (may_refill(first))
-      holders.push_back(first.key.id);
-  }
-  auto holds = [](const std::vector<job_id>& in, job_id id) {
-    return std::find(in.begin(), in.end(), id) != in.end();
-  };
-  for (auto id : leases)
-    if (!holds(holders, id))
-      result.lease_changes.push_back({id, false});
-  for (auto id : holders)
-    if (!holds(leases, id))
-      result.lease_changes.push_back({id, true});
-  leases = std::move(holders);
+  std::optional<instant> next;
+  for (auto at :
+       {state_->queue.next_begin(), state_->advance.next_change(state_->now), state_->next_sort()})
+    if (at && (!next || *at < *next))
+      next = at;
+  return next;
 }
 
 } // namespace troupe::plan

@@ -10,6 +10,20 @@ auto no_job(job_id job) {
   return fail(errc::not_found, "job " + std::to_string(job) + " has no units here");
 }
 
+std::string wrong_with_reservation(const job_request& job, const advance_table& advance) {
+  if (job.shape.reservation == 0)
+    return "";
+  auto name = "reservation " + std::to_string(job.shape.reservation);
+  const auto* inside = advance.find(job.shape.reservation);
+  if (inside == nullptr)
+    return "asks for " + name + ", which does not exist or is over";
+  if (!admits(inside->asked, job.user, job.account))
+    return "asks for " + name + ", which is for others";
+  if (job.time_limit == 0 || job.time_limit > inside->asked.until - inside->asked.from)
+    return "has a time limit that does not fit into " + name;
+  return "";
+}
+
 auto no_slot(job_id job, slot_id slot) {
   return fail(errc::not_found, "job " + std::to_string(job) + " holds no slot " +
                                    std::to_string(slot) + "; it may have ended before");
@@ -40,6 +54,10 @@ duration planner_core::state::effective_limit(duration asked) const {
 
 void planner_core::state::set_pending(job_record& job, std::uint32_t pending) {
   units_pending = units_pending - job.pending + pending;
+  if (own_bound() && pending > job.pending)
+    bound.submitted(as_counted(job), pending - job.pending);
+  else if (own_bound())
+    bound.withdrawn(as_counted(job), job.pending - pending);
   job.pending = pending;
   queue.place(job, now);
 }
@@ -52,22 +70,56 @@ void planner_core::state::forget_if_done(job_id id, job_record& job) {
   jobs.erase(id);
 }
 
+void planner_core::state::plan_unit(const slot& unit) {
+  for (const auto& held : unit.held)
+    pool.planned(held.node).take(time_begins, slot_table::planned(unit), held.taken());
+}
+
+void planner_core::state::unplan_unit(const slot& unit) {
+  for (const auto& held : unit.held)
+    pool.planned(held.node).give(time_begins, slot_table::planned(unit), held.taken());
+}
+
 void planner_core::state::close_slot(job_record& job, slot_id id) {
-  for (const auto& held : slots.find(job.key.id, id)->held)
+  const auto& unit = *slots.find(job.key.id, id);
+  unplan_unit(unit);
+  for (const auto& held : unit.held)
     pool.give(held);
+  job.group->counts_for.end(job.unit_cores());
+  job.preempted -= unit.preempted ? 1 : 0;
+  if (own_bound())
+    bound.ended(as_counted(job), unit.started / config.second);
   slots.close(id);
   --job.running;
   changed = true;
 }
 
+void planner_core::state::note_started(job_record& job) {
+  ++job.running;
+  job.group->counts_for.start(job.unit_cores());
+  if (own_bound())
+    bound.started(as_counted(job), now / config.second);
+}
+
 void planner_core::state::submit(const job_request& request) {
   auto& job = jobs[request.id];
-  job.key = {request.priority, request.seq, request.id};
-  job.group = queue.join_class(request.shape, effective_limit(request.time_limit));
+  job.key.priority = request.priority;
+  job.key.seq = request.seq;
+  job.key.id = request.id;
   job.held = request.held;
   job.is_array = request.is_array;
   job.begin_time = request.begin_time;
   job.max_running = request.max_running;
+  job.submitted = request.submitted;
+  job.queue = request.queue;
+  job.user = request.user;
+  job.account = request.account;
+  job.nice = request.nice;
+  job.expected = request.expected;
+  auto limit = effective_limit(request.time_limit);
+  job.group = queue.join_class(request.shape, kind_of(job, limit));
+  job.key = key_of(job);
+  limit_overtaking(job);
   changed = true;
   set_pending(job, request.pending);
 }
@@ -77,6 +129,9 @@ void planner_core::state::submit(const job_request& request) {
 expected<void> planner_core::add_node(const node_config& node) {
   auto added = state_->pool.add(node);
   if (added) {
+    state_->cores_all += node.cores;
+    state_->scores_stale = true;
+    state_->bound.set_processors(state_->pool.cores_up());
     state_->queue.nodes_changed();
     state_->changed = true;
   }
@@ -86,6 +141,7 @@ expected<void> planner_core::add_node(const node_config& node) {
 expected<void> planner_core::set_node_state(node_id node, node_state wanted) {
   auto set = state_->pool.set_state(node, wanted);
   if (set) {
+    state_->bound.set_processors(state_->pool.cores_up());
     state_->queue.nodes_changed();
     state_->changed = true;
   }
@@ -104,6 +160,8 @@ expected<void> planner_core::submit(const job_request& job) {
     return fail(errc::invalid, "job " + std::to_string(job.id) + " can never start: it " + *why);
   if (job.pending == 0)
     return fail(errc::invalid, "job " + std::to_string(job.id) + " has nothing to start");
+  if (auto wrong = wrong_with_reservation(job, state_->advance); !wrong.empty())
+    return fail(errc::invalid, "job " + std::to_string(job.id) + " " + wrong);
   return restore(job);
 }
 
@@ -118,6 +176,10 @@ expected<void> planner_core::restore(const job_request& job) {
     return fail(errc::invalid, "job " + std::to_string(job.id) + " asks for " +
                                    std::to_string(job.shape.nodes) + " nodes but only " +
                                    std::to_string(job.shape.tasks) + " tasks");
+  if (job.queue >= queues_max)
+    return fail(errc::invalid, "job " + std::to_string(job.id) + " is in queue number " +
+                                   std::to_string(job.queue) + "; " + std::to_string(queues_max) +
+                                   " are the limit");
   state_->submit(job);
   return {};
 }
@@ -168,28 +230,50 @@ expected<void> planner_core::remove(job_id id) {
   return {};
 }
 
-expected<void> planner_core::set_priority(job_id id, std::int64_t priority) {
-  auto* job = state_->find(id);
-  if (job == nullptr)
-    return no_job(id);
-  state_->queue.withdraw(*job);
-  job->key.priority = priority;
-  state_->queue.place(*job, state_->now);
-  state_->changed = true;
-  return {};
-}
-
-expected<void> planner_core::set_time_limit(job_id id, duration limit) {
-  auto* job = state_->find(id);
+/// Changes a job that waits, or runs, and gives it its new place.
+template <class F>
+expected<void> planner_core::state::rejoin(job_id id, F&& change) {
+  auto* job = find(id);
   if (job == nullptr)
     return no_job(id);
   auto* before = job->group;
-  state_->queue.withdraw(*job);
-  job->group = state_->queue.join_class(*before->shape->shape, state_->effective_limit(limit));
-  state_->queue.leave_class(before);
-  state_->queue.place(*job, state_->now);
-  state_->changed = true;
+  auto cores = job->unit_cores();
+  auto limit = before->limit();
+  queue.withdraw(*job);
+  for (std::uint32_t i = 0; i < job->running; ++i)
+    before->counts_for.end(cores);
+  if (own_bound())
+    bound.withdrawn(as_counted(*job), job->pending + job->running);
+  change(*job, limit);
+  job->group = queue.join_class(*before->shape->shape, kind_of(*job, limit));
+  queue.leave_class(before);
+  if (own_bound())
+    bound.submitted(as_counted(*job), job->pending + job->running);
+  for (std::uint32_t i = 0; i < job->running; ++i)
+    job->group->counts_for.start(cores);
+  job->key = key_of(*job);
+  queue.place(*job, now);
+  changed = true;
   return {};
+}
+
+expected<void> planner_core::set_priority(job_id id, std::int64_t priority) {
+  return state_->rejoin(id, [&](job_record& job, duration&) { job.key.priority = priority; });
+}
+
+expected<void> planner_core::set_time_limit(job_id id, duration limit) {
+  return state_->rejoin(id,
+                        [&](job_record&, duration& now) { now = state_->effective_limit(limit); });
+}
+
+expected<void> planner_core::set_queue_of(job_id id, queue_index queue) {
+  if (queue >= queues_max)
+    return fail(errc::invalid, "there is no queue number " + std::to_string(queue));
+  return state_->rejoin(id, [&](job_record& job, duration&) { job.queue = queue; });
+}
+
+expected<void> planner_core::set_nice(job_id id, std::int32_t nice) {
+  return state_->rejoin(id, [&](job_record& job, duration&) { job.nice = nice; });
 }
 
 expected<void> planner_core::set_begin_time(job_id id, instant begin) {
@@ -236,9 +320,11 @@ expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant
     }
     held.push_back(std::move(*taken));
   }
-  auto slot = state_->slots.open(id, predicted_end);
-  state_->slots.find(id, slot)->held = std::move(held);
-  ++job->running;
+  auto slot = state_->slots.open(id, state_->now, predicted_end);
+  auto& unit = *state_->slots.find(id, slot);
+  unit.held = std::move(held);
+  state_->plan_unit(unit);
+  state_->note_started(*job);
   state_->queue.place(*job, state_->now);
   state_->changed = true;
   return slot;
@@ -264,9 +350,12 @@ expected<void> planner_core::give_back(job_id id, slot_id slot) {
 }
 
 expected<void> planner_core::set_predicted_end(job_id id, slot_id slot, instant predicted_end) {
-  if (state_->slots.find(id, slot) == nullptr)
+  auto* unit = state_->slots.find(id, slot);
+  if (unit == nullptr)
     return no_slot(id, slot);
+  state_->unplan_unit(*unit);
   state_->slots.set_end(slot, predicted_end);
+  state_->plan_unit(*unit);
   state_->changed = true;
   return {};
 }
@@ -274,9 +363,12 @@ expected<void> planner_core::set_predicted_end(job_id id, slot_id slot, instant 
 expected<void> planner_core::refilled(job_id id, slot_id slot, instant predicted_end,
                                       std::uint32_t taken) {
   auto* job = state_->find(id);
-  if (job == nullptr || state_->slots.find(id, slot) == nullptr)
+  auto* unit = job == nullptr ? nullptr : state_->slots.find(id, slot);
+  if (unit == nullptr)
     return no_slot(id, slot);
+  state_->unplan_unit(*unit);
   state_->slots.restart(slot, predicted_end);
+  state_->plan_unit(*unit);
   state_->set_pending(*job, job->pending - std::min(taken, job->pending));
   state_->changed = true;
   return {};

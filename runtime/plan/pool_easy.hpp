@@ -41,6 +41,7 @@ public:
   void take_spare(processor_reservation& beside, const waiting_job& job) {
     beside.take(job.processors);
   }
+  void passed_over(const waiting_job&) const {}
 
 private:
   struct record {

@@ -29,7 +29,9 @@ unit_need resolve(const job_shape& shape, const node_pool& pool) {
   need.nodes = shape.nodes;
   need.tasks = shape.tasks;
   need.cores_per_task = shape.cores_per_task;
+  need.gpus_per_task = shape.gpus_per_task;
   need.memory_bytes = shape.memory_bytes;
+  need.features = shape.features;
   need.exclusive = shape.exclusive;
   need.unknown_node = !indexes_of(shape.required_nodes, pool, need.required);
   indexes_of(shape.excluded_nodes, pool, need.excluded);
@@ -40,17 +42,29 @@ unit_need resolve(const job_shape& shape, const node_pool& pool) {
   return need;
 }
 
-job_class* job_queue::join_class(const job_shape& shape, duration limit) {
+std::uint64_t job_record::unit_cores() const {
+  return group->shape->need.cores();
+}
+
+bool job_queue::placeable(const shape_entry& entry) const {
+  if (entry.shape->reservation == 0)
+    return chooser().choose(entry.need, idle_rooms{pool_, true});
+  const auto* inside = advance_.find(entry.shape->reservation);
+  return inside != nullptr && chooser().choose(entry.need, idle_inside{pool_, *inside});
+}
+
+job_class* job_queue::join_class(const job_shape& shape, const class_key& kind) {
   auto [it, fresh] = shapes_.try_emplace(shape);
   auto& entry = it->second;
   if (fresh) {
     entry.shape = &it->first;
     entry.need = resolve(shape, pool_);
-    entry.placeable = chooser().choose(entry.need, idle_rooms{pool_, true});
+    entry.placeable = placeable(entry);
   }
-  auto& group = entry.classes[limit];
+  auto& group = entry.classes[kind];
   group.shape = &entry;
-  group.limit = limit;
+  group.kind = kind;
+  group.counts_for = counts_.group_of(kind.queue, kind.user);
   ++group.jobs;
   return &group;
 }
@@ -59,7 +73,7 @@ void job_queue::leave_class(job_class* group) {
   if (--group->jobs > 0)
     return;
   auto* shape = group->shape;
-  shape->classes.erase(group->limit);
+  shape->classes.erase(class_key(group->kind));
   if (shape->classes.empty())
     shapes_.erase(shapes_.find(*shape->shape));
 }
@@ -70,14 +84,14 @@ void job_queue::list(job_class& group) {
     return;
   if (!group.listed) {
     if (wanted)
-      heads_.insert({group.waiting.begin()->key, &group});
+      heads_.insert({group.waiting.begin()->key, &group, group.shape, group.limit()});
   } else if (wanted) {
     // Reuses the entry: this happens at every start of a job.
-    auto entry = heads_.extract(class_head{group.head, nullptr});
+    auto entry = heads_.extract(class_head{group.head});
     entry.value().key = group.waiting.begin()->key;
     heads_.insert(std::move(entry));
   } else {
-    heads_.erase(class_head{group.head, nullptr});
+    heads_.erase(class_head{group.head});
   }
   group.listed = wanted;
   if (wanted)
@@ -141,25 +155,12 @@ std::optional<instant> job_queue::next_begin() const {
 }
 
 void job_queue::nodes_changed() {
-  chooser choose;
   for (auto& [shape, entry] : shapes_) {
     entry.need = resolve(shape, pool_);
-    entry.placeable = choose.choose(entry.need, idle_rooms{pool_, true});
-    for (auto& [limit, group] : entry.classes)
+    entry.placeable = placeable(entry);
+    for (auto& [kind, group] : entry.classes)
       list(group);
   }
-}
-
-std::uint64_t job_queue::ahead_of(const queue_key& key) const {
-  std::uint64_t ahead = 0;
-  for (const auto& head : heads_) {
-    if (!(head.key < key))
-      break;
-    const auto& waiting = head.group->waiting;
-    auto end = waiting.lower_bound({key, nullptr});
-    ahead += static_cast<std::uint64_t>(std::distance(waiting.begin(), end));
-  }
-  return ahead;
 }
 
 } // namespace troupe::plan

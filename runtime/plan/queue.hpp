@@ -1,31 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/advance.hpp"
 #include "runtime/plan/fit.hpp"
+#include "runtime/plan/limits.hpp"
 #include "runtime/plan/nodes.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <map>
+#include <memory>
 #include <set>
 
 namespace troupe::plan {
 
-/// The order of the queue: higher priority, then earlier submission.
+/// The order of the queue: higher priority, then who is overdue, then the higher tier, the lower
+/// score, and earlier submission.
 struct queue_key {
   std::int64_t priority = 0;
+  std::int64_t tier = 0; ///< its queue's, where the order is not by priority
+  double score = 0;      ///< points below nothing, or what the order says
   std::uint64_t seq = 0;
   job_id id = 0;
+  bool overdue = false;
 
   bool operator==(const queue_key&) const = default;
   bool operator<(const queue_key& other) const {
     if (priority != other.priority)
       return priority > other.priority;
+    if (overdue != other.overdue)
+      return overdue;
+    if (tier != other.tier)
+      return tier > other.tier;
+    if (score != other.score)
+      return score < other.score;
     return seq != other.seq ? seq < other.seq : id < other.id;
   }
 };
 
 struct job_record;
 struct job_class;
+struct shape_entry;
 
 /// A job in the queue; ordered by its key, carries where to find it.
 struct queued {
@@ -34,10 +48,24 @@ struct queued {
   bool operator<(const queued& other) const { return key < other.key; }
 };
 
-/// A class by its first job.
+/// What jobs of one shape have in common to be a class.
+struct class_key {
+  duration limit = never; ///< effective
+  queue_index queue = 0;
+  user_id user = 0;
+  duration expected = 0; ///< 0 where no order looks at it, as for the next two
+  account_id account = 0;
+  std::int32_t nice = 0;
+
+  auto operator<=>(const class_key&) const = default;
+};
+
+/// A class by its first job, with what a pass turns most of them down by.
 struct class_head {
   queue_key key;
   job_class* group = nullptr;
+  shape_entry* shape = nullptr;
+  duration limit = never;
   bool operator<(const class_head& other) const { return key < other.key; }
 };
 
@@ -45,33 +73,55 @@ struct class_head {
 struct shape_entry {
   const job_shape* shape = nullptr;
   unit_need need;
-  bool placeable = false;             ///< by the nodes that are up, when idle
-  std::uint64_t no_room_in_pass = 0;  ///< last pass in which it did not fit
-  std::uint64_t no_spare_in_pass = 0; ///< last pass in which it did not fit beside the reservation
-  std::map<duration, job_class> classes; ///< by effective time limit
+  bool placeable = false;            ///< by the nodes that are up, when idle
+  std::uint64_t no_room_in_pass = 0; ///< last pass in which it did not fit
+  /// Last pass in which it did not fit beside what is planned, and the least limit with which.
+  std::uint64_t not_beside_in_pass = 0;
+  duration not_beside_limit = never;
+  std::map<class_key, job_class> classes;
 };
 
-/// Jobs of one shape and limit that may start: when one cannot, none can.
+/// Jobs of one shape and limit that may start: when one cannot, none can. In whatever order the
+/// queue is, they go as submitted among themselves.
 struct job_class {
   shape_entry* shape = nullptr;
-  duration limit = 0; ///< effective; `never` without one
+  class_key kind;
+  limit_group counts_for;
   std::set<queued> waiting;
-  std::size_t jobs = 0; ///< that refer to this class, waiting or not
-  queue_key head;       ///< its entry in `job_queue::heads`, if it has one
+  std::size_t jobs = 0;   ///< that refer to this class, waiting or not
+  queue_key head;         ///< its entry in `job_queue::heads`, if it has one
+  instant overdue_at = 0; ///< of the job submitted last
   bool listed = false;
+
+  duration limit() const { return kind.limit; }
 };
 
 /// Where a job with pending units stands.
 enum class standing : std::uint8_t { none, waiting, at_array_limit, before_begin };
 
+/// A job's reservation.
+struct promise {
+  instant at = 0; ///< on the planner's own axis (see timeline.hpp)
+  instant until = 0;
+  std::vector<task_share> shares;
+};
+
 struct job_record {
   queue_key key;
   job_class* group = nullptr;
   std::uint32_t pending = 0, running = 0, max_running = 0;
+  std::uint32_t preempted = 0; ///< units that were told to make room
   bool held = false, is_array = false;
   standing stands = standing::none;
-  instant begin_time = 0;
+  instant begin_time = 0, submitted = 0, overdue_at = never;
+  queue_index queue = 0;
+  user_id user = 0;
+  account_id account = 0;
+  std::int32_t nice = 0;
+  duration expected = 0;                   ///< as told; 0: guessed
+  std::shared_ptr<const promise> promised; ///< by the latest pass that made reservations
 
+  std::uint64_t unit_cores() const;
   bool at_limit() const { return max_running > 0 && running >= max_running; }
 };
 
@@ -81,9 +131,10 @@ class job_queue {
 public:
   using head_set = std::set<class_head>;
 
-  explicit job_queue(const node_pool& pool) : pool_(pool) {}
+  job_queue(const node_pool& pool, const advance_table& advance, run_counts& counts)
+      : pool_(pool), advance_(advance), counts_(counts) {}
 
-  job_class* join_class(const job_shape& shape, duration limit);
+  job_class* join_class(const job_shape& shape, const class_key& kind);
   void leave_class(job_class* group);
 
   /// Moves the job to where it belongs now.
@@ -102,17 +153,30 @@ public:
   const std::set<queued>& at_array_limit() const { return at_array_limit_; }
   const std::map<job_shape, shape_entry>& shapes() const { return shapes_; }
 
-  /// How many waiting jobs are ahead of `key`.
-  std::uint64_t ahead_of(const queue_key& key) const;
-
 private:
   void list(job_class& group);
+  bool placeable(const shape_entry& entry) const;
 
   const node_pool& pool_;
+  const advance_table& advance_;
+  run_counts& counts_;
   std::map<job_shape, shape_entry> shapes_;
   head_set heads_;
   std::set<queued> at_array_limit_;
   std::set<std::pair<instant, queued>> before_begin_;
+};
+
+/// For `chooser`: the nodes of an advance reservation that are up, idle.
+struct idle_inside {
+  const node_pool& pool;
+  const advance_table::entry& reservation;
+
+  template <class F>
+  void each(F&& f) const {
+    for (auto i : reservation.nodes)
+      if (pool.at(i).up() && !f(i, pool.at(i).room_when_idle()))
+        return;
+  }
 };
 
 /// Resolves a shape against the nodes.

@@ -14,8 +14,10 @@ struct slot {
   job_id job = 0;
   instant predicted_end = never;
   std::uint64_t order = 0; ///< of starting: rises
+  instant started = 0;
   std::uint32_t generation = 0;
   bool used = false;
+  bool preempted = false; ///< told to make room by its predicted end
   std::vector<held_share> held;
 };
 
@@ -39,7 +41,7 @@ public:
   using end_order = std::set<end_key>;
 
   /// A free entry, whose `held` is to be filled.
-  slot_id open(job_id job, instant predicted_end) {
+  slot_id open(job_id job, instant started, instant predicted_end) {
     std::uint32_t index = 0;
     if (free_.empty()) {
       index = static_cast<std::uint32_t>(slots_.size());
@@ -51,7 +53,9 @@ public:
     auto& entry = slots_[index];
     entry.job = job;
     entry.predicted_end = predicted_end;
+    entry.started = started;
     entry.used = true;
+    entry.preempted = false;
     entry.order = ++started_;
     ++entry.generation;
     ends_.insert({predicted_end, entry.order, index});
@@ -65,6 +69,8 @@ public:
     entry.held.clear();
     free_.push_back(index_of(id));
   }
+
+  slot& at(std::uint32_t index) { return slots_[index]; }
 
   slot* find(job_id job, slot_id id) {
     if (index_of(id) >= slots_.size())
@@ -81,11 +87,16 @@ public:
   /// The slot's next unit started.
   void restart(slot_id id, instant predicted_end) { move_end(id, predicted_end, ++started_); }
 
+  /// Where on the planner's axis it is predicted to end.
+  static instant planned(const slot& unit) { return planned_end(unit.predicted_end, unit.order); }
+
   slot_id id_at(std::uint32_t index) const {
     return slot_id{slots_[index].generation} << 32 | index;
   }
   const slot& at(std::uint32_t index) const { return slots_[index]; }
   const end_order& by_end() const { return ends_; }
+  /// The order that the next unit to start will have.
+  std::uint64_t next_order() const { return started_ + 1; }
   std::size_t running() const { return ends_.size(); }
 
 private:

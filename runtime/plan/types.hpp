@@ -33,6 +33,7 @@ inline constexpr instant never = std::numeric_limits<instant>::max();
 
 inline constexpr std::uint32_t cores_per_node_max = 1024;
 inline constexpr std::uint32_t gpus_per_node_max = 64;
+inline constexpr std::uint64_t memory_per_node_max = std::uint64_t{1} << 60;
 inline constexpr std::uint32_t queues_max = 256;
 inline constexpr std::size_t advance_reservations_max = 1024;
 inline constexpr std::uint32_t nodes_max = 65536;

@@ -2,6 +2,8 @@
 // Explaining: computed when asked, from the same structures as the decisions, changing nothing.
 #include "runtime/plan/state.hpp"
 
+#include "runtime/plan/estimates.hpp"
+
 #include <algorithm>
 #include <map>
 
@@ -10,16 +12,16 @@ namespace troupe::plan {
 namespace {
 
 /// Jobs that run on the nodes the unit would get, until the time it would get them.
-void list_awaited(const slot_table& slots, const reserved_future& future, explanation& out) {
+void list_awaited(const slot_table& slots, const earliest_search& search, explanation& out) {
   auto wanted = [&](std::uint32_t node) {
-    return std::any_of(future.shares().begin(), future.shares().end(),
+    return std::any_of(search.shares().begin(), search.shares().end(),
                        [&](const task_share& share) { return share.node == node; });
   };
   std::map<job_id, instant> until;
   for (const auto& key : slots.by_end()) {
-    if (future.last_ended() < key)
-      break;
     const auto& unit = slots.at(key.index);
+    if (slot_table::planned(unit) > search.at())
+      break;
     if (std::any_of(unit.held.begin(), unit.held.end(),
                     [&](const held_share& held) { return wanted(held.node); }))
       until[unit.job] = key.end;
@@ -34,89 +36,27 @@ void list_awaited(const slot_table& slots, const reserved_future& future, explan
   }
 }
 
-void count_room(const node_pool& pool, const unit_need& need, explanation& out) {
-  auto part = need.least + (need.plus_one > 0 ? 1 : 0);
-  pool.each([&](std::uint32_t node, const node_room& room) {
+struct room_count {
+  std::uint32_t nodes = 0; ///< with room for one node's part
+  std::uint64_t tasks = 0;
+};
+
+template <class Rooms>
+room_count count_room(const unit_need& need, const Rooms& rooms) {
+  room_count count;
+  rooms.each([&](std::uint32_t node, const node_room& room) {
     if (need.excludes(node))
       return true;
     auto tasks = tasks_in(need, room);
-    out.tasks_fitting_now += tasks;
-    out.nodes_fitting_now += tasks >= part ? 1 : 0;
+    count.tasks += tasks;
+    count.nodes += tasks >= need.most() ? 1 : 0;
     return true;
   });
-}
-
-/// Starts the units ahead of the job one after another, each when it fits and none before an
-/// earlier one: later than backfilling would, never earlier than first come first served.
-class list_simulation {
-public:
-  list_simulation(const node_pool& pool, const slot_table& slots, instant now, std::uint32_t units)
-      : then_(pool, slots, now), left_(units) {}
-
-  /// False when the units to simulate are used up, or the job's turn never comes.
-  bool start_all(const job_record& job) {
-    auto units = job.pending;
-    if (job.max_running > 0)
-      units = std::min(units, job.max_running - std::min(job.running, job.max_running));
-    for (; units > 0; --units) {
-      if (left_-- == 0 || !advance(job))
-        return false;
-      then_.start(job.group->shape->need, choose_.shares(), later(then_.at(), job.group->limit));
-    }
-    return true;
-  }
-
-  std::optional<instant> first_start(const job_record& job) {
-    return advance(job) ? std::optional(then_.at()) : std::nullopt;
-  }
-
-private:
-  bool advance(const job_record& job) {
-    const auto& need = job.group->shape->need;
-    return then_.advance_until_fits(need) && then_.at() != never && choose_.choose(need, then_);
-  }
-
-  future then_;
-  chooser choose_;
-  std::uint32_t left_;
-};
-
-/// Calls f(job) for each waiting job in queue order until it returns false.
-template <class F>
-void each_in_order(const job_queue& queue, F&& f) {
-  using cursor = std::pair<std::set<queued>::const_iterator, const job_class*>;
-  auto after = [](const cursor& a, const cursor& b) { return b.first->key < a.first->key; };
-  std::vector<cursor> cursors;
-  for (const auto& head : queue.heads())
-    cursors.push_back({head.group->waiting.begin(), head.group});
-  std::make_heap(cursors.begin(), cursors.end(), after);
-  while (!cursors.empty()) {
-    std::pop_heap(cursors.begin(), cursors.end(), after);
-    auto& [at, group] = cursors.back();
-    if (!f(*at->job))
-      return;
-    if (++at == group->waiting.end())
-      cursors.pop_back();
-    else
-      std::push_heap(cursors.begin(), cursors.end(), after);
-  }
-}
-
-std::optional<instant> simulated_start(const job_queue& queue, list_simulation simulation,
-                                       const job_record& job) {
-  std::optional<instant> start;
-  each_in_order(queue, [&](const job_record& ahead) {
-    if (&ahead == &job) {
-      start = simulation.first_start(job);
-      return false;
-    }
-    return simulation.start_all(ahead);
-  });
-  return start;
+  return count;
 }
 
 /// Reasons that do not depend on what is free.
-wait_reason own_reason(const job_record& job, instant now) {
+wait_reason own_reason(const job_record& job, const advance_table& advance, instant now) {
   if (job.pending == 0)
     return wait_reason::not_waiting;
   if (job.held)
@@ -125,10 +65,103 @@ wait_reason own_reason(const job_record& job, instant now) {
     return wait_reason::begin_time;
   if (job.at_limit())
     return wait_reason::array_limit;
-  return wait_reason::queue_order;
+  if (auto id = job.group->shape->shape->reservation; id != 0) {
+    const auto* inside = advance.find(id);
+    if (inside == nullptr || inside->asked.from > now)
+      return wait_reason::advance;
+  }
+  auto limited = job.group->counts_for.blocked(job.unit_cores());
+  return limited == wait_reason::not_waiting ? wait_reason::queue_order : limited;
 }
 
 } // namespace
+
+/// What runs, advance reservations, and the promises to jobs ahead of `key`.
+outlook planner_core::state::look_ahead(const queue_key* key, instant at) const {
+  outlook ahead;
+  ahead.begin(pool, at);
+  auto by = queue_ordering();
+  for (auto id : promised) {
+    const auto* other = find(id);
+    if (key == nullptr || other == nullptr || !other->promised ||
+        other->stands != standing::waiting || !(by.key_at(*other, now) < *key))
+      continue;
+    for (const auto& share : other->promised->shares)
+      ahead.claim(share.node, std::max(other->promised->at, at), other->promised->until,
+                  taken_by(other->group->shape->need, share));
+  }
+  return ahead;
+}
+
+void planner_core::state::count_positions(const job_record& job, explanation& out) const {
+  auto by = queue_ordering();
+  auto key = by.key_at(job, now);
+  for (const auto& head : queue.heads())
+    for (const auto& waiting : head.group->waiting) {
+      auto other = by.key_at(*waiting.job, now);
+      if (!(other < key))
+        break; // those behind it in its class are behind it in the queue
+      ++out.position;
+      out.position_in_queue += waiting.job->queue == job.queue ? 1 : 0;
+    }
+  ++out.position;
+  ++out.position_in_queue;
+}
+
+void planner_core::state::explain_room(const job_record& job, instant at, explanation& out) const {
+  const auto& need = job.group->shape->need;
+  auto limit = job.group->limit();
+  auto here = count_room(need, pool);
+  out.nodes_fitting_now = here.nodes;
+  out.tasks_fitting_now = here.tasks;
+  auto alone = look_ahead(nullptr, at);
+  earliest_search found;
+  chooser fits;
+  bool now_alone = fits_from_now(*job.group->shape, alone, until(at, limit), fits);
+  auto key = queue_ordering().key_at(job, now);
+  if (const auto* first = first_waiting(); first != nullptr && first != &job)
+    out.behind = first->key.id;
+  if (now_alone) {
+    bool beside = fits_from_now(*job.group->shape, look_ahead(&key, at), until(at, limit), fits);
+    bool first_fits = !out.behind || chooser().choose(find(*out.behind)->group->shape->need, pool);
+    out.reason = !out.behind || first_fits || (beside && config.backfill)
+                     ? wait_reason::queue_order
+                     : wait_reason::reservation;
+    return;
+  }
+  out.reason = wait_reason::resources;
+  if (!find_earliest(*job.group->shape, limit, alone, found))
+    return;
+  list_awaited(slots, found, out);
+  if (found.at() >= unknown_ends)
+    return;
+  out.room_at = found.at();
+  auto then =
+      count_room(need, window_rooms{pool, alone.lines(), found.at(), until(found.at(), limit), 0});
+  out.nodes_more = then.nodes - std::min(then.nodes, here.nodes);
+  out.tasks_more = then.tasks - std::min(then.tasks, here.tasks);
+}
+
+std::optional<instant> planner_core::state::expected_start(const job_record& job) const {
+  if (job.promised)
+    return job.promised->at < unknown_ends ? std::optional(std::max(job.promised->at, now))
+                                           : std::nullopt;
+  if (!estimates)
+    return std::nullopt;
+  auto known = estimates->starts.find(job.key.id);
+  return known == estimates->starts.end() ? std::nullopt
+                                          : std::optional(std::max(known->second, now));
+}
+
+std::optional<instant> planner_core::expected_start(job_id id) const {
+  const auto* job = state_->find(id);
+  return job == nullptr || job->pending == 0 || job->held ? std::nullopt
+                                                          : state_->expected_start(*job);
+}
+
+void planner_core::take_estimates(std::shared_ptr<const start_estimates> estimates) {
+  state_->estimates = std::move(estimates);
+}
 
 explanation planner_core::why(job_id id, instant now) const {
   const auto& s = *state_;
@@ -138,55 +171,48 @@ explanation planner_core::why(job_id id, instant now) const {
   const auto* job = s.find(id);
   if (job == nullptr)
     return out;
-  const auto& need = job->group->shape->need;
   out.needs = *job->group->shape->shape;
+  out.queue = job->queue;
   out.units_pending = job->pending;
   out.units_running = job->running;
   out.max_running = job->max_running;
   out.begin_time = job->begin_time;
-  count_room(s.pool, need, out);
-  out.reason = own_reason(*job, now);
+  out.reason = own_reason(*job, s.advance, now);
+  if (const auto* inside = s.advance.find(out.needs.reservation); inside != nullptr)
+    out.begin_time = std::max(out.begin_time, inside->asked.from);
   if (out.reason == wait_reason::begin_time)
-    out.expected_start = job->begin_time;
-  if (out.reason != wait_reason::queue_order)
+    out.expected_start = out.begin_time;
+  if (out.reason != wait_reason::queue_order) {
+    if (out.reason == wait_reason::advance)
+      out.expected_start = s.expected_start(*job);
     return out;
+  }
   out.impossible = describe_impossible(out.needs, s.pool, false);
+  out.reason = wait_reason::impossible;
   if (out.impossible.empty() && !job->group->shape->placeable) {
     out.impossible = describe_impossible(out.needs, s.pool, true);
     out.reason = wait_reason::impossible_now;
-    return out;
   }
-  if (!out.impossible.empty()) {
-    out.reason = wait_reason::impossible;
+  if (!out.impossible.empty())
     return out;
-  }
+  out.reason = wait_reason::queue_order;
   // A begin time that came after the latest pass: the job joins the queue with the next one.
   if (job->stands != standing::waiting)
     return out;
 
-  out.position = s.queue.ahead_of(job->key) + 1;
-  reserved_future alone(s.pool, s.slots, now, need);
-  chooser choose;
-  bool fits = choose.choose(need, s.pool);
-  if (!fits)
-    list_awaited(s.slots, alone, out);
-  const auto& first = *s.queue.heads().begin()->group->waiting.begin()->job;
-  if (&first != job)
-    out.behind = first.key.id;
-  if (!fits) {
-    out.reason = wait_reason::resources;
-  } else if (&first != job && !choose.choose(first.group->shape->need, s.pool)) {
-    reserved_future promised(s.pool, s.slots, now, first.group->shape->need);
-    auto end = later(now, job->group->limit);
-    bool allowed = s.config.backfill &&
-                   ((end != never && end <= promised.at()) || choose.choose(need, promised));
-    out.reason = allowed ? wait_reason::queue_order : wait_reason::reservation;
-  }
-  if (out.reason == wait_reason::queue_order)
+  s.count_positions(*job, out);
+  s.explain_room(*job, now, out);
+  out.promised = job->promised != nullptr;
+  if (out.reason == wait_reason::queue_order) {
     out.expected_start = now;
-  else
-    out.expected_start = simulated_start(
-        s.queue, list_simulation(s.pool, s.slots, now, s.config.estimate_units_max), *job);
+    return out;
+  }
+  out.expected_start = s.expected_start(*job);
+  if (!out.expected_start && !job->promised && !s.estimates) {
+    auto few = estimate_starts(*snapshot(now), s.config.estimate_units_max);
+    if (auto known = few.starts.find(id); known != few.starts.end())
+      out.expected_start = known->second;
+  }
   return out;
 }
 

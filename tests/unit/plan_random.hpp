@@ -39,6 +39,9 @@ inline node_config some_node(generator& g, node_id id) {
   if (g.one_in(2))
     for (std::uint32_t core = 0; core < node.cores; ++core)
       node.core_groups.push_back(g.one_in(2) ? core % 2 : core / 4);
+  for (auto gpus = g.one_in(2) ? g.between(1, 4) : 0; gpus > 0; --gpus)
+    node.gpu_groups.push_back(g.between(0, 1));
+  node.features = g.between(0, 3);
   return node;
 }
 
@@ -51,6 +54,8 @@ inline job_shape some_shape(generator& g, const std::vector<reference::node>& no
   if (g.one_in(3))
     shape.memory_bytes = g.between(1, 6);
   shape.exclusive = g.one_in(10);
+  shape.gpus_per_task = g.one_in(4) ? g.between(1, 2) : 0;
+  shape.features = g.one_in(6) ? g.between(1, 3) : 0;
   for (const auto& node : nodes) {
     if (g.one_in(20))
       shape.required_nodes.push_back(node.id);
@@ -67,6 +72,11 @@ inline job_request some_job(generator& g, job_id id, const job_shape& shape, ins
   job.time_limit = g.one_in(5) ? 0 : g.between(1, 20);
   job.held = g.one_in(12);
   job.begin_time = g.one_in(12) ? now + g.between(1, 10) : 0;
+  job.submitted = now;
+  job.queue = g.between(0, 2);
+  job.user = g.between(1, 3);
+  job.account = g.between(1, 2);
+  job.nice = static_cast<std::int32_t>(g.between(0, 2));
   if (g.one_in(4)) {
     job.is_array = true;
     job.pending = g.between(1, 8);
@@ -79,47 +89,89 @@ inline job_request some_job(generator& g, job_id id, const job_shape& shape, ins
 class mirror {
 public:
   mirror(std::uint64_t seed, planner_config config) : gen(seed), planner(config) {
-    world.unknown_limit = config.unknown_limit;
-    world.backfill = config.backfill;
+    world.config = config;
     auto count = gen.between(1, 4);
     for (std::uint32_t i = 0; i < count; ++i) {
       auto node = some_node(gen, 100 + i * 7);
       if (!planner.add_node(node))
         problem = "a node was refused";
-      world.nodes.push_back({node.id, node.cores, node.memory_bytes, node_state::up});
+      world.nodes.push_back({node.id, node.cores, node.memory_bytes, node_state::up,
+                             static_cast<std::uint32_t>(node.gpu_groups.size()), node.features});
       cores_.emplace_back(node.cores, slot_id{0});
+      gpus_.emplace_back(node.gpu_groups.size(), slot_id{0});
     }
   }
 
   void submit(const job_request& request) {
     bool ok = planner.submit(request).has_value();
-    reference::world empty;
-    empty.nodes = world.nodes;
-    for (auto& node : empty.nodes)
-      node.state = node_state::up;
-    bool possible = reference::place(empty, request.shape, empty.rooms([](const auto&) {
-                      return true;
-                    })).has_value();
+    bool possible = reference::place(world, request.shape, world.whole(true)).has_value();
+    if (auto id = request.shape.reservation; id != 0) {
+      const auto* inside = world.find_advance(id, last_pass_);
+      auto listed = [](const auto& ids, auto wanted) {
+        return std::find(ids.begin(), ids.end(), wanted) != ids.end();
+      };
+      possible = possible && inside != nullptr && request.time_limit > 0 &&
+                 request.time_limit <= inside->until - inside->from &&
+                 (listed(inside->users, request.user) || listed(inside->accounts, request.account));
+    }
     if (ok != possible)
       problem = "job " + std::to_string(request.id) + (ok ? " was taken" : " was refused") +
                 " against the reference";
     if (!ok)
       return;
-    world.jobs.push_back({request, 0});
+    world.jobs.push_back({request, 0, std::nullopt});
     changed = true;
+  }
+
+  void set_priorities(const priority_config& priorities) {
+    world.priorities = priorities;
+    planner.set_priorities(priorities);
+    changed = true;
+  }
+
+  void reserve() {
+    advance_reservation wanted;
+    wanted.id = ++reservations_;
+    for (const auto& node : world.nodes)
+      if (gen.one_in(2))
+        wanted.nodes.push_back(node.id);
+    wanted.from = now + gen.between(0, 20) - 5;
+    wanted.until = wanted.from + gen.between(1, 20);
+    wanted.users = {gen.between(1, 3)};
+    bool possible = wanted.until > last_pass_ && !wanted.nodes.empty();
+    for (const auto& other : world.advance)
+      for (auto node : wanted.nodes)
+        possible = possible && !(reference::contains(other.nodes, node) &&
+                                 other.from < wanted.until && wanted.from < other.until);
+    if (planner.reserve(wanted).has_value() != possible)
+      problem = "a reservation was made or refused against the reference";
+    if (possible)
+      world.advance.push_back(wanted);
+    changed = changed || possible;
   }
 
   /// A pass of both; the books follow the planner's decisions.
   pass_result pass() {
     for (const auto& j : world.jobs)
-      changed = changed || (j.request.begin_time > last_pass_ && j.request.begin_time <= now);
+      changed = changed || (!j.request.held && j.request.pending > 0 &&
+                            j.request.begin_time > last_pass_ && j.request.begin_time <= now);
+    for (const auto& each : world.advance)
+      for (auto at : {each.from, each.until})
+        changed = changed || (at > last_pass_ && at <= now);
+    std::erase_if(world.advance, [&](const auto& each) { return each.until <= now; });
     last_pass_ = now;
+    bool sorted = world.config.order == queue_order::fcfs && world.config.overtake_limit == 0;
+    if (!sorted && planner.next_wakeup() && *planner.next_wakeup() <= now)
+      changed = true;
     auto expected = world;
     auto wanted = reference::pass(expected, now);
     auto result = planner.pass(now);
-    // Without an event the planner may rest: what it decided before still keeps the promise.
-    if (!std::exchange(changed, false) && result.decisions.empty())
+    // Without an event the planner rests: what it decided before still keeps its promises.
+    if (!std::exchange(changed, false)) {
+      if (!result.decisions.empty() || !result.lease_changes.empty())
+        problem = "decisions without an event";
       return result;
+    }
     std::vector<reference::start> got;
     for (const auto& decision : result.decisions)
       for (const auto& unit : decision.units)
@@ -127,9 +179,11 @@ public:
     if (got != wanted.starts)
       problem = "the reference starts " + std::to_string(wanted.starts.size()) +
                 " units, the planner " + std::to_string(got.size()) + ", or others";
-    if (result.head &&
-        (!wanted.head || *wanted.head != result.head->job || wanted.shadow != result.head->at))
-      problem = "the reservations differ";
+    compare(wanted, result);
+    for (auto& j : world.jobs)
+      for (const auto& e : expected.jobs)
+        if (e.request.id == j.request.id)
+          j.promise = e.promise;
     for (const auto& change : result.lease_changes)
       leases[change.job] = change.allowed;
     check_leases();
@@ -154,8 +208,9 @@ public:
                         : planner.ended(unit.job, unit.slot).has_value();
     if (!ok || planner.ended(unit.job, unit.slot))
       problem = "a unit did not end exactly once";
-    for (auto& node : cores_)
-      std::replace(node.begin(), node.end(), unit.slot, slot_id{0});
+    for (auto* held : {&cores_, &gpus_})
+      for (auto& node : *held)
+        std::replace(node.begin(), node.end(), unit.slot, slot_id{0});
     forget(unit.job);
   }
 
@@ -173,6 +228,28 @@ public:
   std::string problem; ///< empty while all is well
 
 private:
+  void compare(const reference::outcome& wanted, const pass_result& result) {
+    std::vector<reference::promise> got;
+    for (const auto& reserved : result.reserved) {
+      reference::spread cores(world.nodes.size(), 0);
+      for (const auto& share : reserved.shares)
+        for (std::size_t i = 0; i < cores.size(); ++i)
+          if (world.nodes[i].id == share.node)
+            cores[i] = share.cores;
+      got.push_back({reserved.job, reserved.at, cores});
+    }
+    auto expected = wanted.reserved;
+    for (auto& each : expected) {
+      const auto& shape = job(each.job).request.shape;
+      for (std::size_t i = 0; i < each.tasks.size(); ++i)
+        if (each.tasks[i] > 0)
+          each.tasks[i] =
+              shape.exclusive ? world.nodes[i].cores : each.tasks[i] * shape.cores_per_task;
+    }
+    if (got != expected)
+      problem = "the reservations differ";
+  }
+
   /// Checks a started unit against everything that could be given twice, and books it.
   reference::spread book(job_id id, const started_unit& unit) {
     auto& owner = job(id);
@@ -193,6 +270,16 @@ private:
         else
           cores_[i][core] = unit.slot;
       }
+      if (share.gpus.size() != std::size_t{share.tasks} * shape.gpus_per_task)
+        problem = "a share has another number of GPUs than its tasks need";
+      for (auto gpu : share.gpus) {
+        if (gpu >= gpus_[i].size() || gpus_[i][gpu] != 0)
+          problem = "GPU " + std::to_string(gpu) + " was given twice";
+        else
+          gpus_[i][gpu] = unit.slot;
+      }
+      if ((world.nodes[i].features & shape.features) != shape.features)
+        problem = "a start on a node without the features";
       for (auto& core : cores_[i])
         if (shape.exclusive && core == 0)
           core = unit.slot;
@@ -215,16 +302,16 @@ private:
   /// An array may refill itself exactly if nobody who could start is ahead of it.
   void check_leases() {
     auto queue = reference::in_order(world, now);
+    std::erase_if(queue, [&](const auto* j) { return world.limited(j->request); });
+    auto key = [&](const auto& j) {
+      return reference::key_of(world, j.request, world.config.order,
+                               world.config.order == queue_order::fcfs, now);
+    };
     for (const auto& j : world.jobs) {
       const auto& r = j.request;
-      bool first =
-          queue.empty() || queue.front() == &j || queue.front()->request.priority < r.priority ||
-          (queue.front()->request.priority == r.priority && queue.front()->request.seq > r.seq);
-      bool placeable = reference::place(world, r.shape, world.rooms([](const auto&) {
-                         return false;
-                       })).has_value();
+      bool first = queue.empty() || !(key(*queue.front()) < key(j));
       bool wanted = r.is_array && r.pending > 0 && j.running > 0 && !r.held &&
-                    r.begin_time <= now && placeable && first;
+                    r.begin_time <= now && reference::placeable(world, r.shape, now) && first;
       if (planner.refill_allowed(r.id) != wanted)
         problem = "the lease of job " + std::to_string(r.id) + " is wrong";
       if (leases[r.id] != wanted)
@@ -232,8 +319,9 @@ private:
     }
   }
 
-  std::vector<std::vector<slot_id>> cores_;
+  std::vector<std::vector<slot_id>> cores_, gpus_;
   instant last_pass_ = 0;
+  reservation_id reservations_ = 0;
 };
 
 } // namespace troupe::plan::random

@@ -1,23 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/policy.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <algorithm>
-#include <functional>
+#include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
-/// EASY backfill written to be read, not to be fast: it enumerates every distribution of tasks over
-/// nodes and recomputes every sum from the list of running units. Small clusters only.
+/// The policy written to be read, not to be fast: it enumerates every distribution of tasks over
+/// nodes, tries every time at which anything changes, and recomputes every sum from the lists of
+/// running units and promises. Small clusters only.
 namespace troupe::plan::reference {
+
+/// Where units without a known end end, in the order of their starts; those that are only promised
+/// come last.
+inline constexpr instant far = instant{1} << 62;
+inline constexpr instant farther = far + (instant{1} << 60);
 
 struct node {
   node_id id = 0;
   std::uint32_t cores = 0;
   std::uint64_t memory = 0;
   node_state state = node_state::up;
+  std::uint32_t gpus = 0;
+  std::uint64_t features = 0;
 };
 
 /// Tasks per node, in node order; 0 = not used.
@@ -30,11 +40,20 @@ struct unit {
   instant end = never;
   job_shape shape;
   spread tasks;
+  instant planned() const { return end == never ? far + static_cast<instant>(order) : end; }
+};
+
+/// What a job is promised.
+struct claim {
+  instant from = 0, to = 0;
+  job_shape shape;
+  spread tasks;
 };
 
 struct job {
   job_request request;
   std::uint32_t running = 0;
+  std::optional<claim> promise;
 };
 
 struct start {
@@ -44,84 +63,197 @@ struct start {
   bool operator==(const start&) const = default;
 };
 
+struct promise {
+  job_id job = 0;
+  instant at = 0;
+  spread tasks;
+  bool operator==(const promise&) const = default;
+};
+
 struct outcome {
   std::vector<start> starts;
-  std::optional<job_id> head;
-  instant shadow = never;
+  std::vector<promise> reserved;
 };
 
 /// What a node could give, at some time and beside some others.
 struct room {
-  std::uint32_t cores = 0;
-  std::uint64_t memory = 0;
-  bool idle = false;
+  std::int64_t cores = 0, memory = 0, gpus = 0;
   bool usable = false;
-};
 
-struct world {
-  std::vector<node> nodes;
-  std::vector<unit> running;
-  std::vector<job> jobs;
-  std::uint64_t started = 0;
-  duration unknown_limit = 0;
-  bool backfill = true;
-
-  std::uint32_t cores_on(const unit& u, std::size_t i) const {
-    if (u.tasks[i] == 0)
-      return 0;
-    return u.shape.exclusive ? nodes[i].cores : u.tasks[i] * u.shape.cores_per_task;
-  }
-
-  /// The nodes' rooms if only the units for which `counts` holds are there.
-  std::vector<room> rooms(const std::function<bool(const unit&)>& counts) const {
-    std::vector<room> out;
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-      room r{nodes[i].cores, nodes[i].memory, true, nodes[i].state == node_state::up};
-      for (const auto& u : running) {
-        if (!counts(u) || u.tasks[i] == 0)
-          continue;
-        r.cores -= cores_on(u, i);
-        r.memory -= u.shape.memory_bytes;
-        r.idle = false;
-      }
-      out.push_back(r);
-    }
-    return out;
-  }
-
-  instant end_of(const job_request& j, instant now) const {
-    auto limit = j.time_limit > 0 ? j.time_limit : unknown_limit;
-    return limit == 0 ? never : now + limit;
+  void cap(const room& other) {
+    cores = std::min(cores, other.cores);
+    memory = std::min(memory, other.memory);
+    gpus = std::min(gpus, other.gpus);
+    usable = usable && other.usable;
   }
 };
+
+using rooms = std::vector<room>;
 
 inline bool contains(const std::vector<node_id>& ids, node_id id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
+struct world {
+  planner_config config;
+  priority_config priorities;
+  std::map<queue_index, queue_config> queues;
+  std::map<user_id, run_limits> users;
+  std::map<account_id, double> shares;
+  std::vector<node> nodes;
+  std::vector<unit> running;
+  std::vector<job> jobs;
+  std::vector<advance_reservation> advance;
+  std::uint64_t started = 0;
+
+  const advance_reservation* find_advance(reservation_id id, instant now) const {
+    for (const auto& each : advance)
+      if (each.id == id && each.until > now)
+        return &each;
+    return nullptr;
+  }
+
+  rooms whole(bool any_state) const {
+    rooms out;
+    for (const auto& n : nodes)
+      out.push_back({n.cores, static_cast<std::int64_t>(n.memory), n.gpus,
+                     any_state || n.state == node_state::up});
+    return out;
+  }
+
+  void take(rooms& from, const job_shape& shape, const spread& tasks) const {
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      if (tasks[i] > 0) {
+        from[i].cores -= shape.exclusive ? nodes[i].cores : tasks[i] * shape.cores_per_task;
+        from[i].memory -= static_cast<std::int64_t>(shape.memory_bytes);
+        from[i].gpus -= tasks[i] * shape.gpus_per_task;
+      }
+  }
+
+  rooms free_now() const {
+    auto out = whole(false);
+    for (const auto& u : running)
+      take(out, u.shape, u.tasks);
+    return out;
+  }
+
+  /// What is planned to be free at `at`, as a job inside `inside` sees it.
+  rooms planned(instant at, const std::vector<claim>& claims,
+                const advance_reservation* inside) const {
+    auto out = whole(false);
+    for (const auto& u : running)
+      if (u.planned() > at)
+        take(out, u.shape, u.tasks);
+    for (const auto& c : claims)
+      if (c.from <= at && at < c.to)
+        take(out, c.shape, c.tasks);
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      if (inside != nullptr &&
+          (!contains(inside->nodes, nodes[i].id) || at < inside->from || at >= inside->until))
+        out[i].usable = false;
+      for (const auto& each : advance)
+        if (&each != inside && each.from <= at && at < each.until &&
+            contains(each.nodes, nodes[i].id))
+          out[i].usable = false;
+    }
+    return out;
+  }
+
+  /// Every time at which what is planned may change.
+  std::set<instant> changes(const std::vector<claim>& claims, instant now) const {
+    std::set<instant> out{now};
+    for (const auto& u : running)
+      out.insert(u.planned());
+    for (const auto& c : claims)
+      out.insert({c.from, c.to});
+    for (const auto& each : advance)
+      out.insert({each.from, each.until});
+    out.erase(out.begin(), out.find(now));
+    return out;
+  }
+
+  /// What stays free from `from` until `to`.
+  rooms through(instant from, instant to, const std::vector<claim>& claims,
+                const advance_reservation* inside) const {
+    auto out = planned(from, claims, inside);
+    for (auto at : changes(claims, from))
+      if (at > from && at < to) {
+        auto then = planned(at, claims, inside);
+        for (std::size_t i = 0; i < out.size(); ++i)
+          out[i].cap(then[i]);
+      }
+    return out;
+  }
+
+  duration limit_of(const job_request& j) const {
+    auto limit = j.time_limit > 0 ? j.time_limit : config.unknown_limit;
+    return limit == 0 ? never : limit;
+  }
+  instant end_if(const job_request& j, instant start) const {
+    auto limit = limit_of(j);
+    return limit == never || start >= far ? never : start + limit;
+  }
+
+  // -- limits -------------------------------------------------------------------------------------
+
+  static std::uint64_t cores_of(const job_request& j) {
+    return std::uint64_t{j.shape.tasks} * j.shape.cores_per_task;
+  }
+  template <class F>
+  bool has_room(const run_limits& most, std::uint64_t cores, F&& counts) const {
+    run_limits is;
+    for (const auto& j : jobs)
+      if (counts(j.request)) {
+        is.units += j.running;
+        is.cores += j.running * cores_of(j.request);
+      }
+    return (most.units == 0 || is.units < most.units) &&
+           (most.cores == 0 || is.cores + cores <= most.cores);
+  }
+  bool limited(const job_request& r) const {
+    auto queue = queues.find(r.queue);
+    auto user = users.find(r.user);
+    auto cores = cores_of(r);
+    auto same_queue = [&](const job_request& o) { return o.queue == r.queue; };
+    auto same_user = [&](const job_request& o) { return o.user == r.user; };
+    if (user != users.end() && !has_room(user->second, cores, same_user))
+      return true;
+    return queue != queues.end() &&
+           (!has_room(queue->second.all, cores, same_queue) ||
+            !has_room(queue->second.per_user, cores,
+                      [&](const job_request& o) { return same_queue(o) && same_user(o); }));
+  }
+};
+
 /// The best of all distributions, or nothing.
 class search {
 public:
-  search(const world& w, const job_shape& shape, const std::vector<room>& rooms)
-      : world_(w), shape_(shape), rooms_(rooms) {
+  search(const world& w, const job_shape& shape, const rooms& in)
+      : world_(w), shape_(shape), rooms_(in) {
     for (auto id : shape.required_nodes)
       if (std::none_of(w.nodes.begin(), w.nodes.end(), [&](const node& n) { return n.id == id; }))
         return;
-    spread tasks(rooms.size(), 0);
+    spread tasks(in.size(), 0);
     extend(tasks, 0, shape.tasks);
   }
 
   std::optional<spread> best() const { return best_; }
 
-private:
   std::uint32_t capacity(std::size_t i) const {
     const auto& r = rooms_[i];
-    if (!r.usable || contains(shape_.excluded_nodes, world_.nodes[i].id) ||
-        r.memory < shape_.memory_bytes || (shape_.exclusive && !r.idle))
+    const auto& n = world_.nodes[i];
+    if (!r.usable || contains(shape_.excluded_nodes, n.id) || r.cores <= 0 || r.gpus < 0 ||
+        r.memory < static_cast<std::int64_t>(shape_.memory_bytes) ||
+        (shape_.exclusive && r.cores != n.cores) ||
+        (n.features & shape_.features) != shape_.features)
       return 0;
-    return (shape_.exclusive ? world_.nodes[i].cores : r.cores) / shape_.cores_per_task;
+    auto tasks = static_cast<std::uint32_t>(r.cores) / shape_.cores_per_task;
+    return shape_.gpus_per_task == 0
+               ? tasks
+               : std::min(tasks, static_cast<std::uint32_t>(r.gpus) / shape_.gpus_per_task);
   }
 
+private:
   void extend(spread& tasks, std::size_t i, std::uint32_t left) {
     if (i == tasks.size()) {
       if (left == 0 && allowed(tasks) && (!best_ || better(tasks, *best_)))
@@ -179,108 +311,217 @@ private:
 
   const world& world_;
   const job_shape& shape_;
-  const std::vector<room>& rooms_;
+  const rooms& rooms_;
   std::optional<spread> best_;
 };
 
-inline std::optional<spread> place(const world& w, const job_shape& shape,
-                                   const std::vector<room>& rooms) {
-  return search(w, shape, rooms).best();
+inline std::optional<spread> place(const world& w, const job_shape& shape, const rooms& in) {
+  return search(w, shape, in).best();
 }
 
-/// Jobs that may start, in queue order.
+/// Could it start with everything that is up idle?
+inline bool placeable(const world& w, const job_shape& shape, instant now) {
+  auto idle = w.whole(false);
+  if (shape.reservation != 0) {
+    const auto* inside = w.find_advance(shape.reservation, now);
+    for (std::size_t i = 0; i < idle.size(); ++i)
+      idle[i].usable =
+          idle[i].usable && inside != nullptr && contains(inside->nodes, w.nodes[i].id);
+  }
+  return place(w, shape, idle).has_value();
+}
+
+// -- order ----------------------------------------------------------------------------------------
+
+/// Lower goes first.
+using queue_place = std::tuple<std::int64_t, bool, std::int64_t, double, std::uint64_t>;
+
+inline queue_place key_of(const world& w, const job_request& r, queue_order order, bool by_priority,
+                          instant now) {
+  std::int64_t tier = 0;
+  double score = 0;
+  auto queue = w.queues.find(r.queue);
+  auto queue_priority = queue == w.queues.end() ? 0 : queue->second.priority;
+  if (by_priority) {
+    std::uint64_t cores_all = 0;
+    for (const auto& n : w.nodes)
+      cores_all += n.cores;
+    const auto& by = w.priorities;
+    auto share = w.shares.find(r.account);
+    score = by.size * static_cast<double>(world::cores_of(r)) / static_cast<double>(cores_all) +
+            by.queue * static_cast<double>(queue_priority) +
+            by.share * (share == w.shares.end() ? 1 : share->second) -
+            by.nice * static_cast<double>(r.nice) -
+            by.age * (static_cast<double>(r.submitted) / static_cast<double>(by.age_period));
+    score = -score;
+  } else {
+    auto limit = w.limit_of(r);
+    order_view view{limit == never ? 24 * 3600 : limit,
+                    static_cast<std::uint32_t>(world::cores_of(r)), r.submitted, never};
+    tier = -queue_priority;
+    score = order_key(order, view, now);
+  }
+  bool overdue = w.config.overtake_limit > 0 && now >= r.submitted + w.config.overtake_limit;
+  if (overdue)
+    tier = 0, score = 0;
+  return {-r.priority, !overdue, tier, score, r.seq};
+}
+
+/// Jobs that may start, in the order of the queue.
 inline std::vector<job*> in_order(world& w, instant now) {
   std::vector<job*> out;
   for (auto& j : w.jobs) {
     bool limited = j.request.max_running > 0 && j.running >= j.request.max_running;
     if (!j.request.held && j.request.begin_time <= now && j.request.pending > 0 && !limited &&
-        place(w, j.request.shape, w.rooms([](const unit&) { return false; })))
+        placeable(w, j.request.shape, now))
       out.push_back(&j);
   }
-  std::sort(out.begin(), out.end(), [](const job* a, const job* b) {
-    if (a->request.priority != b->request.priority)
-      return a->request.priority > b->request.priority;
-    return a->request.seq < b->request.seq;
-  });
+  auto key = [&](const job* j) {
+    return key_of(w, j->request, w.config.order, w.config.order == queue_order::fcfs, now);
+  };
+  std::sort(out.begin(), out.end(), [&](const job* a, const job* b) { return key(a) < key(b); });
   return out;
 }
 
-/// One pass; changes the world as the decisions do (slots are 0).
-inline outcome pass(world& w, instant now) {
-  outcome out;
-  auto start_unit = [&](job& j, const spread& tasks, bool backfilled) {
-    w.running.push_back(
-        {j.request.id, 0, ++w.started, w.end_of(j.request, now), j.request.shape, tasks});
-    --j.request.pending;
-    ++j.running;
-    out.starts.push_back({j.request.id, backfilled, tasks});
-  };
-  auto all = [](const unit&) { return true; };
-  auto may_start = [](const job& j) {
-    return j.request.pending > 0 &&
-           (j.request.max_running == 0 || j.running < j.request.max_running);
-  };
-  auto queue = in_order(w, now);
-  std::size_t next = 0;
-  for (; next < queue.size() && !out.head; ++next)
-    while (may_start(*queue[next])) {
-      auto where = place(w, queue[next]->request.shape, w.rooms(all));
-      if (!where) {
-        out.head = queue[next]->request.id;
+// -- a pass ---------------------------------------------------------------------------------------
+
+class pass_of {
+public:
+  pass_of(world& w, instant now) : w_(w), now_(now) {}
+
+  outcome run() {
+    auto queue = in_order(w_, now_);
+    for (std::size_t next = 0; next < queue.size(); ++next) {
+      if (full() || (blocked_ && !backfills_))
+        break;
+      if (claims_.size() >= w_.config.reservations) {
+        backfill(queue);
         break;
       }
-      start_unit(*queue[next], *where, false);
+      start_while_it_fits(*queue[next]);
+      if (may_start(*queue[next]) && !w_.limited(queue[next]->request) && !full())
+        block(*queue[next]);
     }
-  if (!out.head || !w.backfill)
-    return out;
-
-  const auto& head = queue[next - 1]->request;
-  // Units without a known end come last, one by one, as they started.
-  using moment = std::pair<instant, std::uint64_t>;
-  auto end_of = [&](const unit& u) {
-    return moment{std::max(u.end, now), u.end == never ? u.order : 0};
-  };
-  std::set<moment> ends;
-  for (const auto& u : w.running)
-    ends.insert(end_of(u));
-  moment shadow{never, 0};
-  spread promised;
-  for (auto end : ends) {
-    auto where = place(w, head.shape, w.rooms([&](const unit& u) { return end_of(u) > end; }));
-    if (!where)
-      continue;
-    shadow = end;
-    promised = *where;
-    break;
+    if (!claims_.empty())
+      for (auto& j : w_.jobs)
+        if (!promised_.contains(j.request.id))
+          j.promise.reset();
+    return std::move(out_);
   }
-  out.shadow = shadow.first;
-  // What is free now, and still free at the shadow time beside the promise.
-  auto spare = [&] {
-    auto here = w.rooms(all);
-    auto then = w.rooms([&](const unit& u) { return end_of(u) > shadow; });
-    for (std::size_t i = 0; i < here.size(); ++i) {
-      auto cores = promised[i] == 0       ? 0
-                   : head.shape.exclusive ? w.nodes[i].cores
-                                          : promised[i] * head.shape.cores_per_task;
-      then[i].cores -= cores;
-      then[i].memory -= promised[i] > 0 ? head.shape.memory_bytes : 0;
-      here[i].idle = here[i].idle && then[i].cores == w.nodes[i].cores;
-      here[i].cores = std::min(here[i].cores, then[i].cores);
-      here[i].memory = std::min(here[i].memory, then[i].memory);
-    }
-    return here;
-  };
-  for (; next < queue.size(); ++next)
-    while (may_start(*queue[next])) {
-      auto& j = *queue[next];
-      auto end = w.end_of(j.request, now);
-      bool before = end != never && end <= out.shadow;
-      auto where = place(w, j.request.shape, before ? w.rooms(all) : spare());
+
+private:
+  bool full() const {
+    auto free = w_.free_now();
+    return std::all_of(free.begin(), free.end(),
+                       [](const room& r) { return !r.usable || r.cores <= 0; });
+  }
+
+  static bool may_start(const job& j) {
+    return j.request.pending > 0 &&
+           (j.request.max_running == 0 || j.running < j.request.max_running);
+  }
+
+  const advance_reservation* inside(const job& j) const {
+    return w_.find_advance(j.request.shape.reservation, now_);
+  }
+
+  rooms room_from_now(const job& j) const {
+    auto end = w_.end_if(j.request, now_);
+    auto out = w_.free_now();
+    auto planned = w_.through(now_, end, claims_, inside(j));
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i].cap(planned[i]);
+    return out;
+  }
+
+  bool holds(const rooms& in, const job_shape& shape, const spread& tasks) const {
+    search capacities(w_, shape, in);
+    for (std::size_t i = 0; i < tasks.size(); ++i)
+      if (tasks[i] > capacities.capacity(i))
+        return false;
+    return true;
+  }
+
+  void start_while_it_fits(job& j) {
+    while (may_start(j) && !w_.limited(j.request)) {
+      auto here = room_from_now(j);
+      const auto& shape = j.request.shape;
+      auto where = place(w_, shape, here);
       if (!where)
-        break;
-      start_unit(j, *where, true);
+        return;
+      if (j.promise && j.promise->from <= now_ && shape.reservation == 0 &&
+          holds(here, shape, j.promise->tasks))
+        where = j.promise->tasks;
+      w_.running.push_back(
+          {j.request.id, 0, ++w_.started, w_.end_if(j.request, now_), shape, *where});
+      --j.request.pending;
+      ++j.running;
+      j.promise.reset();
+      out_.starts.push_back({j.request.id, blocked_, *where});
     }
-  return out;
+  }
+
+  /// It goes on waiting, with a promise of the earliest start that all others leave.
+  void block(job& j) {
+    if (!std::exchange(blocked_, true))
+      backfills_ = w_.config.backfill && classes() > 1;
+    if (!backfills_)
+      return;
+    const auto& shape = j.request.shape;
+    auto limit = w_.limit_of(j.request);
+    for (auto at : w_.changes(claims_, now_)) {
+      auto end = limit == never || at >= far ? never : at + limit;
+      auto then = w_.through(at, end, claims_, inside(j));
+      auto where = place(w_, shape, then);
+      if (!where)
+        continue;
+      if (j.promise && j.promise->from == at && shape.reservation == 0 &&
+          holds(then, shape, j.promise->tasks))
+        where = j.promise->tasks;
+      if (end == never)
+        end = farther + static_cast<instant>(claims_.size());
+      claims_.push_back({at, end, shape, *where});
+      j.promise = claims_.back();
+      promised_.insert(j.request.id);
+      out_.reserved.push_back({j.request.id, at < far ? std::max(at, now_) : never, *where});
+      return;
+    }
+  }
+
+  /// How many classes wait, as the planner has them: without others nobody needs a promise.
+  std::size_t classes() {
+    std::set<std::tuple<job_shape, duration, queue_index, user_id, account_id, std::int32_t>> out;
+    bool bounded = w_.config.overtake_limit > 0;
+    for (auto* j : in_order(w_, now_)) {
+      const auto& r = j->request;
+      out.insert({r.shape, w_.limit_of(r), r.queue, r.user, bounded ? r.account : 0,
+                  bounded ? r.nice : 0});
+    }
+    return out.size();
+  }
+
+  void backfill(std::vector<job*> queue) {
+    if (w_.config.backfill_order != queue_order::fcfs &&
+        w_.config.backfill_order != w_.config.order)
+      std::stable_sort(queue.begin(), queue.end(), [&](const job* a, const job* b) {
+        return key_of(w_, a->request, w_.config.backfill_order, false, now_) <
+               key_of(w_, b->request, w_.config.backfill_order, false, now_);
+      });
+    for (auto* j : queue)
+      start_while_it_fits(*j);
+  }
+
+  world& w_;
+  instant now_;
+  bool blocked_ = false, backfills_ = false;
+  std::vector<claim> claims_;
+  std::set<job_id> promised_;
+  outcome out_;
+};
+
+/// Changes the world as the decisions do (slots are 0).
+inline outcome pass(world& w, instant now) {
+  return pass_of(w, now).run();
 }
 
 } // namespace troupe::plan::reference

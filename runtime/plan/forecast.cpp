@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What if: when and where would a job start that is not there?
+#include "runtime/plan/estimates.hpp"
+#include "runtime/plan/simulation.hpp"
+#include "runtime/plan/state.hpp"
+
+#include <algorithm>
+
+namespace troupe::plan {
+
+namespace {
+
+void place(const node_pool& pool, const unit_need& need, const std::vector<task_share>& shares,
+           forecast& out) {
+  for (const auto& share : shares)
+    out.where.push_back({pool.at(share.node).id, share.tasks, need.memory_bytes, {}, {}});
+  std::sort(out.where.begin(), out.where.end(),
+            [](const node_share& a, const node_share& b) { return a.node < b.node; });
+}
+
+} // namespace
+
+/// Beside what is promised to all who are ahead: exact.
+void planner_core::state::foresee(const job_record& job, const queue_key& key, instant at,
+                                  forecast& out) const {
+  const auto& need = job.group->shape->need;
+  auto limit = job.group->limit();
+  auto ahead = look_ahead(&key, at);
+  chooser fits;
+  if (fits_from_now(*job.group->shape, ahead, until(at, limit), fits)) {
+    out.start = at;
+    return place(pool, need, fits.shares(), out);
+  }
+  earliest_search found;
+  if (!find_earliest(*job.group->shape, limit, ahead, found) || found.at() >= unknown_ends)
+    return;
+  out.start = found.at();
+  place(pool, need, found.shares(), out);
+}
+
+forecast planner_core::what_if(const job_request& request, instant now) const {
+  const auto& s = *state_;
+  forecast out;
+  out.job = request.id;
+  if (auto why = impossible(request.shape)) {
+    out.impossible = *why;
+    return out;
+  }
+  // A job of its own class, in no queue.
+  shape_entry shape;
+  shape.shape = &request.shape;
+  shape.need = resolve(request.shape, s.pool);
+  job_class group;
+  group.shape = &shape;
+  job_record job;
+  job.key.priority = request.priority;
+  job.key.seq = request.seq;
+  job.key.id = request.id;
+  job.submitted = request.submitted;
+  job.queue = request.queue;
+  job.user = request.user;
+  job.account = request.account;
+  job.nice = request.nice;
+  job.expected = request.expected;
+  job.group = &group;
+  group.kind = s.kind_of(job, s.effective_limit(request.time_limit));
+  job.key = s.key_of(job);
+  auto key = s.queue_ordering().key_at(job, now);
+
+  std::size_t unpromised = 0;
+  for (const auto& head : s.queue.heads())
+    for (const auto& waiting : head.group->waiting) {
+      if (!(s.queue_ordering().key_at(*waiting.job, now) < key))
+        break;
+      unpromised += waiting.job->promised && s.config.backfill ? 0 : 1;
+    }
+  if (unpromised == 0 && request.begin_time <= now) {
+    s.foresee(job, key, now, out);
+    return out;
+  }
+  auto copy = s.copy(now);
+  queue_snapshot::shape asked;
+  asked.need = shape.need;
+  if (const auto* inside = s.advance.find(request.shape.reservation)) {
+    asked.inside = true;
+    asked.nodes = inside->nodes;
+    asked.from = inside->asked.from;
+    asked.to = inside->asked.until;
+  }
+  copy->shapes.push_back(std::move(asked));
+  copy->waiting.push_back({key, static_cast<std::uint32_t>(copy->shapes.size() - 1),
+                           queue_snapshot::none, group.limit(), 1, 0, 0, request.begin_time});
+  queue_simulation simulation(*copy, simulated_units_max);
+  simulation.run(request.id);
+  auto known = simulation.starts().find(request.id);
+  if (known == simulation.starts().end())
+    return out;
+  out.start = known->second;
+  place(s.pool, shape.need, simulation.where(), out);
+  return out;
+}
+
+} // namespace troupe::plan
