@@ -16,7 +16,7 @@ namespace troupe::actors {
 
 namespace {
 
-constexpr std::size_t refusals_told_max = 16;
+constexpr std::size_t problems_told_max = 16;
 
 job_spec changed_spec(job_spec spec, const job_changes& by) {
   auto set = [](auto& to, const auto& from) {
@@ -48,7 +48,7 @@ struct scheduler_state::modification {
   caf::typed_response_promise<jobs_changed> promise;
 
   void one_more(job_id job, const error& why) {
-    if (!why.text.empty() && total.refused.size() < refusals_told_max)
+    if (!why.text.empty() && total.refused.size() < problems_told_max)
       total.refused.push_back(job == 0 ? why
                                        : error{why.code, fmt::format("job {}: {}", job, why.text)});
     if (--missing > 0)

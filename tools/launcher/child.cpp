@@ -341,8 +341,9 @@ void put_gpus(text_buffer& buffer, std::string_view name, std::uint64_t mask) {
   for (unsigned gpu = 0; gpu < 64; ++gpu) {
     if ((mask >> gpu & 1) == 0)
       continue;
-    if (!std::exchange(first, false))
+    if (!first)
       buffer.put(",");
+    first = false;
     buffer.put_number(gpu);
   }
   ++buffer.at;
