@@ -73,6 +73,25 @@ public:
     return {b, static_cast<std::size_t>(at - items.begin())};
   }
 
+  /// The first item that is not before `item`, or the end.
+  position lower_bound(const Item& item) const {
+    auto b = block_of(item);
+    if (b == blocks_.size())
+      return end();
+    const auto& items = blocks_[b].items;
+    return {b, static_cast<std::size_t>(std::lower_bound(items.begin(), items.end(), item) -
+                                        items.begin())};
+  }
+
+  /// Calls f(item) in order until it returns false.
+  template <class F>
+  void each(F&& f) const {
+    for (const auto& here : blocks_)
+      for (const auto& item : here.items)
+        if (!f(item))
+          return;
+  }
+
   /// Answers the position of the item that followed.
   position erase(position where) {
     --size_;

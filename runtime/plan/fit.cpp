@@ -85,13 +85,18 @@ bool chooser::finish_fewest(const unit_need& need) {
     else
       by_room_.push_back(i);
   }
-  std::sort(by_room_.begin(), by_room_.end(), [&](std::uint32_t a, std::uint32_t b) {
+  // The roomiest, of equal ones the first: on top of a heap, of which few are needed.
+  auto less_roomy = [&](std::uint32_t a, std::uint32_t b) {
     return candidates_[a].tasks != candidates_[b].tasks
-               ? candidates_[a].tasks > candidates_[b].tasks
-               : a < b;
-  });
-  for (std::size_t i = 0; room < need.tasks; ++i)
-    pick(by_room_[i]);
+               ? candidates_[a].tasks < candidates_[b].tasks
+               : a > b;
+  };
+  std::make_heap(by_room_.begin(), by_room_.end(), less_roomy);
+  while (room < need.tasks) {
+    std::pop_heap(by_room_.begin(), by_room_.end(), less_roomy);
+    pick(by_room_.back());
+    by_room_.pop_back();
+  }
   auto left = need.tasks;
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     if (picked_[i] == 0)

@@ -79,6 +79,19 @@ public:
     return finish(need);
   }
 
+  /// The same without a choice, which may take longer than finding out.
+  template <class Rooms>
+  bool fits(const unit_need& need, const Rooms& rooms) {
+    begin(need);
+    if (need.unknown_node)
+      return false;
+    rooms.each([&](std::uint32_t node, const node_room& room) {
+      return offer(need, node, room) &&
+             !(may_stop_early_ && need.nodes == 0 && room_ >= need.tasks);
+    });
+    return need.nodes == 0 && may_stop_early_ ? room_ >= need.tasks : finish(need);
+  }
+
   const std::vector<task_share>& shares() const { return shares_; }
   /// A choice that was made elsewhere.
   void set(const std::vector<task_share>& shares) { shares_ = shares; }

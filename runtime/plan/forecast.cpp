@@ -68,12 +68,14 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
   auto key = s.queue_ordering().key_at(job, now);
 
   std::size_t unpromised = 0;
-  for (const auto& head : s.queue.heads())
+  s.queue.heads().each([&](const class_head& head) {
     for (const auto& waiting : head.group->waiting) {
       if (!(s.queue_ordering().key_at(*waiting.job, now) < key))
-        break;
+        break; // those behind it in its class are behind it in the queue
       unpromised += waiting.job->promised && s.config.backfill ? 0 : 1;
     }
+    return true;
+  });
   if (unpromised == 0 && request.begin_time <= now) {
     s.foresee(job, key, now, out);
     return out;

@@ -17,19 +17,18 @@ job_record* planner_core::state::first_waiting() const {
   auto by = queue_ordering();
   job_record* first = nullptr;
   queue_key best;
-  for (const auto& head : queue.heads()) {
+  queue.heads().each([&](const class_head& head) {
     if (counts.any() &&
         head.group->counts_for.blocked(head.shape->need.cores()) != wait_reason::not_waiting)
-      continue;
+      return true;
     auto* job = head.group->waiting.begin()->job;
-    if (by.is_static())
-      return job;
     auto key = by.key_at(*job, now);
     if (first == nullptr || key < best) {
       first = job;
       best = key;
     }
-  }
+    return !by.is_static();
+  });
   return first;
 }
 
@@ -64,15 +63,14 @@ void planner_core::state::report_leases(pass_result& result) {
     if (!consider(*limited.job))
       break;
   if (counts.any())
-    for (const auto& head : queue.heads()) {
-      if (looked_at >= limited_looked_at_max)
-        break;
+    queue.heads().each([&](const class_head& head) {
       if (head.group->counts_for.blocked(head.shape->need.cores()) == wait_reason::not_waiting)
-        continue;
+        return true;
       for (const auto& waiting : head.group->waiting)
         if (!consider(*waiting.job))
-          break;
-    }
+          return false;
+      return true;
+    });
   if (first != nullptr && may_refill(*first, first))
     holders.push_back(first->key.id);
   auto holds = [](const std::vector<job_id>& in, job_id id) {

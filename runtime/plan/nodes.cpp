@@ -71,6 +71,7 @@ void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
   auto& node = nodes_[index];
   auto now = free_if_up(node);
   cores_free_ = cores_free_ - cores_before + now;
+  counts_stale_ = true;
   --with_free_[cores_before];
   ++with_free_[now];
   auto bit = std::uint64_t{1} << (index % 64);
@@ -80,15 +81,11 @@ void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
     available_[index / 64] &= ~bit;
 }
 
-bool node_pool::may_fit(const unit_need& need) const {
-  if (need.cores() > cores_free_)
-    return false;
-  // Nodes with room for the tasks that each must hold; for one task anywhere, for it.
-  auto cores = std::max<std::uint64_t>(need.least, 1) * need.cores_per_task;
-  auto nodes = std::max(need.nodes, 1u);
-  for (auto free = with_free_.size(); free-- > cores && nodes > 0;)
-    nodes -= std::min(nodes, with_free_[free]);
-  return nodes == 0;
+void node_pool::count_free() const {
+  at_least_ = with_free_;
+  for (auto cores = at_least_.size(); cores-- > 1;)
+    at_least_[cores - 1] += at_least_[cores];
+  counts_stale_ = false;
 }
 
 void node_pool::take(const unit_need& need, const task_share& share, std::vector<held_share>& held,

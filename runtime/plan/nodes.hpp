@@ -76,8 +76,12 @@ public:
   const node_timeline& planned(std::uint32_t index) const { return timelines_[index]; }
   node_timeline& planned(std::uint32_t index) { return timelines_[index]; }
 
-  /// False only if no placement of the unit exists now: costs nothing beside looking at nodes.
-  bool may_fit(const unit_need& need) const;
+  /// How many nodes that are up have at least so many free cores; they are more than none.
+  std::uint32_t with_free(std::uint32_t cores) const {
+    if (counts_stale_)
+      count_free();
+    return cores < at_least_.size() ? at_least_[cores] : 0;
+  }
 
   /// For `chooser`: what is free now, on nodes that are up and have a free core.
   template <class F>
@@ -96,12 +100,15 @@ private:
     return node.up() ? node.free.free() : 0;
   }
   void note_free(std::uint32_t index, std::uint32_t cores_before);
+  void count_free() const;
 
   std::vector<node_entry> nodes_;
   std::vector<node_timeline> timelines_;
   std::unordered_map<node_id, std::uint32_t> by_id_;
-  std::vector<std::uint64_t> available_; ///< one bit per node: up, with a free core
-  std::vector<std::uint32_t> with_free_; ///< how many nodes up have so many free cores
+  std::vector<std::uint64_t> available_;        ///< one bit per node: up, with a free core
+  std::vector<std::uint32_t> with_free_;        ///< how many nodes up have so many free cores
+  mutable std::vector<std::uint32_t> at_least_; ///< or more
+  mutable bool counts_stale_ = true;
   std::uint64_t cores_free_ = 0, cores_up_ = 0;
 };
 

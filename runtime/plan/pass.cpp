@@ -74,6 +74,9 @@ struct planner_core::state::easy_view {
   const class_head* head() { return nothing_to_do() ? nullptr : next_class(); }
 
   bool fits_now(const class_head& head) {
+    // Most are turned down here, by what their row says.
+    if (s.pool.with_free(head.cores) < head.nodes)
+      return false;
     auto& shape = *head.shape;
     if (shape.no_room_in_pass == s.pass_number ||
         (shape.not_beside_in_pass == s.pass_number && head.limit >= shape.not_beside_limit))
@@ -82,7 +85,7 @@ struct planner_core::state::easy_view {
     bool inside = shape.shape->reservation != 0;
     if (!inside && has_failed(need, head.limit))
       return false;
-    if (!s.pool.may_fit(need) || (!inside && !s.choose.choose(need, s.pool))) {
+    if (need.cores() > s.pool.cores_free() || (!inside && !s.choose.choose(need, s.pool))) {
       shape.no_room_in_pass = s.pass_number;
       note_failed(need, 0, inside);
       return false;

@@ -48,9 +48,9 @@ std::uint64_t job_record::unit_cores() const {
 
 bool job_queue::placeable(const shape_entry& entry) const {
   if (entry.shape->reservation == 0)
-    return chooser().choose(entry.need, idle_rooms{pool_, true});
+    return chooser().fits(entry.need, idle_rooms{pool_, true});
   const auto* inside = advance_.find(entry.shape->reservation);
-  return inside != nullptr && chooser().choose(entry.need, idle_inside{pool_, *inside});
+  return inside != nullptr && chooser().fits(entry.need, idle_inside{pool_, *inside});
 }
 
 job_class* job_queue::join_class(const job_shape& shape, const class_key& kind) {
@@ -78,21 +78,25 @@ void job_queue::leave_class(job_class* group) {
     shapes_.erase(shapes_.find(*shape->shape));
 }
 
+class_head job_queue::head_of(job_class& group) {
+  const auto& need = group.shape->need;
+  auto cores = std::uint64_t{std::max(need.least, 1u)} * need.cores_per_task;
+  return {group.waiting.begin()->key,
+          &group,
+          group.shape,
+          group.limit(),
+          std::max(need.nodes, 1u),
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(cores, cores_per_node_max + 1))};
+}
+
 void job_queue::list(job_class& group) {
   bool wanted = group.shape->placeable && !group.waiting.empty();
   if (group.listed && wanted && group.head == group.waiting.begin()->key)
     return;
-  if (!group.listed) {
-    if (wanted)
-      heads_.insert({group.waiting.begin()->key, &group, group.shape, group.limit()});
-  } else if (wanted) {
-    // Reuses the entry: this happens at every start of a job.
-    auto entry = heads_.extract(class_head{group.head});
-    entry.value().key = group.waiting.begin()->key;
-    heads_.insert(std::move(entry));
-  } else {
-    heads_.erase(class_head{group.head});
-  }
+  if (group.listed)
+    heads_.erase(heads_.find(class_head{group.head}));
+  if (wanted)
+    heads_.insert(head_of(group));
   group.listed = wanted;
   if (wanted)
     group.head = group.waiting.begin()->key;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/plan/advance.hpp"
+#include "runtime/plan/blocked_list.hpp"
 #include "runtime/plan/fit.hpp"
 #include "runtime/plan/limits.hpp"
 #include "runtime/plan/nodes.hpp"
@@ -66,7 +67,14 @@ struct class_head {
   job_class* group = nullptr;
   shape_entry* shape = nullptr;
   duration limit = never;
+  /// So many nodes need so many free cores each.
+  std::uint32_t nodes = 1, cores = 1;
   bool operator<(const class_head& other) const { return key < other.key; }
+};
+
+/// Passes look at all classes: nothing to skip blocks by.
+struct no_summary {
+  void add(const class_head&) {}
 };
 
 /// All jobs of one shape, whatever their limits.
@@ -129,7 +137,7 @@ struct job_record {
 /// waiting and delay nobody; neither are classes that the nodes now up could never place.
 class job_queue {
 public:
-  using head_set = std::set<class_head>;
+  using head_list = blocked_list<class_head, no_summary>;
 
   job_queue(const node_pool& pool, const advance_table& advance, run_counts& counts)
       : pool_(pool), advance_(advance), counts_(counts) {}
@@ -149,11 +157,12 @@ public:
   void nodes_changed();
 
   /// The classes that have somebody waiting, by their first job.
-  const head_set& heads() const { return heads_; }
+  const head_list& heads() const { return heads_; }
   const std::set<queued>& at_array_limit() const { return at_array_limit_; }
   const std::map<job_shape, shape_entry>& shapes() const { return shapes_; }
 
 private:
+  static class_head head_of(job_class& group);
   void list(job_class& group);
   bool placeable(const shape_entry& entry) const;
 
@@ -161,7 +170,7 @@ private:
   const advance_table& advance_;
   run_counts& counts_;
   std::map<job_shape, shape_entry> shapes_;
-  head_set heads_;
+  head_list heads_;
   std::set<queued> at_array_limit_;
   std::set<std::pair<instant, queued>> before_begin_;
 };

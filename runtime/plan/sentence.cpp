@@ -116,7 +116,7 @@ std::string describe_impossible(const job_shape& shape, const node_pool& pool, b
   if (auto wrong = wrong_in_itself(shape); !wrong.empty())
     return wrong;
   auto need = resolve(shape, pool);
-  if (chooser().choose(need, idle_rooms{pool, only_up}))
+  if (chooser().fits(need, idle_rooms{pool, only_up}))
     return "";
   if (auto wrong = wrong_with_required(shape, pool, need, only_up); !wrong.empty())
     return wrong;

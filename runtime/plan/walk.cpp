@@ -29,15 +29,18 @@ queue_walk::queue_walk(const job_queue& queue, const ordering& by, instant now)
     : queue_(&queue), by_(by), now_(now), fresh_(queue.heads().begin()) {
   if (by_.is_static())
     return;
-  sorted_.assign(queue.heads().begin(), queue.heads().end());
-  for (auto& head : sorted_)
+  sorted_.reserve(queue.heads().size());
+  queue.heads().each([&](class_head head) {
     head.key = by_.key_at(*head.group->waiting.begin()->job, now_);
+    sorted_.push_back(head);
+    return true;
+  });
   std::sort(sorted_.begin(), sorted_.end());
 }
 
 const class_head* queue_walk::fresh() const {
   if (by_.is_static())
-    return fresh_ == queue_->heads().end() ? nullptr : &*fresh_;
+    return fresh_ == queue_->heads().end() ? nullptr : &queue_->heads().at(fresh_);
   return next_sorted_ == sorted_.size() ? nullptr : &sorted_[next_sorted_];
 }
 
@@ -55,7 +58,7 @@ const class_head* queue_walk::next() {
     return nullptr;
   current_ = *first;
   if (by_.is_static())
-    ++fresh_;
+    fresh_ = queue_->heads().next(fresh_);
   else
     ++next_sorted_;
   return &current_;

@@ -52,8 +52,8 @@ private:
   const job_queue* queue_;
   ordering by_;
   instant now_;
-  job_queue::head_set::const_iterator fresh_; ///< where the queue is always sorted
-  std::vector<class_head> sorted_;            ///< where it is not
+  job_queue::head_list::position fresh_; ///< where the queue is always sorted
+  std::vector<class_head> sorted_;       ///< where it is not
   std::size_t next_sorted_ = 0;
   std::vector<entry> kept_; ///< a heap
   class_head current_;

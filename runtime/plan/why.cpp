@@ -96,7 +96,7 @@ outlook planner_core::state::look_ahead(const queue_key* key, instant at) const 
 void planner_core::state::count_positions(const job_record& job, explanation& out) const {
   auto by = queue_ordering();
   auto key = by.key_at(job, now);
-  for (const auto& head : queue.heads())
+  queue.heads().each([&](const class_head& head) {
     for (const auto& waiting : head.group->waiting) {
       auto other = by.key_at(*waiting.job, now);
       if (!(other < key))
@@ -104,6 +104,8 @@ void planner_core::state::count_positions(const job_record& job, explanation& ou
       ++out.position;
       out.position_in_queue += waiting.job->queue == job.queue ? 1 : 0;
     }
+    return true;
+  });
   ++out.position;
   ++out.position_in_queue;
 }
