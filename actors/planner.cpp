@@ -57,10 +57,12 @@ planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& 
       on<tick>([this](request<tick>& what) {
         if (what.msg.timer == 1)
           wakeup_ = plan::never;
-        if (what.msg.timer == 2)
+        if (what.msg.timer == 2) {
+          estimate_timer_ = false;
           estimate();
-        else
+        } else {
           pass();
+        }
       }),
       on<plan_changes>([this](request<plan_changes>& what) { take(what.msg); }),
       on<why_job>([this](request<why_job>& what) { return why(what); }),

@@ -124,7 +124,6 @@ void planner_state::estimate() {
       tick_later(self_, world_, std::chrono::nanoseconds{estimates_next_ - now}, 2);
     return;
   }
-  estimate_timer_ = false;
   estimates_due_ = false;
   estimates_under_way_ = true;
   const auto begin = std::chrono::steady_clock::now();

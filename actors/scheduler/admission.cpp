@@ -43,6 +43,13 @@ expected<void> scheduler_state::possible(const job_spec& spec) const {
     if (!names_.features.contains(feature))
       return fail(errc::invalid,
                   fmt::format("no node has the feature '{}'; 'troupe nodes' lists them", feature));
+  std::size_t gpus = 0;
+  for (const auto& [id, node] : nodes_)
+    gpus = std::max(gpus, node.entry->offers->gpus.size());
+  if (spec.gpus_per_task > gpus)
+    return fail(errc::invalid, fmt::format("needs {} GPUs for each task; the most that a node has "
+                                           "is {}",
+                                           spec.gpus_per_task, gpus));
   auto shape = shape_of(spec, names_);
   shape.reservation = 0; // the nodes alone are known here
   if (auto why = shapes_.impossible(shape))
@@ -105,6 +112,15 @@ expected<void> scheduler_state::admit_reservation(const job_spec& spec,
   if (!contains(what.users, who.user) && !contains(what.accounts, spec.account))
     return fail(errc::refused,
                 fmt::format("the reservation '{}' is not for user '{}'", what.name, who.user));
+  const auto& queue = *config_->find_queue(queue_of(spec));
+  const auto asked = spec.time_limit_s == 0 ? queue.time_default_s : spec.time_limit_s;
+  const auto room_s =
+      (what.end_utc_ns - std::max(what.start_utc_ns, world_.clock.utc())) / ns_per_s;
+  if (asked == 0 || asked > room_s)
+    return fail(errc::invalid,
+                fmt::format("jobs in the reservation '{}' need a time limit that ends within it; "
+                            "give --time of at most {} s",
+                            what.name, room_s));
   return {};
 }
 

@@ -44,7 +44,8 @@ TEST_CASE("every pending job has a reason and an expected start, revised as thin
   auto first = cluster.submit_shell({"-n", "2", "-t", "20"}, waits_for("go"));
   auto second = cluster.submit({"-n", "2", "-t", "20", "true"});
   auto expected = [&](const std::string& id) {
-    for (const auto& row : cluster.ask({"queue"})["rows"])
+    const auto queue = cluster.ask({"queue"});
+    for (const auto& row : queue["rows"])
       if (row["job"] == std::stoi(id))
         return row["expected_start_utc_ns"].get<double>();
     return 0.0;

@@ -68,14 +68,14 @@ jobs_max = 1
   has(refusal(cluster, {"submit", "-q", "strict", "true"}), "need a time limit of at most 300 s");
   has(refusal(cluster, {"submit", "-q", "none", "true"}),
       "this cluster has 'short', 'closed', 'strict', 'few'");
-  cluster.submit({"--hold", "true"});
+  auto second = cluster.submit({"--hold", "true"});
   has(refusal(cluster, {"submit", "true"}), "the queue 'short' has 2 unfinished jobs; 2 are the");
   cluster.submit({"--hold", "-q", "few", "true"});
   has(refusal(cluster, {"submit", "-q", "few", "true"}), "1 are the limit");
   CHECK(cluster.ask({"queues"})["queues"][0]["pending"] == 2);
   cluster.troupe({"cancel", id});
-  CHECK(cluster.troupe({"modify", "2", "--queue", "strict"}).exit == 1);
-  CHECK(cluster.troupe({"modify", "2", "--queue", "strict", "--time", "5m"}).exit == 0);
+  CHECK(cluster.troupe({"modify", second, "--queue", "strict"}).exit == 1);
+  CHECK(cluster.troupe({"modify", second, "--queue", "strict", "--time", "5m"}).exit == 0);
   CHECK(cluster.ask({"queues"})["queues"][2]["pending"] == 1);
 }
 
@@ -170,6 +170,7 @@ preempts = ["spare"]
 )")};
   auto spare = cluster.submit_shell({"-n", "2"}, "echo started >>ran; " + waits_for("go"));
   REQUIRE(cluster.reaches(spare, "running"));
+  REQUIRE(eventually([&] { return lines_of(cluster.file("ran")).size() == 2; }));
   auto urgent = cluster.submit_shell({"-q", "urgent", "-n", "2"}, waits_for("done"));
   REQUIRE(cluster.reaches(urgent, "running"));
   CHECK(cluster.state_of(spare) == "pending");

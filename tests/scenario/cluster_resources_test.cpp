@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster_harness.hpp"
 
+#include <algorithm>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -77,17 +78,22 @@ TEST_CASE("reserved nodes are for those they are reserved for, over a restart to
   CHECK(made["reservations"][0]["nodes"] == json({"node2"}));
   for (int i = 0; i < 2; ++i)
     CHECK(cluster.run_shell({}, "echo $TROUPE_NODE").out == "node1\n");
-  CHECK(cluster.run_shell({"--reservation", "course"}, "echo $TROUPE_NODE").out == "node2\n");
+  CHECK(cluster.run_shell({"--reservation", "course", "-t", "5"}, "echo $TROUPE_NODE").out ==
+        "node2\n");
   cluster.kill_trouped();
   cluster.up();
   CHECK(cluster.ask({"reserve", "list"})["reservations"].size() == 1);
-  CHECK(cluster.run_shell({"--reservation", "course"}, "echo $TROUPE_NODE").out == "node2\n");
+  CHECK(cluster.run_shell({"--reservation", "course", "-t", "5"}, "echo $TROUPE_NODE").out ==
+        "node2\n");
+  auto endless = cluster.troupe({"submit", "--reservation", "course", "true"});
+  CHECK(endless.exit == 1);
+  CHECK(endless.err.find("need a time limit that ends within it") != std::string::npos);
   auto outside = cluster.submit({"-w", "node2", "true"});
   CHECK(cluster.run_shell({}, "exit 0").exit == 0);
   CHECK(cluster.state_of(outside) == "pending");
   CHECK(cluster.ask({"reserve", "delete", "course"})["reservations"].empty());
   CHECK(cluster.wait(outside).exit == 0);
-  CHECK(cluster.troupe({"submit", "--reservation", "course", "true"}).exit == 1);
+  CHECK(cluster.troupe({"submit", "-t", "5", "--reservation", "course", "true"}).exit == 1);
 }
 
 TEST_CASE("bad reservations are refused with one line") {
