@@ -2,6 +2,7 @@
 #include "actors/node.hpp"
 
 #include <fmt/format.h>
+#include <memory>
 
 namespace troupe::actors {
 
@@ -56,15 +57,17 @@ void node_state_actor::take_inventory(report_inventory& what) {
   compare();
 }
 
-/// Every job with a route hears what the launcher has of it; what belongs to nobody is ended.
+/// Every job with a route hears what the launcher has of it; what belongs to nobody is ended. The
+/// scheduler hears when all have answered: by then it has been told what they hold.
 void node_state_actor::compare() {
   if (!recovered_ || !inventory_ || !scheduler_)
     return;
   auto inventory = std::move(*inventory_);
   inventory_.reset();
+  inventory.comparison = ++comparisons_;
   std::map<job_id, reconcile_job> per_job;
   for (const auto& [job, to] : routes_)
-    per_job[job] = {inventory.node, inventory.instance, {}, {}};
+    per_job[job] = {inventory.node, inventory.instance, inventory.comparison, {}, {}};
   acknowledge_records known;
   for (auto& group : inventory.groups) {
     if (auto at = per_job.find(group.group.job); at != per_job.end()) {
@@ -83,9 +86,23 @@ void node_state_actor::compare() {
   }
   if (!known.sequences.empty())
     tell(agent_, cap_, std::move(known));
+  struct gathering {
+    report_inventory inventory;
+    std::size_t missing = 0;
+  };
+  inventory.groups.clear();
+  inventory.unacknowledged.clear();
+  auto all = std::make_shared<gathering>(std::move(inventory), per_job.size() + 1);
+  auto one_more = [this, all] {
+    if (--all->missing == 0 && all->inventory.comparison == comparisons_ && connected_)
+      tell(scheduler_, cap_, std::move(all->inventory));
+  };
+  // A job that has gone meanwhile holds nothing.
   for (auto& [job, message] : per_job)
-    tell(routes_.at(job), cap_, std::move(message));
-  tell(scheduler_, cap_, std::move(inventory));
+    ask(self_, routes_.at(job), cap_, std::move(message))
+        .then([one_more](job_agreed&) { one_more(); },
+              [one_more](const caf::error&) { one_more(); });
+  one_more();
 }
 
 void node_state_actor::take_records(report_records& what) {

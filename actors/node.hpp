@@ -38,6 +38,7 @@ private:
   std::optional<report_inventory> inventory_; ///< waits for the end of the recovery
   bool recovered_ = false;
   bool connected_ = false;
+  std::uint64_t comparisons_ = 0;
   std::uint64_t records_ = 0, orders_ = 0;
 };
 

@@ -96,7 +96,7 @@ void planner_state::apply(const plan_event& event) {
     switch (event.what) {
     case kind::node_added: return add_node(event);
     case kind::node_changed: return core_.set_node_state(event.node_id, to_plan(event.state));
-    case kind::submitted: return apply_submitted(event);
+    case kind::submitted: return submit(event, event.pending_elements);
     case kind::held: return core_.hold(event.job);
     case kind::released: return core_.release(event.job);
     case kind::removed: promises_.forget(event.job); return core_.remove(event.job);
@@ -110,7 +110,10 @@ void planner_state::apply(const plan_event& event) {
       shares_.charge(event.account, event.user, event.core_seconds, event.at_utc_ns);
       shares_changed_ = true;
       return {};
-    case kind::pending_changed: return core_.set_pending(event.job, event.elements);
+    case kind::pending_changed:
+      if (core_.knows(event.job))
+        return core_.set_pending(event.job, event.elements);
+      return event.elements > 0 ? submit(event, event.elements) : expected<void>{};
     case kind::ended: {
       auto result = core_.ended(event.job, core_slot(event.unit));
       restored_.erase(event.unit);
@@ -139,7 +142,7 @@ expected<void> planner_state::add_node(const plan_event& event) {
   return core_.add_node(node_config_of(*event.node, event.state, names_));
 }
 
-plan::job_request planner_state::request_of(const plan_event& event) {
+plan::job_request planner_state::request_of(const plan_event& event, std::uint32_t pending) {
   const auto& spec = *event.spec;
   plan::job_request job;
   job.id = event.job;
@@ -149,7 +152,7 @@ plan::job_request planner_state::request_of(const plan_event& event) {
   job.held = spec.held;
   job.begin_time = spec.begin_utc_ns;
   job.is_array = spec.array.has_value();
-  job.pending = event.pending_elements;
+  job.pending = pending;
   job.max_running = spec.array ? spec.array->running_max : 0;
   job.nice = spec.nice;
   job.submitted = event.at_utc_ns;
@@ -162,20 +165,23 @@ plan::job_request planner_state::request_of(const plan_event& event) {
   return job;
 }
 
-expected<void> planner_state::apply_submitted(const plan_event& event) {
-  return core_.restore(request_of(event));
+expected<void> planner_state::submit(const plan_event& event, std::uint32_t pending) {
+  return core_.restore(request_of(event, pending));
 }
 
 /// It waits, held, while it is changed: as if it had come like this.
 expected<void> planner_state::apply_changed(const plan_event& event) {
   if (auto gone = core_.remove(event.job); !gone)
     return gone;
-  auto job = request_of(event);
+  auto job = request_of(event, event.pending_elements);
   job.held = true;
   return core_.restore(job);
 }
 
 expected<void> planner_state::apply_restored(const plan_event& event) {
+  if (!core_.knows(event.job))
+    if (auto again = submit(event, 0); !again)
+      return again;
   auto slot = core_.adopt(event.job, to_plan(event.parts),
                           event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns);
   if (!slot)

@@ -29,10 +29,10 @@ public:
 private:
   void take(plan_changes& what);
   void apply(const plan_event& event);
-  expected<void> apply_submitted(const plan_event& event);
   expected<void> apply_changed(const plan_event& event);
+  expected<void> submit(const plan_event& event, std::uint32_t pending);
   expected<void> apply_restored(const plan_event& event);
-  plan::job_request request_of(const plan_event& event);
+  plan::job_request request_of(const plan_event& event, std::uint32_t pending);
   expected<void> add_node(const plan_event& event);
   void pass();
   void send_decisions(const plan::pass_result& from);

@@ -95,7 +95,7 @@ start_forecast planner_state::forecast(const check_job& what) {
   as.user = what.identity.user;
   as.account = what.spec->account;
   as.at_utc_ns = now;
-  auto job = request_of(as);
+  auto job = request_of(as, as.pending_elements);
   const auto held = std::exchange(job.held, false);
   const auto found = core_.what_if(job, now);
   start_forecast result;

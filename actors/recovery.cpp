@@ -35,6 +35,7 @@ public:
 
   recovered_job finish() {
     auto& birth = job_.birth;
+    apply_cancels();
     std::erase_if(birth.placed, [](const placed_chunk& chunk) {
       return chunk.ended.count() == std::uint64_t{chunk.element_last} - chunk.element_first + 1;
     });
@@ -171,10 +172,37 @@ private:
                        static_cast<std::uint32_t>(range.last));
       job_.birth.ended.push_back({job_state::cancelled, 0, 0, event->reason});
     }
+    for (const auto& range : event->placed)
+      cancels_.emplace_back(range, event->reason);
     return {};
   }
 
+  /// Placed elements that were to end: where they still are placed. One whose `starting` was never
+  /// written does not start any more.
+  void apply_cancels() {
+    auto& birth = job_.birth;
+    for (const auto& [range, reason] : cancels_) {
+      const auto first = static_cast<std::uint32_t>(range.first);
+      const auto last = static_cast<std::uint32_t>(range.last);
+      for (auto& chunk : birth.placed) {
+        const auto low = std::max(first, chunk.element_first);
+        const auto high = std::min(last, chunk.element_last);
+        if (low > high)
+          continue;
+        chunk.cancelled.insert(low, high);
+        chunk.cancel_reason = reason;
+      }
+      for (auto& [incarnation, elements] : birth.unstarted) {
+        const auto before = elements.count();
+        elements.erase(first, last);
+        if (elements.count() < before)
+          birth.ended.push_back({job_state::cancelled, 0, 0, reason});
+      }
+    }
+  }
+
   recovered_job job_;
+  std::vector<std::pair<number_range, std::string>> cancels_;
 };
 
 /// Compares each dependency with what has become of the other job.

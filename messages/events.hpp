@@ -88,17 +88,22 @@ struct ended_event {
   }
 };
 
-/// kind cancelled: elements that will not start; without ranges the whole job.
+inline constexpr std::size_t cancelled_ranges_max = 4096;
+
+/// kind cancelled: elements that will not start, and placed ones that are to end; without either
+/// the whole job.
 struct cancelled_event {
   std::uint32_t by_uid = 0;
   std::vector<number_range> elements;
   std::string reason;
+  std::vector<number_range> placed; ///< their ends come by themselves
 
   static constexpr auto fields() {
     using s = cancelled_event;
     return field_list(field<1>("by_uid", &s::by_uid),
-                      field<2>("elements", &s::elements, at_most(4096)),
-                      field<3>("reason", &s::reason));
+                      field<2>("elements", &s::elements, at_most(cancelled_ranges_max)),
+                      field<3>("reason", &s::reason),
+                      field<4>("placed", &s::placed, at_most(cancelled_ranges_max)));
   }
 };
 

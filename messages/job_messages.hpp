@@ -40,11 +40,13 @@ struct plan_event {
     used ///< cores for a time, by a user under an account
   } what = kind::removed;
   job_id job = 0;
-  std::uint64_t unit = 0;               ///< of ended, refilled, restored; a reservation's number
-  std::uint32_t elements = 0;           ///< taken by refilled; what is left, of pending_changed
-  utc_ns predicted_end_ns = 0;          ///< of refilled and restored; 0: unknown
-  std::shared_ptr<job_spec const> spec; ///< of submitted
-  std::uint32_t pending_elements = 0;   ///< of submitted
+  std::uint64_t unit = 0;      ///< of ended, refilled, restored; a reservation's number
+  std::uint32_t elements = 0;  ///< taken by refilled; what is left, of pending_changed
+  utc_ns predicted_end_ns = 0; ///< of refilled and restored; 0: unknown
+  /// Of submitted; of pending_changed and restored for a planner that has forgotten the job, as it
+  /// does when none of its elements waits or runs.
+  std::shared_ptr<job_spec const> spec;
+  std::uint32_t pending_elements = 0;         ///< of submitted
   std::shared_ptr<node_inventory const> node; ///< of node_added
   std::uint32_t node_id = 0;
   node_state state = node_state::up;
@@ -323,6 +325,7 @@ struct report_inventory {
   std::uint32_t node = 0;
   bool connected = false;
   launcher_instance instance{};
+  std::uint64_t comparison = 0; ///< counted by the node, when it has compared this
   std::shared_ptr<node_inventory const> offers;
   std::vector<running_group> groups;
   std::vector<element_record> unacknowledged;
@@ -330,13 +333,20 @@ struct report_inventory {
 };
 
 /// What a node's launcher has of this job, after either of them was away. Sent by node to job; the
-/// job compares it with what it knows (actors/job/reconcile.cpp). No answer.
+/// job compares it with what it knows (actors/job/reconcile.cpp), and answers when the planner is
+/// being told what it holds there: the node takes no starts before.
+struct job_agreed;
 struct reconcile_job {
   std::uint32_t node = 0;
   launcher_instance instance{};
+  std::uint64_t comparison = 0; ///< counted by the node
   std::vector<report_inventory::running_group> groups;
   std::vector<element_record> unacknowledged;
-  using answer = void;
+  using answer = job_agreed;
+};
+struct job_agreed {
+  std::uint32_t placed_there = 0; ///< elements of it on this node
+  using answer_tag = void;
 };
 
 /// Every job that may have something on this node has been routed: inventories may be compared.

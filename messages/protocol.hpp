@@ -85,10 +85,12 @@ using node_actor =
     executor_actor::extend_with<protocol<route_job, join_node, finish_recovery, report_records,
                                          report_inventory, hear_shepherd>>;
 
-/// A node as jobs know it: where it is reached, what it offers, the launcher's present instance.
+/// A node as jobs know it: where it is reached, what it offers, the launcher's present instance,
+/// and how often the node had compared inventories when that was learnt.
 struct node_entry {
   node_actor actor;
   launcher_instance instance{};
+  std::uint64_t comparison = 0;
   std::shared_ptr<node_inventory const> offers;
 };
 

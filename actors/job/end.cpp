@@ -9,7 +9,8 @@
 // Purpose: end, signal and withdraw elements.
 // Input:   ranges of elements; none means all.
 // Action:  what has not been placed is withdrawn durably before the answer; what runs gets SIGTERM,
-//          its grace time, SIGKILL, by its launcher, and its end comes as any other.
+//          its grace time, SIGKILL, by its launcher, and its end comes as any other. That it is to
+//          end is durable before the answer, too: after a restart its launcher is told again.
 // Caveats: an element whose order is on its way is ended right behind it.
 
 namespace troupe::actors {
@@ -32,28 +33,21 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
       !ok)
     return auth::to_caf(ok.error());
   const auto& ranges = what.msg.ranges;
-  auto changed = cancel_active(ranges, what.msg.reason);
+  const auto placed = cancel_active(ranges, what.msg.reason);
   auto withdrawn = withdraw(ranges);
-  cancelled_event event;
-  event.by_uid = what.msg.by_uid;
-  event.reason = what.msg.reason;
+  jobs_changed changed;
+  changed.elements = placed.count();
   for (const auto& [incarnation, elements] : withdrawn)
-    for (auto [first, last] : elements.intervals()) {
-      event.elements.push_back({first, last});
-      changed.elements += last - first + 1;
-    }
+    changed.elements += elements.count();
   changed.jobs = changed.elements > 0 ? 1 : 0;
   for (auto& [node, at] : nodes_)
     release_idle_slots(node);
-  if (withdrawn.empty()) {
-    write_ends();
-    publish();
+  if (changed.elements == 0)
     return changed;
-  }
   auto promise = self_->make_response_promise<jobs_changed>();
   // The job's own end waits for this: no end is written while an append is under way.
   ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, withdrawal_entry(event))
+  ask(self_, links_.ledger, cap_, cancel_entries(what.msg, withdrawn, placed))
       .then(
           [this, promise, changed](entries_kept&) mutable {
             --writes_in_flight_;
@@ -71,16 +65,36 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
   return promise;
 }
 
-append_entries job_state_machine::withdrawal_entry(const cancelled_event& event) {
-  ledger_entry entry;
-  entry.job = job_;
-  entry.what = ledger_entry::kind::cancelled;
-  entry.encoded = to_cbor(event);
-  update_row();
-  entry.row = row_;
-  entry.uid = event_->identity.uid;
+/// What is to be remembered of a cancel, in events of bounded size.
+append_entries
+job_state_machine::cancel_entries(const cancel_elements& what,
+                                  const std::map<std::uint32_t, interval_set>& withdrawn,
+                                  const interval_set& placed) {
+  std::vector<cancelled_event> events(1);
+  auto take = [&](const interval_set& elements, auto member) {
+    for (auto [first, last] : elements.intervals()) {
+      if ((events.back().*member).size() == cancelled_ranges_max)
+        events.emplace_back();
+      (events.back().*member).push_back({first, last});
+    }
+  };
+  for (const auto& [incarnation, elements] : withdrawn)
+    take(elements, &cancelled_event::elements);
+  take(placed, &cancelled_event::placed);
   append_entries entries;
-  entries.entries.push_back(std::move(entry));
+  entries.essential = !placed.empty(); // what runs can be ended though the disk is full
+  for (auto& event : events) {
+    event.by_uid = what.by_uid;
+    event.reason = what.reason;
+    ledger_entry entry;
+    entry.job = job_;
+    entry.what = ledger_entry::kind::cancelled;
+    entry.encoded = to_cbor(event);
+    entry.uid = event_->identity.uid;
+    entries.entries.push_back(std::move(entry));
+  }
+  update_row();
+  entries.entries.back().row = row_;
   return entries;
 }
 
@@ -127,16 +141,17 @@ void job_state_machine::restore(const std::map<std::uint32_t, interval_set>& wit
                 static_cast<std::uint32_t>(unstarted_count()));
 }
 
-/// Ends placed elements: one message per node and run of neighbours.
-jobs_changed job_state_machine::cancel_active(const std::vector<number_range>& ranges,
+/// Ends placed elements: one message per node and run of neighbours. Those that nobody had
+/// cancelled before.
+interval_set job_state_machine::cancel_active(const std::vector<number_range>& ranges,
                                               const std::string& reason) {
-  jobs_changed changed;
+  interval_set changed;
   std::map<std::pair<std::uint32_t, std::uint32_t>, interval_set> by_node;
   for (auto& [element, active] : active_) {
     if (active.ending || !in_ranges(ranges, element))
       continue;
     if (!active.cancelled) {
-      ++changed.elements;
+      changed.insert(element, element);
       active.cancelled = true;
       active.cancel_reason = reason;
     }

@@ -56,7 +56,7 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       on<report_records>(
           [this](request<report_records>& what) { take_records(what.msg.node, what.msg.records); }),
       on<hear_shepherd>([this](request<hear_shepherd>& what) { hear(what.msg); }),
-      on<reconcile_job>([this](request<reconcile_job>& what) { reconcile(what.msg); }));
+      on<reconcile_job>([this](request<reconcile_job>& what) { return reconcile(what.msg); }));
 }
 
 // -- looking ------------------------------------------------------------------
@@ -204,12 +204,15 @@ void job_state_machine::planner_event(plan_event::kind what, std::uint64_t unit,
   event.unit = unit;
   event.elements = elements;
   event.predicted_end_ns = predicted_end_ns;
+  if (what == plan_event::kind::pending_changed)
+    event.spec = std::shared_ptr<job_spec const>{event_, &event_->spec};
   plan_events_.push_back(std::move(event));
 }
 
-utc_ns job_state_machine::predicted_end() const {
+/// Of what started then; 0: nobody knows.
+utc_ns job_state_machine::predicted_end(utc_ns started) const {
   const auto limit = event_->spec.time_limit_s;
-  return limit == 0 ? 0 : world_.clock.utc() + std::int64_t{limit} * ns_per_s;
+  return limit == 0 ? 0 : started + std::int64_t{limit} * ns_per_s;
 }
 
 /// The row as it follows from the elements.

@@ -27,6 +27,8 @@ struct placed_chunk {
   interval_set ended;        ///< of this chunk
   interval_set preempted;    ///< told to end and to wait again
   std::string preempted_why; ///< the last of them
+  interval_set cancelled;    ///< of this chunk: to be ended
+  std::string cancel_reason;
   starting_event starting;
 };
 
@@ -59,6 +61,8 @@ public:
   std::string display_name() const;
 
 private:
+  using node_record = std::pair<std::uint32_t, std::uint64_t>; ///< node, number of its record
+
   /// An element that was placed: written, ordered, running, or ended but not yet durable.
   struct active_element {
     std::uint32_t incarnation = 1;
@@ -72,16 +76,18 @@ private:
     /// launcher knows nothing of it. What was ordered in this life is never judged by silence: its
     /// order may be on its way behind the launcher's answer.
     std::set<std::uint32_t> unasked, absent;
+    std::set<std::uint32_t> refused; ///< nodes whose launcher did not take its order
     std::vector<placement_part> parts;
     utc_ns started_utc_ns = 0;
     utc_ns ended_utc_ns = 0;
     std::uint64_t user_us = 0, system_us = 0, max_rss_bytes = 0;
     std::optional<exit_report> verdict; ///< the first rank's failure, a cancel, a loss
+    std::string again; ///< why it waits again once nothing of it runs; empty: it ends then
     bool cancelled = false;
     std::string cancel_reason;
     bool preempted = false; ///< durably: when it has ended, it waits again
     std::string preempt_reason;
-    std::vector<std::pair<std::uint32_t, std::uint64_t>> unacknowledged; ///< node, record
+    std::vector<node_record> unacknowledged;
     std::set<std::uint32_t> shepherds;                ///< nodes whose shepherd has spoken
     std::map<std::uint32_t, std::uint32_t> connected; ///< by node: ranks that called MPI_Init
     bool adopted = false;                             ///< it was ordered before a restart
@@ -91,19 +97,24 @@ private:
   struct slot_state {
     std::uint64_t unit = 0; ///< 0: a hole
     placement_part part;
-    bool fresh = false; ///< given by the planner, not yet used
-    bool busy = false;  ///< an element was seen to start in it
-    bool lone = true;   ///< the unit is on this node alone
+    bool busy = false; ///< an element was seen to start in it
+    bool lone = true;  ///< the unit is on this node alone
     std::uint32_t element = no_element;
     /// Whose elements its launcher may start in it: a launcher counts its slots by group, and an
     /// incarnation is a group.
     std::uint32_t incarnation = 0;
+
+    bool is_idle() const { return unit != 0 && lone && !busy; }
   };
 
   struct node_slots {
     std::shared_ptr<node_entry const> entry;
     std::vector<slot_state> slots;
     std::uint32_t queued = 0; ///< ordered here, not seen to start
+    std::uint32_t fresh = 0;  ///< units given by the planner that no element was taken for yet
+    /// Slots before a restart, as the last order named them. Which of them are still the job's,
+    /// the elements tell that run in them: what was given back was never written down.
+    std::map<std::uint32_t, placement_part> before;
     bool routed = false;
   };
 
@@ -135,6 +146,7 @@ private:
   void write(std::vector<chunk> chunks);
   void order(std::vector<chunk> chunks);
   bool resolve_unordered(const chunk& what);
+  void put_back(const chunk& what, const std::string& why);
   expected<bytes> encode_order_for(const chunk& what, std::size_t part_index) const;
   std::optional<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>>
   take_unstarted(std::uint64_t count_max);
@@ -151,7 +163,9 @@ private:
   void take_exit(std::uint32_t node, const element_record& record);
   void take_refusal(std::uint32_t node, const element_record& record);
   void take_revoked(std::uint32_t node, const element_record& record);
+  void part_over(std::uint32_t element, active_element& what);
   void element_over(std::uint32_t element, active_element& what);
+  void acknowledge(const std::vector<node_record>& records);
   void count_end(const exit_report& report);
   void write_ends();
   void ends_kept(std::vector<std::uint32_t> elements, utc_ns at);
@@ -178,10 +192,12 @@ private:
   // end.cpp
   caf::result<jobs_changed> cancel(request<cancel_elements>& what);
   caf::result<jobs_changed> signal(request<signal_elements>& what);
-  jobs_changed cancel_active(const std::vector<number_range>& ranges, const std::string& reason);
+  interval_set cancel_active(const std::vector<number_range>& ranges, const std::string& reason);
   std::map<std::uint32_t, interval_set> withdraw(const std::vector<number_range>& ranges);
   void restore(const std::map<std::uint32_t, interval_set>& withdrawn);
-  append_entries withdrawal_entry(const cancelled_event& event);
+  append_entries cancel_entries(const cancel_elements& what,
+                                const std::map<std::uint32_t, interval_set>& withdrawn,
+                                const interval_set& placed);
   void set_lease(bool allowed);
 
   // preempt.cpp
@@ -194,16 +210,18 @@ private:
   // reconcile.cpp
   void recover(const std::vector<placed_chunk>& chunks,
                const std::vector<std::shared_ptr<node_entry const>>& nodes);
-  void reconcile(reconcile_job& what);
+  job_agreed reconcile(reconcile_job& what);
   void remember_instances(const starting_event& starting);
-  std::uint64_t restore_unit(std::vector<placement_part> parts);
+  std::uint64_t restore_unit(std::vector<placement_part> parts, utc_ns started);
+  void restore_slot(node_slots& at, std::uint32_t slot, utc_ns started);
   void adopt_lone(const placed_chunk& what);
   void adopt_wide(const placed_chunk& what);
   void adopt_running(std::uint32_t node,
                      const std::vector<report_inventory::running_group>& groups);
   void forget_queued(const active_element& what);
   void note_absence(std::uint32_t element, active_element& what);
-  void lose(std::uint32_t element, active_element& what, const std::string& why);
+  void lose(std::uint32_t element, active_element& what, std::uint32_t node);
+  void part_lost(std::uint32_t element, active_element& what, const std::string& why);
   void put_back(std::uint32_t element, active_element& what, const std::string& why);
 
   // job.cpp
@@ -219,7 +237,7 @@ private:
   void planner_event(plan_event::kind what, std::uint64_t unit, std::uint32_t elements = 0,
                      utc_ns predicted_end_ns = 0);
   status_report status(status_verbosity verbosity) const;
-  utc_ns predicted_end() const;
+  utc_ns predicted_end(utc_ns started) const;
   void finish();
 
   self_pointer self_;

@@ -109,8 +109,8 @@ void job_state_machine::hear(hear_shepherd& what) {
     hear(what.element, active, what.node, *what.what);
   } else {
     active.shepherds.erase(what.node);
-    if (active.shepherds.empty() && active.nodes_running.empty())
-      element_over(what.element, active);
+    if (active.nodes_running.empty())
+      part_over(what.element, active);
   }
   write_ends();
   publish();

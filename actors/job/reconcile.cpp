@@ -61,13 +61,12 @@ void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
   for (const auto& what : chunks) {
     incarnations_.insert(what.incarnation);
     remember_instances(what.starting);
-    if (what.starting.window == 0)
-      adopt_wide(what);
-    else
+    if (what.starting.window != 0)
       adopt_lone(what);
   }
-  for (auto& [node, at] : nodes_)
-    release_idle_slots(node);
+  for (const auto& what : chunks)
+    if (what.starting.window == 0)
+      adopt_wide(what);
 }
 
 /// The instance that the orders named; the inventory tells whether it is still the same.
@@ -85,13 +84,14 @@ void job_state_machine::remember_instances(const starting_event& starting) {
   }
 }
 
-std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts) {
+std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts, utc_ns started) {
   plan_event event;
   event.what = plan_event::kind::restored;
   event.job = job_;
   event.unit = restored_unit_bit | (job_ << 24) | ++restored_units_;
-  event.predicted_end_ns = predicted_end();
+  event.predicted_end_ns = predicted_end(started);
   event.parts = std::move(parts);
+  event.spec = std::shared_ptr<job_spec const>{event_, &event_->spec};
   plan_events_.push_back(event);
   return event.unit;
 }
@@ -101,19 +101,9 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
   const auto first = std::find_if(parts.begin(), parts.end(),
                                   [](const placement_part& each) { return each.ranks > 0; });
   auto& at = slots_on(first->node);
-  if (at.slots.size() < parts.size())
-    at.slots.resize(parts.size());
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    auto& slot = at.slots[i];
-    if (parts[i].ranks == 0)
-      continue;
-    // The last order that names a slot tells where it is and whose.
-    if (slot.unit != 0 && !(slot.part == parts[i]))
-      planner_event(plan_event::kind::ended, std::exchange(slot.unit, 0));
-    if (slot.unit == 0)
-      slot = slot_state{restore_unit({parts[i]}), parts[i], false, false, true, no_element};
-    slot.incarnation = what.incarnation;
-  }
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    if (parts[i].ranks > 0)
+      at.before.insert_or_assign(static_cast<std::uint32_t>(i), parts[i]);
   for (auto element = what.element_first;; ++element) {
     if (!what.ended.contains(element)) {
       active_element active;
@@ -121,6 +111,9 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active.ordered = active.adopted = true;
       active.preempted = what.preempted.contains(element);
       active.preempt_reason = what.preempted_why;
+      active.cancelled = what.cancelled.contains(element);
+      if (active.cancelled)
+        active.cancel_reason = what.cancel_reason;
       active.parts = {*first};
       active.node = first->node;
       active.nodes_running.insert(first->node);
@@ -133,6 +126,19 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
   }
 }
 
+/// An element runs in a slot of before the restart: it is the job's, unless it has it already.
+void job_state_machine::restore_slot(node_slots& at, std::uint32_t slot, utc_ns started) {
+  const auto known = at.before.find(slot);
+  if (known == at.before.end())
+    return;
+  if (at.slots.size() <= slot)
+    at.slots.resize(slot + 1);
+  if (at.slots[slot].unit == 0)
+    at.slots[slot] =
+        slot_state{restore_unit({known->second}, started), known->second, false, true, no_element};
+  at.before.erase(known);
+}
+
 void job_state_machine::adopt_wide(const placed_chunk& what) {
   const auto element = what.element_first;
   if (what.ended.contains(element))
@@ -142,17 +148,26 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   active.ordered = active.adopted = true;
   active.preempted = what.preempted.contains(element);
   active.preempt_reason = what.preempted_why;
-  active.unit = restore_unit(what.starting.parts);
+  active.cancelled = what.cancelled.contains(element);
+  if (active.cancelled)
+    active.cancel_reason = what.cancel_reason;
+  active.unit = restore_unit(what.starting.parts, world_.clock.utc());
   active.parts = what.starting.parts;
   for (const auto& part : active.parts) {
     active.nodes_running.insert(part.node);
     active.unasked.insert(part.node);
-    slots_on(part.node).slots.push_back(slot_state{active.unit, part, false, true, false, element});
+    auto& at = slots_on(part.node);
+    std::uint32_t slot = 0; // any number that no other has, or may have
+    while (at.before.contains(slot) || (slot < at.slots.size() && at.slots[slot].unit != 0))
+      ++slot;
+    if (at.slots.size() <= slot)
+      at.slots.resize(slot + 1);
+    at.slots[slot] = slot_state{active.unit, part, true, false, element};
   }
   active_.emplace(element, std::move(active));
 }
 
-void job_state_machine::reconcile(reconcile_job& what) {
+job_agreed job_state_machine::reconcile(reconcile_job& what) {
   auto& at = slots_on(what.node);
   at.routed = true;
   std::set<std::uint32_t> reported;
@@ -168,23 +183,23 @@ void job_state_machine::reconcile(reconcile_job& what) {
     const auto* running = find_running(what.groups, active.incarnation, element);
     const auto first_answer = active.unasked.erase(what.node) > 0;
     if (!same_instance) {
-      lose(element, active, "its launcher ended while it ran");
+      lose(element, active, what.node);
       continue;
     }
     const auto known = running || reported.contains(element) ||
                        is_queued(what.groups, active.incarnation, element);
-    // A cancel may have come while nobody could pass it on, or a preemption have been kept.
-    if (active.cancelled || active.preempted)
+    // A cancel may have come, or another node been lost, while nobody could pass it on.
+    if (active.cancelled || active.verdict || !active.again.empty() || active.preempted)
       tell(at.entry->actor, cap_,
            end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
     if (!known && first_answer)
       active.absent.insert(what.node);
-    if (active.unasked.empty() && !active.absent.empty())
-      note_absence(element, active);
+    note_absence(element, active);
   }
-  if (!same_instance && at.entry) {
+  if (at.entry) {
     auto entry = std::make_shared<node_entry>(*at.entry);
     entry->instance = what.instance;
+    entry->comparison = what.comparison;
     at.entry = std::move(entry);
   }
   world_.log->info("job {}: agreed with node {}: {} elements there, {} placed in all", job_,
@@ -196,6 +211,7 @@ void job_state_machine::reconcile(reconcile_job& what) {
   go_on(what.node);
   for (auto& [element, active] : active_)
     answer_parked(element);
+  return {static_cast<std::uint32_t>(here.size())};
 }
 
 /// What runs, as far as the launcher knows, and has not been told to have ended since: as if its
@@ -225,44 +241,43 @@ void job_state_machine::forget_queued(const active_element& what) {
     slots_on(what.node).queued -= std::min(slots_on(what.node).queued, 1u);
 }
 
-/// All launchers have answered, and some know nothing of it: with none that does, it never left.
+/// Once all launchers have answered, and some know nothing of it: with none that does, it never
+/// left.
 void job_state_machine::note_absence(std::uint32_t element, active_element& what) {
+  if (!what.unasked.empty() || what.absent.empty())
+    return;
   if (what.parts.size() <= what.absent.size()) {
     forget_queued(what);
     put_back(element, what, "its order never reached the launcher");
     return;
   }
-  const std::string why = "only a part of it was started when trouped ended";
   for (auto gone : std::exchange(what.absent, {}))
     what.nodes_running.erase(gone);
-  end_other_nodes(element, what, no_element);
-  if (event_->spec.requeue && !what.cancelled) {
-    put_back(element, what, why);
-    return;
-  }
-  what.verdict =
-      exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
-  if (what.nodes_running.empty())
-    element_over(element, what);
+  part_lost(element, what, "only a part of it was started when trouped ended");
 }
 
-/// It may have run and nobody can say how it ended: reported so, never silently run again.
-void job_state_machine::lose(std::uint32_t element, active_element& what, const std::string& why) {
-  for (auto& [node, at] : nodes_)
-    for (auto& slot : at.slots)
-      if (slot.element == element && slot.lone)
-        slot.busy = false;
+/// The node's launcher is another one now: what it ran of this element is gone.
+void job_state_machine::lose(std::uint32_t element, active_element& what, std::uint32_t node) {
+  for (auto& slot : slots_on(node).slots)
+    if (slot.element == element && slot.lone)
+      slot.busy = false;
   forget_queued(what);
+  what.nodes_running.erase(node);
+  what.shepherds.erase(node);
+  part_lost(element, what, "its launcher ended while it ran");
+}
+
+/// It may have run and nobody can say how it ended: reported so, never silently run again. What
+/// still runs of it elsewhere ends first, and keeps its cores until then.
+void job_state_machine::part_lost(std::uint32_t element, active_element& what,
+                                  const std::string& why) {
   end_other_nodes(element, what, no_element);
-  if (event_->spec.requeue && !what.cancelled) {
-    put_back(element, what, why);
-    return;
-  }
-  what.nodes_running.clear();
-  what.shepherds.clear();
-  what.verdict =
-      exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
-  element_over(element, what);
+  if (!what.verdict && what.again.empty() && event_->spec.requeue && !what.cancelled)
+    what.again = why;
+  else if (!what.verdict && what.again.empty())
+    what.verdict =
+        exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
+  part_over(element, what);
 }
 
 /// Unstarted again, durably, in the next incarnation. `what` is gone afterwards.
@@ -285,9 +300,7 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   unstarted_[incarnation].insert(element, element);
   planner_event(plan_event::kind::pending_changed, 0,
                 static_cast<std::uint32_t>(unstarted_count()));
-  std::map<std::uint32_t, std::vector<std::uint64_t>> known; // ends that are of no further use
-  for (auto [node, sequence] : what.unacknowledged)
-    known[node].push_back(sequence);
+  const auto unacknowledged = std::move(what.unacknowledged);
   free_unit(what, element);
   active_.erase(element);
   update_row();
@@ -297,22 +310,18 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   entries.essential = true;
   entries.entries.push_back(std::move(entry));
   ++writes_in_flight_;
-  auto done = [this] {
-    --writes_in_flight_;
-    publish();
-  };
   ask(self_, links_.ledger, cap_, std::move(entries))
       .then(
-          [this, done, known = std::move(known)](entries_kept&) {
-            for (const auto& [node, records] : known)
-              if (const auto& at = slots_on(node).entry)
-                tell(at->actor, cap_, acknowledge_records{records});
-            done();
+          [this, unacknowledged](entries_kept&) {
+            --writes_in_flight_;
+            acknowledge(unacknowledged);
+            publish();
           },
-          [this, done](caf::error& failure) {
+          [this](caf::error& failure) {
             // The ledger still says it was placed; the next restart finds the same answer.
+            --writes_in_flight_;
             world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
-            done();
+            publish();
           });
 }
 

@@ -76,7 +76,7 @@ void job_state_machine::note_start(active_element& what, const element_record& r
 /// already.
 job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_element& what,
                                                          std::uint32_t slot) {
-  if (what.unit != 0 || slot >= at.slots.size() || !at.slots[slot].lone)
+  if (what.unit != 0 || slot >= at.slots.size() || at.slots[slot].unit == 0 || !at.slots[slot].lone)
     return nullptr;
   what.unit = at.slots[slot].unit;
   what.parts = {at.slots[slot].part};
@@ -88,6 +88,7 @@ job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_
 void job_state_machine::take_started(std::uint32_t node, const element_record& record) {
   auto& active = active_.at(record.element);
   note_start(active, record);
+  restore_slot(slots_on(node), record.slot, active.started_utc_ns);
   auto* slot = settle(slots_on(node), active, record.slot);
   if (!slot)
     return;
@@ -95,7 +96,7 @@ void job_state_machine::take_started(std::uint32_t node, const element_record& r
   slot->busy = true;
   slot->element = record.element;
   if (reused && event_->spec.time_limit_s != 0)
-    planner_event(plan_event::kind::refilled, slot->unit, 0, predicted_end());
+    planner_event(plan_event::kind::refilled, slot->unit, 0, predicted_end(world_.clock.utc()));
 }
 
 void job_state_machine::take_exit(std::uint32_t node, const element_record& record) {
@@ -140,10 +141,20 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
   if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
     mean_run_ns_ =
         blend(mean_run_ns_, static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
-  if (!active.nodes_running.empty())
-    active.state = job_state::completing;
-  else if (active.shepherds.empty()) // else their last words are on the way
-    element_over(element, active);
+  part_over(element, active);
+}
+
+/// Nothing of it runs any more, and its shepherds have said their last words: it is over, or waits
+/// again.
+void job_state_machine::part_over(std::uint32_t element, active_element& what) {
+  if (what.ending)
+    return;
+  if (!what.nodes_running.empty() || !what.shepherds.empty())
+    what.state = job_state::completing;
+  else if (!what.again.empty() && !what.cancelled)
+    put_back(element, what, std::string{what.again});
+  else
+    element_over(element, what);
 }
 
 /// A failed rank ends the element everywhere.
@@ -167,17 +178,21 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
   for (auto element : elements) {
     auto& active = active_.at(element);
     forget_queued(active);
+    active.refused.insert(node);
+    active.nodes_running.erase(node);
     // An order can cross with a launcher's new start: then it is made anew, a few times.
-    if (active.parts.size() == 1 && active.incarnation < orders_refused_max) {
+    const auto all_refused = active.refused.size() == active.parts.size();
+    if (all_refused && active.incarnation < orders_refused_max) {
       put_back(element, active, "its launcher refused the order");
+      continue;
+    }
+    if (!all_refused) {
+      part_lost(element, active, "a launcher refused its part: " + record.text);
       continue;
     }
     active.verdict =
         exit_report{job_state::failed, 0, 0, fmt::format("not started: {}", record.text)};
-    active.nodes_running.erase(node);
-    end_other_nodes(element, active, node);
-    if (active.nodes_running.empty())
-      element_over(element, active);
+    part_over(element, active);
   }
 }
 
@@ -339,23 +354,30 @@ void job_state_machine::write_ends() {
 }
 
 void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
-  std::map<std::uint32_t, acknowledge_records> acknowledged;
+  std::vector<node_record> durable;
   for (auto element : elements) {
     auto at = active_.find(element);
     auto& active = at->second;
-    for (auto [node, sequence] : active.unacknowledged)
-      acknowledged[node].sequences.push_back(sequence);
+    durable.insert(durable.end(), active.unacknowledged.begin(), active.unacknowledged.end());
     ends_.push_back({job_, element, *active.verdict, core_seconds_of(active), active.ended_utc_ns});
     free_unit(active, element);
     active_.erase(at);
     answer_parked(element);
   }
-  for (auto& [node, records] : acknowledged)
-    if (const auto& entry = slots_on(node).entry)
-      tell(entry->actor, cap_, std::move(records));
+  acknowledge(durable);
   if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns == 0)
     write_ends();
   publish();
+}
+
+/// What these records told is durable: their launchers may forget it.
+void job_state_machine::acknowledge(const std::vector<node_record>& records) {
+  std::map<std::uint32_t, acknowledge_records> by_node;
+  for (auto [node, sequence] : records)
+    by_node[node].sequences.push_back(sequence);
+  for (auto& [node, message] : by_node)
+    if (const auto& entry = slots_on(node).entry)
+      tell(entry->actor, cap_, std::move(message));
 }
 
 /// A wide element's unit is its own; lone ones' are freed with their slots.

@@ -33,9 +33,10 @@ placement_part hole() {
 
 void job_state_machine::start(std::vector<placed_unit> units,
                               std::vector<std::shared_ptr<node_entry const>> nodes) {
-  // Once its route stands, a job hears of a new launcher instance before the scheduler does.
+  // Both the scheduler and, once a route stands, the node itself tell of a new launcher instance.
   for (auto& node : nodes)
-    if (auto& at = slots_on(node->offers->node); !at.entry || !at.routed)
+    if (auto& at = slots_on(node->offers->node);
+        !at.entry || at.entry->comparison < node->comparison)
       at.entry = node;
   std::vector<std::uint32_t> touched;
   std::vector<chunk> chunks;
@@ -71,7 +72,8 @@ void job_state_machine::place_lone(placed_unit unit, std::vector<std::uint32_t>&
       std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
   if (hole == slots.end())
     hole = slots.emplace(slots.end());
-  *hole = slot_state{unit.unit, std::move(unit.parts.front()), true, false, true, no_element};
+  *hole = slot_state{unit.unit, std::move(unit.parts.front()), false, true, no_element};
+  ++slots_on(node).fresh;
   if (touched.empty() || touched.back() != node)
     touched.push_back(node);
 }
@@ -95,7 +97,7 @@ void job_state_machine::place_wide(placed_unit unit, std::vector<chunk>& chunks)
         std::find_if(slots.begin(), slots.end(), [](const slot_state& s) { return s.unit == 0; });
     if (hole == slots.end())
       hole = slots.emplace(slots.end());
-    *hole = slot_state{unit.unit, part, false, true, false, element};
+    *hole = slot_state{unit.unit, part, true, false, element};
   }
   chunks.push_back({next->first, element, element, std::move(unit.parts), false});
   active_.emplace(element, std::move(active));
@@ -158,13 +160,9 @@ bool job_state_machine::open_slots(node_slots& at, std::uint32_t incarnation) co
 /// Orders as many elements for `node` as its slots can take now, and a few ahead.
 void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   auto& at = slots_on(node);
-  std::uint32_t fresh = 0, free = 0;
-  for (const auto& slot : at.slots) {
-    if (slot.unit == 0 || slot.busy || !slot.lone)
-      continue;
-    ++free;
-    fresh += slot.fresh;
-  }
+  const auto free = static_cast<std::uint32_t>(std::count_if(
+      at.slots.begin(), at.slots.end(), [](const slot_state& slot) { return slot.is_idle(); }));
+  auto fresh = std::min(at.fresh, free);
   const auto target = ahead_target(at);
   std::uint32_t reusable = 0;
   if (lease_ && at.queued < free + target / 2)
@@ -208,7 +206,8 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
     if (count > by_planner) {
       auto holder = std::find_if(at.slots.begin(), at.slots.end(),
                                  [](const slot_state& s) { return s.unit != 0 && s.lone; });
-      planner_event(plan_event::kind::refilled, holder->unit, count - by_planner, predicted_end());
+      planner_event(plan_event::kind::refilled, holder->unit, count - by_planner,
+                    predicted_end(world_.clock.utc()));
     }
     fresh -= by_planner;
     left -= count;
@@ -216,39 +215,38 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   }
   // What the other incarnation keeps from being used is kept until that has left; the planner
   // counts on an element in it.
-  auto kept = blocked ? fresh : 0;
-  for (auto& slot : at.slots) {
-    slot.fresh = slot.fresh && kept > 0;
-    kept -= slot.fresh;
-  }
+  at.fresh = blocked ? fresh : 0;
 }
 
 /// Gives slots back that no element is coming for.
 void job_state_machine::release_idle_slots(std::uint32_t node) {
   auto& at = slots_on(node);
   if (unstarted_count() == 0)
-    for (auto& slot : at.slots)
-      slot.fresh = false;
+    at.fresh = 0;
   const auto waiting = queued_incarnation(node);
-  const auto awaited = [&](const slot_state& slot) {
+  std::uint64_t idle = 0, awaited = 0; // awaited: by what is queued here
+  const auto is_awaited = [&](const slot_state& slot) {
     return waiting && slot.incarnation == *waiting;
   };
-  const auto idle = [](const slot_state& slot) {
-    return slot.unit != 0 && slot.lone && !slot.busy && !slot.fresh;
-  };
-  auto kept = std::count_if(at.slots.begin(), at.slots.end(),
-                            [&](const slot_state& slot) { return idle(slot) && awaited(slot); });
-  for (auto slot = at.slots.rbegin(); slot != at.slots.rend(); ++slot) {
-    if (!idle(*slot))
-      continue;
-    if (awaited(*slot)) {
-      if (static_cast<std::uint64_t>(kept) <= at.queued)
-        continue;
-      --kept;
-    }
-    planner_event(plan_event::kind::ended, slot->unit);
-    *slot = {};
+  for (const auto& slot : at.slots) {
+    idle += slot.is_idle();
+    awaited += slot.is_idle() && is_awaited(slot);
   }
+  const std::uint64_t queued = waiting ? at.queued : 0;
+  const auto release = [&](bool those_awaited, std::uint64_t keep) {
+    for (auto slot = at.slots.rbegin(); slot != at.slots.rend(); ++slot) {
+      if (idle <= queued + at.fresh || (those_awaited ? awaited : idle - awaited) <= keep)
+        return;
+      if (!slot->is_idle() || is_awaited(*slot) != those_awaited)
+        continue;
+      --idle;
+      awaited -= those_awaited;
+      planner_event(plan_event::kind::ended, slot->unit);
+      *slot = {};
+    }
+  };
+  release(false, 0);
+  release(true, queued);
   while (!at.slots.empty() && at.slots.back().unit == 0)
     at.slots.pop_back();
 }
@@ -331,6 +329,19 @@ bool job_state_machine::resolve_unordered(const chunk& what) {
   return true;
 }
 
+/// Nothing of a chunk has left: its elements wait again.
+void job_state_machine::put_back(const chunk& what, const std::string& why) {
+  for (auto element = what.first;; ++element) {
+    auto& active = active_.at(element);
+    forget_queued(active);
+    put_back(element, active, why);
+    if (element == what.last)
+      break;
+  }
+  if (what.lone)
+    release_idle_slots(what.parts.front().node);
+}
+
 /// The order for one node's part of a chunk.
 expected<bytes> job_state_machine::encode_order_for(const chunk& what,
                                                     std::size_t part_index) const {
@@ -394,13 +405,15 @@ void job_state_machine::order(std::vector<chunk> chunks) {
   std::erase_if(chunks, [this](const chunk& what) { return resolve_unordered(what); });
   sign_orders drafts;
   struct destination {
+    std::size_t chunk;
     std::uint32_t node;
     launcher_instance instance;
     sealed_order order;
   };
   auto destinations = std::make_shared<std::vector<destination>>();
   std::optional<error> broken;
-  for (const auto& what : chunks) {
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    const auto& what = chunks[c];
     for (std::size_t i = 0; i < what.parts.size(); ++i) {
       auto encoded = encode_order_for(what, i);
       if (!encoded) {
@@ -410,7 +423,8 @@ void job_state_machine::order(std::vector<chunk> chunks) {
       incarnations_.insert(what.incarnation);
       drafts.orders.push_back({*encoded, event_});
       destinations->push_back(
-          {what.parts[i].node,
+          {c,
+           what.parts[i].node,
            nodes_.at(what.parts[i].node).entry->instance,
            {{job_, what.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
     }
@@ -449,15 +463,17 @@ void job_state_machine::order(std::vector<chunk> chunks) {
       .then(
           [this, chunks, destinations](orders_signed& signed_orders) {
             --writes_in_flight_;
-            // A launcher that was replaced meanwhile would refuse what was meant for the old one.
+            // A launcher that was replaced meanwhile would refuse what was meant for the old one,
+            // and one incarnation is not ordered twice.
+            std::set<std::size_t> stale;
             for (const auto& to : *destinations)
-              if (to.instance != nodes_.at(to.node).entry->instance) {
-                order(chunks);
-                return;
-              }
+              if (to.instance != nodes_.at(to.node).entry->instance)
+                stale.insert(to.chunk);
             std::map<std::uint32_t, launch_orders> by_node;
             for (std::size_t i = 0; i < destinations->size(); ++i) {
               auto& to = (*destinations)[i];
+              if (stale.contains(to.chunk))
+                continue;
               to.order.seal = std::move(signed_orders.seals.at(i));
               by_node[to.node].orders.push_back(std::move(to.order));
             }
@@ -467,7 +483,12 @@ void job_state_machine::order(std::vector<chunk> chunks) {
               tell(at.entry->actor, cap_, std::move(orders));
             }
             std::vector<number_range> cancelled;
-            for (const auto& what : chunks) {
+            for (std::size_t c = 0; c < chunks.size(); ++c) {
+              const auto& what = chunks[c];
+              if (stale.contains(c)) {
+                put_back(what, "its launcher ended before the order left");
+                continue;
+              }
               for (auto element = what.first;; ++element) {
                 auto& active = active_.at(element);
                 active.ordered = true;

@@ -144,6 +144,8 @@ struct gathering {
       refuse(*total, why);
     if (--missing > 0)
       return;
+    if (!promise.pending())
+      return; // nobody asked
     if (total->jobs == 0 && total->elements == 0 && !total->refused.empty())
       promise.deliver(auth::to_caf(total->refused.front()));
     else
@@ -174,15 +176,25 @@ ledger_entry scheduler_state::end_of_waiting(job_record& job, std::uint32_t by_u
 }
 
 caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
-  auto selected = select(what.cap, what.msg.selector,
+  auto promise = self_->make_response_promise<jobs_changed>();
+  cancel(what.cap, what.msg, promise);
+  return promise;
+}
+
+void scheduler_state::cancel(const verified_capability& cap, const cancel_jobs& what,
+                             caf::typed_response_promise<jobs_changed> promise) {
+  auto selected = select(cap, what.selector,
                          {verb::job_cancel, verb::job_cancel_any, typeid(cancel_jobs).name()});
-  if (!selected)
-    return auth::to_caf(selected.error());
+  if (!selected) {
+    if (promise.pending())
+      promise.deliver(auth::to_caf(selected.error()));
+    return;
+  }
   auto state = std::make_shared<gathering>();
   state->total = std::make_shared<jobs_changed>(std::move(selected->result));
   state->missing = selected->live.size() + (selected->waiting.empty() ? 0 : 1) + 1;
-  state->promise = self_->make_response_promise<jobs_changed>();
-  const auto by = what.cap.who().uid;
+  state->promise = std::move(promise);
+  const auto by = cap.who().uid;
   if (!selected->waiting.empty()) {
     append_entries entries;
     std::vector<job_id> ids;
@@ -190,7 +202,7 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
     for (auto at : selected->waiting) {
       at->second.leaving = true;
       ids.push_back(at->first);
-      entries.entries.push_back(end_of_waiting(at->second, by, what.msg.reason));
+      entries.entries.push_back(end_of_waiting(at->second, by, what.reason));
       // What the planner decided meanwhile comes back to it: it must not decide the same again.
       auto& event = waiting.emplace_back();
       event.what = plan_event::kind::held;
@@ -199,7 +211,7 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
     plan(std::move(waiting));
     ask(self_, to_.ledger, cap_, std::move(entries))
         .then(
-            [this, state, ids, reason = what.msg.reason](entries_kept&) {
+            [this, state, ids, reason = what.reason](entries_kept&) {
               state->total->jobs += ids.size();
               for (auto id : ids)
                 if (auto at = jobs_.find(id); at != jobs_.end())
@@ -225,10 +237,9 @@ caf::result<jobs_changed> scheduler_state::cancel(request<cancel_jobs>& what) {
               state->one_more(from_caf(why));
             });
   }
-  forward(what.cap, *selected, cancel_elements{{}, by, what.msg.reason}, state->total,
+  forward(cap, *selected, cancel_elements{{}, by, what.reason}, state->total,
           [state](const error& why) { state->one_more(why); });
   state->one_more({});
-  return state->promise;
 }
 
 /// Waiting jobs whose end is durable go from the table, from the planner, and to their waiters.

@@ -335,9 +335,7 @@ void scheduler_state::check_unattended() {
   if (!ending.selector.targets.empty()) {
     ending.reason = fmt::format("its client went away and did not come back within {} s",
                                 world_.config.attached_grace_s);
-    // Under our own capability; cancel_jobs as a message is for people.
-    request<cancel_jobs> ours{cap_, std::move(ending)};
-    (void)cancel(ours);
+    cancel(cap_, ending, {}); // under our own capability; cancel_jobs as a message is for people
   }
   recheck_waiters();
   tick_later(self_, world_, std::chrono::seconds(5));

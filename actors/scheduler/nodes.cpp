@@ -96,6 +96,7 @@ void scheduler_state::take_inventory(report_inventory& what) {
   if (what.connected) {
     auto entry = std::make_shared<node_entry>(*node.entry);
     entry->instance = what.instance;
+    entry->comparison = what.comparison;
     node.entry = std::move(entry);
   }
   plan_node(what.node);

@@ -213,6 +213,12 @@ void scheduler_state::take_progress(job_progress& what) {
   record.row.held = held;
   record.row.queue = std::move(queue);
   auto events = std::move(what.events);
+  for (auto& event : events)
+    if (event.spec) {
+      event.user = record.row.user;
+      event.account = record.row.account;
+      event.at_utc_ns = record.row.submitted_utc_ns;
+    }
   for (const auto& end : what.ends)
     if (end.core_seconds > 0) {
       plan_event used;
@@ -223,6 +229,14 @@ void scheduler_state::take_progress(job_progress& what) {
       used.at_utc_ns = end.ended_utc_ns;
       events.push_back(std::move(used));
     }
+  // A planner that had forgotten the job has it again from its spec; it may be held since.
+  if (record.holds != 0 && std::any_of(events.begin(), events.end(), [](const plan_event& event) {
+        return event.spec != nullptr;
+      })) {
+    auto& event = events.emplace_back();
+    event.what = plan_event::kind::held;
+    event.job = what.job;
+  }
   if (what.finished) {
     ++finished_;
     plan_event gone;

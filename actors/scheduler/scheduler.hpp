@@ -186,6 +186,8 @@ private:
                           const asking& what);
   bool matches(const job_record& job, const job_selector& selector) const;
   caf::result<jobs_changed> cancel(request<cancel_jobs>& what);
+  void cancel(const verified_capability& cap, const cancel_jobs& what,
+              caf::typed_response_promise<jobs_changed> promise);
   caf::result<jobs_changed> set_held(const verified_capability& cap, const job_selector& selector,
                                      bool held);
   caf::result<jobs_changed> signal(request<signal_jobs>& what);

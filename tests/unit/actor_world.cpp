@@ -60,6 +60,8 @@ signed_request sign(const actor_world& world, const person& by, const job_spec& 
 std::vector<std::uint64_t> seeds(std::uint64_t count) {
   if (const char* given = std::getenv("TROUPE_TEST_SEED"))
     return {std::strtoull(given, nullptr, 10)};
+  if (const char* more = std::getenv("TROUPE_TEST_SEEDS"))
+    count = std::strtoull(more, nullptr, 10);
   std::vector<std::uint64_t> all;
   for (std::uint64_t seed = 1; seed <= count; ++seed)
     all.push_back(seed);
@@ -192,7 +194,7 @@ void actor_world::spawn_all() {
     node_actor node =
         system.spawn<shell<node_state_actor>>(in, root, role(actor_role::node), offers_[i]);
     nodes.push_back(node);
-    to.nodes.push_back({node, {}, offers_[i]});
+    to.nodes.push_back({node, {}, 0, offers_[i]});
     life_->agents.push_back(system.spawn<shell<scripted_agent>>(
         in, node.id(), role(actor_role::agent), node, launchers[i]));
     watch(*launchers[i], static_cast<std::uint32_t>(i));
@@ -412,7 +414,7 @@ std::map<std::uint32_t, element_story> actor_world::story_of(job_id job) {
     for (const auto& range : what.elements)
       for (auto i = range.first; i <= range.last; ++i)
         end(static_cast<std::uint32_t>(i), exit);
-    if (what.elements.empty())
+    if (what.elements.empty() && what.placed.empty())
       for (auto& [element, story] : all)
         end(element, exit);
   };

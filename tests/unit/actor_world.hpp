@@ -15,7 +15,7 @@
 
 namespace troupe::test {
 
-/// The seeds of a run: the one in TROUPE_TEST_SEED alone, or 1 to `count`.
+/// The seeds of a run: the one in TROUPE_TEST_SEED alone, or 1 to `count` (or TROUPE_TEST_SEEDS).
 std::vector<std::uint64_t> seeds(std::uint64_t count);
 
 /// Somebody who has logged in.

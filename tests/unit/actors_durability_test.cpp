@@ -119,38 +119,76 @@ TEST_CASE("no end is acknowledged, nor told to who waits for it, before it is wr
   }
 }
 
-TEST_CASE("a cancel, a hold and a drain are not answered before they are written") {
-  actor_world world{1};
-  auto waits = world.submit(world.user, [] {
+TEST_CASE("a hold, a release, a drain and a cancel are not answered before they are written") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    const auto an_operator = world.log_in(2);
+    auto waits_for_the_disk = [&](auto message) {
+      auto answer = world.ask(an_operator, std::move(message));
+      world.settle_without(world.ledger);
+      CHECK_FALSE(*answer);
+      world.settle();
+      REQUIRE(*answer);
+      REQUIRE(**answer);
+    };
     auto spec = array_of("endless", 4);
     spec.held = true;
-    return spec;
-  }());
-  world.settle();
-  REQUIRE(*waits->answer);
-  auto released = world.ask(world.user, release_jobs{only(**waits->answer)});
-  world.settle_without(world.ledger);
-  CHECK_FALSE(*released);
-  world.settle();
-  REQUIRE(*released);
-  CHECK((*released)->value().jobs == 1);
-  auto cancelled = world.ask(world.user, cancel_jobs{only(**waits->answer), "done with"});
-  world.settle_without(world.ledger);
-  world.drain();
-  REQUIRE(*cancelled);
-  CHECK((*cancelled)->value().elements == 4);
-  auto held = world.submit(world.user, [] {
-    auto spec = single("endless");
-    spec.held = true;
-    return spec;
-  }());
-  world.settle();
-  auto gone = world.ask(world.user, cancel_jobs{only(**held->answer), "done with"});
-  world.settle_without(world.ledger);
-  CHECK_FALSE(*gone);
-  world.settle();
-  REQUIRE(*gone);
-  CHECK(world.story_of(**held->answer).at(no_element).exit.state == job_state::cancelled);
+    const auto waiting = world.submit(world.user, spec);
+    world.settle();
+    waits_for_the_disk(release_jobs{only(**waiting->answer)});
+    world.drain();
+    CHECK(running_elements(world) == 4);
+    spec.held = false;
+    spec.cores_per_task = 4; // behind the first
+    const auto behind = world.submit(world.user, spec);
+    world.settle();
+    waits_for_the_disk(hold_jobs{only(**behind->answer)});
+    waits_for_the_disk(cancel_jobs{only(**behind->answer), "waits"});
+    waits_for_the_disk(cancel_jobs{only(**waiting->answer), "runs"});
+    waits_for_the_disk(set_nodes{{"node1"}, node_state::drained, "new disk"});
+    CHECK(world.run_until([&] { return world.queue_is_empty(); }));
+    for (const auto& [element, story] : world.story_of(**waiting->answer)) {
+      CHECK(story.ends == 1);
+      CHECK(story.exit.state == job_state::cancelled);
+      CHECK(story.exit.reason == "runs");
+    }
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
+TEST_CASE("what was to be ended is ended after a restart, though no launcher had heard of it") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    auto job = world.submit(world.user, array_of("endless", 4));
+    world.drain();
+    REQUIRE(running_elements(world) == 4);
+    auto selector = only(**job->answer);
+    selector.targets.front().elements = number_range{2, 3};
+    for (auto& launcher : world.launchers)
+      launcher->disconnect();
+    auto answer = world.ask(world.user, cancel_jobs{selector, "enough"});
+    world.settle();
+    REQUIRE(*answer);
+    REQUIRE(**answer);
+    CHECK((**answer)->elements == 2);
+    world.crash();
+    world.start();
+    world.connect_launchers();
+    CHECK(world.run_until([&] { return running_elements(world) == 2; }));
+    world.drain();
+    const auto stories = world.story_of(**job->answer);
+    for (auto [element, ends] : {std::pair{1, 0}, {2, 1}, {3, 1}, {4, 0}}) {
+      INFO("element " << element);
+      CHECK(stories.at(static_cast<std::uint32_t>(element)).ends == static_cast<std::size_t>(ends));
+      if (ends == 1) {
+        CHECK(stories.at(static_cast<std::uint32_t>(element)).exit.state == job_state::cancelled);
+        CHECK(stories.at(static_cast<std::uint32_t>(element)).exit.reason == "enough");
+      }
+    }
+    CHECK(world.violations == std::vector<std::string>{});
+  }
 }
 
 TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind") {

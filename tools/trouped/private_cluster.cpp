@@ -342,7 +342,7 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
         around, node.id(), agent_cap, offers->name, offers->node, beside);
     links->nodes[offers->node] = node;
     links->node_names[offers->node] = offers->name;
-    to.nodes.push_back({node, {}, offers});
+    to.nodes.push_back({node, {}, 0, offers});
   }
   to.ledger = ledger;
   to.authority = authority;
