@@ -18,16 +18,11 @@ std::vector<node_view> planner_core::nodes() const {
 
 totals planner_core::total() const {
   totals out;
-  for (const auto& node : state_->pool.all()) {
-    ++out.nodes;
-    if (node.state != node_state::up)
-      continue;
-    ++out.nodes_up;
-    out.cores_up += node.cores;
-  }
+  out.nodes = state_->pool.all().size();
+  out.nodes_up = state_->pool.nodes_up();
+  out.cores_up = state_->pool.cores_up();
   out.cores_free = state_->pool.cores_free();
-  for (const auto& [id, job] : state_->jobs)
-    out.jobs_waiting += job.pending > 0 ? 1 : 0;
+  out.jobs_waiting = state_->jobs_pending;
   out.units_pending = state_->units_pending;
   out.units_running = state_->slots.running();
   return out;
@@ -146,7 +141,9 @@ std::string planner_core::audit() const {
     if (auto wrong = audit_job(job, slots[id]); !wrong.empty())
       return wrong;
   }
-  if (pending != s.units_pending)
+  auto with_pending = std::count_if(s.jobs.begin(), s.jobs.end(),
+                                    [](const auto& job) { return job.second.pending > 0; });
+  if (pending != s.units_pending || static_cast<std::uint64_t>(with_pending) != s.jobs_pending)
     return "the count of pending units is wrong";
   if (auto wrong = audit_nodes(s.pool, s.slots); !wrong.empty())
     return wrong;

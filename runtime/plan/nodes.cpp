@@ -56,8 +56,10 @@ expected<void> node_pool::set_state(node_id id, node_state state) {
   auto& node = nodes_[*index];
   auto before = free_if_up(node);
   cores_up_ -= node.up() ? node.cores : 0;
+  nodes_up_ -= node.up() ? 1 : 0;
   node.state = state;
   cores_up_ += node.up() ? node.cores : 0;
+  nodes_up_ += node.up() ? 1 : 0;
   note_free(*index, before);
   return {};
 }

@@ -63,6 +63,7 @@ public:
   /// Free cores on nodes that are up.
   std::uint64_t cores_free() const { return cores_free_; }
   std::uint64_t cores_up() const { return cores_up_; }
+  std::uint64_t nodes_up() const { return nodes_up_; }
 
   /// Takes `tasks` of a unit on a node that has the room; appends to `held` and `out`. To be
   /// planned, too.
@@ -109,7 +110,7 @@ private:
   std::vector<std::uint32_t> with_free_;        ///< how many nodes up have so many free cores
   mutable std::vector<std::uint32_t> at_least_; ///< or more
   mutable bool counts_stale_ = true;
-  std::uint64_t cores_free_ = 0, cores_up_ = 0;
+  std::uint64_t cores_free_ = 0, cores_up_ = 0, nodes_up_ = 0;
 };
 
 /// For `chooser`: every node idle, whatever its state.

@@ -324,6 +324,7 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
   job.promised.reset();
   --job.pending;
   --units_pending;
+  jobs_pending -= job.pending == 0 ? 1 : 0;
   if (job.pending == 0 || job.at_limit())
     queue.place(job, now);
 }

@@ -58,6 +58,7 @@ void planner_core::state::set_pending(job_record& job, std::uint32_t pending) {
     bound.submitted(as_counted(job), pending - job.pending);
   else if (own_bound())
     bound.withdrawn(as_counted(job), job.pending - pending);
+  jobs_pending = jobs_pending - (job.pending > 0 ? 1 : 0) + (pending > 0 ? 1 : 0);
   job.pending = pending;
   queue.place(job, now);
 }

@@ -17,10 +17,10 @@ struct run_limits {
 /// A queue as the core sees it; who may use it, and times, are checked by the caller.
 struct queue_config {
   std::int64_t priority = 0; ///< weighed by `priority_config::queue`
-  run_limits all;            ///< of all its jobs
-  run_limits per_user;       ///< of each user's jobs in it
+  run_limits all{};          ///< of all its jobs
+  run_limits per_user{};     ///< of each user's jobs in it
   /// Queues whose units may be requeued so that a job of this one can start.
-  std::vector<queue_index> preempts;
+  std::vector<queue_index> preempts{};
   /// How long a preempted unit of this queue goes on.
   duration grace = 0;
 };

@@ -48,8 +48,9 @@ std::uint32_t tasks_per_node(const job_shape& shape) {
 
 struct cluster_limits {
   std::uint64_t nodes = 0, cores = 0, tasks = 0, fitting = 0;
-  std::uint32_t cores_on_one = 0;
+  std::uint32_t cores_on_one = 0, gpus_on_one = 0;
   std::uint64_t memory_on_one = 0;
+  bool featured = false; ///< any node has the features
 };
 
 cluster_limits limits_of(const node_pool& pool, const unit_need& need, bool only_up) {
@@ -65,6 +66,8 @@ cluster_limits limits_of(const node_pool& pool, const unit_need& need, bool only
     out.fitting += tasks >= part ? 1 : 0;
     out.cores_on_one = std::max(out.cores_on_one, room.cores);
     out.memory_on_one = std::max(out.memory_on_one, room.memory_bytes);
+    out.gpus_on_one = std::max(out.gpus_on_one, room.gpus);
+    out.featured = out.featured || (room.features & need.features) == need.features;
     return true;
   });
   return out;
@@ -138,6 +141,13 @@ std::string describe_impossible(const job_shape& shape, const node_pool& pool, b
   if (shape.memory_bytes > have.memory_on_one)
     return "needs " + bytes_text(shape.memory_bytes) + " of memory on each node" + largest +
            bytes_text(have.memory_on_one);
+  if (!have.featured)
+    return "needs features that none of the " + which + " has together";
+  auto gpus = std::uint64_t{shape.gpus_per_task} *
+              (shape.nodes > 0 ? std::max(1u, shape.tasks / shape.nodes) : 1);
+  if (gpus > have.gpus_on_one)
+    return "needs " + count(gpus, "GPU") + " on one node" + largest +
+           std::to_string(have.gpus_on_one);
   auto cores = std::uint64_t{shape.tasks} * shape.cores_per_task;
   if (cores > have.cores)
     return "needs " + count(cores, "core") + "; the " + which + " have " +
@@ -172,54 +182,81 @@ const char* to_string(wait_reason reason) {
 
 namespace {
 
-std::string need_clause(const explanation& why) {
-  const auto& needs = why.needs;
-  std::string whole = needs.exclusive ? "idle " : "";
-  if (needs.nodes > 0) {
-    auto cores = std::uint64_t{tasks_per_node(needs)} * needs.cores_per_task;
-    return "needs " + std::to_string(needs.nodes) + " " + whole +
-           (needs.nodes == 1 ? "node" : "nodes") + " with " + count(cores, "free core") +
-           memory_clause(needs) + (needs.nodes == 1 ? ", " : " each, ") +
-           std::to_string(why.nodes_fitting_now) +
-           (why.nodes_fitting_now == 1 ? " has them now" : " have them now");
-  }
-  bool simple = needs.cores_per_task == 1 && needs.memory_bytes == 0 && !needs.exclusive;
-  if (simple)
-    return "needs " + count(needs.tasks, "core") + ", " + std::to_string(why.tasks_fitting_now) +
-           (why.tasks_fitting_now == 1 ? " is free now" : " are free now");
-  return "needs room for " + count(needs.tasks, "task") + " of " +
-         count(needs.cores_per_task, "core") + (needs.exclusive ? " on idle nodes" : "") +
-         (needs.memory_bytes > 0
-              ? " with " + bytes_text(needs.memory_bytes) + " of memory on each node"
-              : "") +
-         ", there is room for " + std::to_string(why.tasks_fitting_now) + " now";
+std::string with_each(const job_shape& needs, std::uint32_t tasks) {
+  auto text = count(std::uint64_t{tasks} * needs.cores_per_task, "free core");
+  if (needs.gpus_per_task > 0)
+    text += " and " + count(std::uint64_t{tasks} * needs.gpus_per_task, "free GPU");
+  text += memory_clause(needs);
+  return needs.features != 0 ? text + " and its features" : text;
 }
 
-std::string awaited_clause(const explanation& why, const wording& words) {
-  if (why.waits_for.empty())
-    return "";
-  std::string text = "; waits for ";
-  for (std::size_t i = 0; i < why.waits_for.size(); ++i) {
-    const auto& awaited = why.waits_for[i];
-    text += i == 0 ? "job " : ", ";
-    text += std::to_string(awaited.job);
-    text += awaited.until == never ? " (no time limit)" : " until " + words.time(awaited.until);
+std::string free_now(std::uint64_t n) {
+  return ", " + std::to_string(n) + (n == 1 ? " is free now" : " are free now");
+}
+
+std::string need_clause(const explanation& why) {
+  const auto& needs = why.needs;
+  if (needs.nodes > 0)
+    return "needs " + std::to_string(needs.nodes) + (needs.exclusive ? " idle" : "") +
+           (needs.nodes == 1 ? " node with " : " nodes with ") +
+           with_each(needs, tasks_per_node(needs)) + free_now(why.nodes_fitting_now);
+  bool simple = needs.cores_per_task == 1 && needs.gpus_per_task == 0 && needs.memory_bytes == 0 &&
+                !needs.exclusive && needs.features == 0;
+  if (simple)
+    return "needs " + count(needs.tasks, "core") + free_now(why.tasks_fitting_now);
+  return "needs room for " + count(needs.tasks, "task") + " of " + with_each(needs, 1) +
+         (needs.exclusive ? " on idle nodes" : "") + ", there is room for " +
+         std::to_string(why.tasks_fitting_now) + " now";
+}
+
+/// "job 812 reaches its limit", "jobs 812, 813 and 5 others reach their limits".
+std::string who_ends(const explanation& why) {
+  const auto& jobs = why.waits_for;
+  if (jobs.size() == 1 && why.waits_for_more == 0)
+    return "job " + std::to_string(jobs[0].job) + " reaches its limit";
+  constexpr std::size_t named_max = 3;
+  auto named = std::min(jobs.size(), named_max);
+  auto others = jobs.size() - named + why.waits_for_more;
+  std::string text = "jobs ";
+  for (std::size_t i = 0; i < named; ++i) {
+    if (i > 0)
+      text += i + 1 == named && others == 0 ? " and " : ", ";
+    text += std::to_string(jobs[i].job);
   }
-  if (why.waits_for_more > 0)
-    text += " and " + count(why.waits_for_more, "other job");
-  return text;
+  if (others > 0)
+    text += " and " + count(others, "other");
+  return text + " reach their limits";
+}
+
+std::string more_clause(const explanation& why, const wording& words) {
+  const auto& needs = why.needs;
+  if (!why.room_at) {
+    for (const auto& awaited : why.waits_for)
+      if (awaited.until == never)
+        return "waits for job " + std::to_string(awaited.job) + ", which has no time limit";
+    return "";
+  }
+  auto more = needs.nodes > 0 ? why.nodes_more : why.tasks_more;
+  auto text =
+      (more > 0 ? std::to_string(more) + " more by " : "room by ") + words.time(*why.room_at);
+  return why.waits_for.empty() ? text : text + " when " + who_ends(why);
+}
+
+std::string place_clause(const explanation& why, const wording& words) {
+  if (!words.queue)
+    return ordinal(why.position) + " in the queue";
+  auto text = ordinal(why.position_in_queue) + " in queue `" + words.queue(why.queue) + "`";
+  return why.position == why.position_in_queue ? text
+                                               : text + ", " + ordinal(why.position) + " of all";
 }
 
 std::string start_clause(const explanation& why, const wording& words) {
   if (!why.expected_start)
-    return "; when it starts cannot be told";
-  return "; expected start " + words.time(*why.expected_start) + " at the latest";
+    return "when it starts cannot be told";
+  return "expected start " + words.time(*why.expected_start);
 }
 
-} // namespace
-
-std::string sentence(const explanation& why, const wording& words) {
-  auto place = ordinal(why.position) + " in the queue; ";
+std::string own_clause(const explanation& why, const wording& words) {
   switch (why.reason) {
   case wait_reason::not_waiting:
     return why.units_running > 0 ? "waits for nothing: all its units have started"
@@ -230,20 +267,50 @@ std::string sentence(const explanation& why, const wording& words) {
     return std::to_string(why.units_running) + " of its elements run, its limit is " +
            std::to_string(why.max_running) + "; " + std::to_string(why.units_pending) +
            " wait for one of them to end";
-  case wait_reason::queue_limit: return "its queue has as much running as it may";
-  case wait_reason::user_limit: return "its user has as much running as it may";
-  case wait_reason::advance: return "its advance reservation has not begun or is over";
+  case wait_reason::queue_limit:
+    return (words.queue ? "queue `" + words.queue(why.queue) + "`" : "its queue") +
+           " has as much running as it may";
+  case wait_reason::user_limit: return "its user has as much running as they may";
+  case wait_reason::advance:
+    return why.begin_time > 0 ? "its reservation begins at " + words.time(why.begin_time)
+                              : "its reservation is over or was cancelled";
   case wait_reason::impossible: return "can never start: " + why.impossible;
   case wait_reason::impossible_now: return "cannot start as things are: " + why.impossible;
-  case wait_reason::queue_order: return place + "what it needs is free; it starts next";
+  case wait_reason::queue_order:
   case wait_reason::reservation:
-    return place + "what it needs is free, but it would delay job " +
-           std::to_string(why.behind.value_or(0)) + ", which is ahead of it" +
-           start_clause(why, words);
-  case wait_reason::resources:
-    return place + need_clause(why) + awaited_clause(why, words) + start_clause(why, words);
+  case wait_reason::resources: break;
   }
   return "";
+}
+
+} // namespace
+
+std::vector<std::string> reasons(const explanation& why, const wording& words) {
+  if (auto own = own_clause(why, words); !own.empty())
+    return {own};
+  std::vector<std::string> out{place_clause(why, words)};
+  if (why.reason == wait_reason::queue_order) {
+    out.push_back("what it needs is free");
+    out.push_back("it starts next");
+    return out;
+  }
+  if (why.reason == wait_reason::reservation) {
+    out.push_back("what it needs is free, but it would delay job " +
+                  std::to_string(why.behind.value_or(0)) + ", which is ahead of it");
+  } else {
+    out.push_back(need_clause(why));
+    if (auto more = more_clause(why, words); !more.empty())
+      out.push_back(more);
+  }
+  out.push_back(start_clause(why, words));
+  return out;
+}
+
+std::string sentence(const explanation& why, const wording& words) {
+  std::string text;
+  for (const auto& reason : reasons(why, words))
+    text += (text.empty() ? "" : "; ") + reason;
+  return text;
 }
 
 } // namespace troupe::plan

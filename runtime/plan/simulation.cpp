@@ -14,8 +14,9 @@ constexpr auto none = queue_snapshot::none;
 
 /// Classes tried behind the first blocked job at each point in time.
 constexpr std::uint32_t looked_at_max = 200;
-/// Looks at a node, over the whole simulation: a bound on what it costs.
-constexpr std::uint64_t visits_max = 60'000'000;
+/// Looks at a node for backfilling and its reservations, over the whole simulation. When they are
+/// used up, the rest of the queue is simulated first come first served: a bound on what it costs.
+constexpr std::uint64_t visits_max = 6'000'000;
 
 } // namespace
 
@@ -62,6 +63,19 @@ void node_buckets::add(std::uint32_t node, const amounts& what, std::int32_t sig
     insert(by_cores_, place_by_cores_, node, free.cores);
     insert(by_gpus_, place_by_gpus_, node, free.gpus);
   }
+}
+
+/// False only if too few nodes have enough of one thing.
+bool node_buckets::may_hold(const unit_need& need) const {
+  auto count = [&](const lists& buckets, std::size_t least) {
+    auto nodes = std::max(need.nodes, 1u);
+    for (auto i = std::max<std::size_t>(least, 1); i < buckets.size() && nodes > 0; ++i)
+      nodes -= static_cast<std::uint32_t>(std::min<std::size_t>(nodes, buckets[i].size()));
+    return nodes == 0;
+  };
+  auto tasks = std::size_t{std::max(need.least, 1u)};
+  return count(by_cores_, tasks * need.cores_per_task) &&
+         (need.gpus_per_task == 0 || count(by_gpus_, tasks * need.gpus_per_task));
 }
 
 // -- the queue ------------------------------------------------------------------------------------
@@ -145,7 +159,7 @@ bool queue_simulation::advance() {
   closings_.erase(closings_.begin(), closings_.upper_bound(now_));
   if (!closings_.empty())
     next = std::min(next, *closings_.begin());
-  if (next >= unknown_ends || units_left_ == 0 || visits_left_ == 0)
+  if (next >= unknown_ends || units_left_ == 0)
     return false;
   now_ = std::max(now_, next);
   while (!ends_.empty() && ends_.begin()->first <= now_) {
@@ -210,6 +224,10 @@ void queue_simulation::pass() {
       at = heads_.lower_bound({position, 0});
       continue;
     }
+    if (visits_left_ == 0) {
+      reserved_for_ = none;
+      return;
+    }
     if (!std::exchange(blocked, true) && reserved_for_ != position)
       reserve(group);
     ++looked_at;
@@ -218,7 +236,7 @@ void queue_simulation::pass() {
 }
 
 bool queue_simulation::try_start(job_class& group, bool beside) {
-  if (units_left_ == 0 || visits_left_ == 0)
+  if (units_left_ == 0)
     return false;
   auto& memo = memos_[group.shape];
   if (memo.no_room_in_pass == pass_ ||
@@ -229,6 +247,8 @@ bool queue_simulation::try_start(job_class& group, bool beside) {
   if (shape.inside && (now_ < shape.from || end > shape.to))
     return false;
   beside = beside && (end == time_ends || end > shadow_);
+  if (!shape.inside && !nodes_.may_hold(shape.need))
+    return false;
   if (choose(group, end, beside)) {
     start(group, end);
     return true;

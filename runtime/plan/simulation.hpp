@@ -19,6 +19,7 @@ public:
   bool up(std::uint32_t node) const { return nodes_[node].up; }
   std::size_t size() const { return nodes_.size(); }
   void add(std::uint32_t node, const amounts& what, std::int32_t sign);
+  bool may_hold(const unit_need& need) const;
 
   /// Calls f(node) for nodes with at least so much free until it returns false.
   template <class F>

@@ -36,7 +36,7 @@ struct planner_core::state {
   std::unordered_map<account_id, double> shares;
   similar_jobs history; ///< what users' jobs ran for
   overtake_bound bound; ///< in seconds
-  std::uint64_t units_pending = 0;
+  std::uint64_t units_pending = 0, jobs_pending = 0;
   std::uint64_t cores_all = 0;
 
   instant now = 0;           ///< of the latest pass

@@ -182,13 +182,13 @@ struct pass_result {
 /// run there already go on; no other is planned to be there in that time.
 struct advance_reservation {
   reservation_id id = 0;
-  std::vector<node_id> nodes;   ///< or, when empty:
+  std::vector<node_id> nodes{}; ///< or, when empty:
   std::uint32_t node_count = 0; ///< the first so many that nobody is planned to use then, or:
   std::uint64_t cores = 0;      ///< the first of these that have so many cores together
   instant from = 0, until = 0;
-  std::vector<user_id> users;       ///< who may submit jobs into it;
-  std::vector<account_id> accounts; ///< neither: maintenance
-  std::uint64_t features = 0;       ///< that chosen nodes have
+  std::vector<user_id> users{};       ///< who may submit jobs into it;
+  std::vector<account_id> accounts{}; ///< neither: maintenance
+  std::uint64_t features = 0;         ///< that chosen nodes have
 
   bool operator==(const advance_reservation&) const = default;
 };

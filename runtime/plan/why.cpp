@@ -210,7 +210,8 @@ explanation planner_core::why(job_id id, instant now) const {
     return out;
   }
   out.expected_start = s.expected_start(*job);
-  if (!out.expected_start && !job->promised && !s.estimates) {
+  if (!out.expected_start && !job->promised && !s.estimates &&
+      out.position <= s.config.estimate_units_max) {
     auto few = estimate_starts(*snapshot(now), s.config.estimate_units_max);
     if (auto known = few.starts.find(id); known != few.starts.end())
       out.expected_start = known->second;

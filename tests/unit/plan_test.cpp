@@ -286,10 +286,10 @@ TEST_CASE("A waiting job is told its place, what it waits for, and when it start
   REQUIRE(planner.submit(one(814, 2, 500)));
   REQUIRE(planner.submit(one(815, 5, 50)));
   planner.pass(0);
-  CHECK(words(planner, 813) == "first in the queue; needs 4 cores, 0 are free now; waits for job "
-                               "812 until T100; expected start T100 at the latest");
-  CHECK(words(planner, 815) == "second in the queue; needs 5 cores, 0 are free now; waits for job "
-                               "812 until T100; expected start T150 at the latest");
+  CHECK(words(planner, 813) == "first in the queue; needs 4 cores, 0 are free now; 6 more by T100 "
+                               "when job 812 reaches its limit; expected start T100");
+  CHECK(words(planner, 815) == "second in the queue; needs 5 cores, 0 are free now; 6 more by "
+                               "T100 when job 812 reaches its limit; expected start T150");
   CHECK(words(planner, 1) == "is not waiting");
   auto why = planner.why(815, 0);
   CHECK(why.behind == std::optional<job_id>(813));
@@ -304,7 +304,7 @@ TEST_CASE("A job that would fit is told whom it must not delay") {
   planner.pass(0);
   CHECK(words(planner, 3) ==
         "second in the queue; what it needs is free, but it would delay job 2, "
-        "which is ahead of it; expected start T150 at the latest");
+        "which is ahead of it; expected start T150");
 }
 
 TEST_CASE("After a restart running units are adopted with their cores") {
