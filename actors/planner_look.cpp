@@ -55,14 +55,8 @@ expected<why_view> planner_state::why(request<why_job>& what) const {
   view.position = static_cast<std::uint32_t>(why.position);
   view.sentence = plan::sentence(why, words());
   view.expected_start_utc_ns = why.expected_start.value_or(0);
-  view.reasons.emplace_back(plan::to_string(why.reason));
-  for (const auto& awaited : why.waits_for)
-    view.reasons.push_back(
-        awaited.until == plan::never
-            ? fmt::format("job {} runs without a time limit", awaited.job)
-            : fmt::format("job {} until {}", awaited.job, clock_time(awaited.until)));
-  if (why.behind && *why.behind != job)
-    view.reasons.push_back(fmt::format("job {} is ahead of it", *why.behind));
+  view.reasons = plan::reasons(why, words());
+  view.reasons.insert(view.reasons.begin(), plan::to_string(why.reason));
   return view;
 }
 
