@@ -68,6 +68,8 @@ authority_actor::behavior_type authority_state::make_behavior(auth::guard_observ
         audit_->refused(what.msg.peer, what.msg.uid, what.msg.reason, what.msg.action);
       }),
       on<note_admission>([this](request<note_admission>& what) { admitted(what.msg); }),
+      on<describe_caller>([this](request<describe_caller>& what) { return describe(what); }),
+      on<amend_warrant>([this](request<amend_warrant>& what) { return amend(what); }),
       on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
       on<warrant_step>([this](request<warrant_step>& what) { return step_warrant(what); }),
       on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
@@ -183,6 +185,41 @@ expected<warrants_issued> authority_state::warrants(request<request_warrants>& w
   if (auto kept = audit_->append(event); !kept)
     return tl::unexpected<error>{kept.error()};
   return result;
+}
+
+expected<caller_described> authority_state::describe(const request<describe_caller>& what) {
+  auto account = account_of(what.cap.who().uid);
+  if (!account)
+    return tl::unexpected<error>{account.error()};
+  return caller_described{identity_of(**account)};
+}
+
+expected<warrant_amended> authority_state::amend(request<amend_warrant>& what) {
+  if (auto ok = audit_->accepts(); !ok)
+    return tl::unexpected<error>{ok.error()};
+  const auto& before = *what.msg.event;
+  const auto& wanted = *what.msg.spec;
+  if (to_exec_spec(wanted) != to_exec_spec(before.spec) ||
+      summary_of_elements(wanted) != summary_of_elements(before.spec))
+    return fail(errc::refused, "what a job executes cannot be modified");
+  auto made =
+      core_->amend_warrant(what.cap, before.warrant, before.warrant_seal, ceilings_of(wanted));
+  if (!made) {
+    audit_->refused(fmt::format("uid {}", what.cap.who().uid), what.cap.who().uid, made.error().why,
+                    "modify");
+    return tl::unexpected<error>{made.error()};
+  }
+  auth::audit_event event{"warrant_amended", what.cap.who().uid, "", {}};
+  event.fields.emplace_back("job", std::to_string(what.msg.job));
+  event.fields.emplace_back("serial", auth::to_hex(what.cap.serial()));
+  if (auto kept = audit_->append(event); !kept)
+    return tl::unexpected<error>{kept.error()};
+  auto after = std::make_shared<submitted_event>();
+  after->spec = wanted;
+  after->identity = before.identity;
+  after->warrant = std::move(made->body);
+  after->warrant_seal = std::move(made->seal);
+  return warrant_amended{std::move(after)};
 }
 
 // -- orders ---------------------------------------------------------------------

@@ -72,6 +72,8 @@ private:
 
   expected<session_opened> login(open_session& what);
   void admitted(const note_admission& what);
+  expected<caller_described> describe(const request<describe_caller>& what);
+  expected<warrant_amended> amend(request<amend_warrant>& what);
   expected<warrants_issued> warrants(request<request_warrants>& what);
   expected<step_warranted> step_warrant(request<warrant_step>& what);
   expected<const auth::account*> account_of(std::uint32_t uid);

@@ -23,6 +23,7 @@ struct client_links {
   ledger_actor ledger;
   scheduler_actor scheduler;
   observer_actor observer;
+  config_actor config;
   cluster_actor cluster;
   std::map<std::uint32_t, node_actor> nodes;
   std::map<std::uint32_t, std::string> node_names;
@@ -110,11 +111,13 @@ private:
   void cancel(std::string_view parameters, const slot_ptr& slot);
   void hold(std::string_view parameters, const slot_ptr& slot);
   void release(std::string_view parameters, const slot_ptr& slot);
+  void modify(std::string_view parameters, const slot_ptr& slot);
   void signal(std::string_view parameters, const slot_ptr& slot);
   void queue(std::string_view parameters, const slot_ptr& slot);
   void queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
                   std::shared_ptr<calls::rows_reply> gathered);
   void history(std::string_view parameters, const slot_ptr& slot);
+  void estimates(std::string_view parameters, const slot_ptr& slot);
   void show(std::string_view parameters, const slot_ptr& slot);
   void why(std::string_view parameters, const slot_ptr& slot);
   void wait(std::string_view parameters, const slot_ptr& slot);
@@ -133,6 +136,18 @@ private:
   void follow_spawned(const std::shared_ptr<following>& what, std::uint32_t after);
   void finish_follow(const std::shared_ptr<following>& what);
   void detach(const std::shared_ptr<following>& what);
+
+  // client_policy.cpp
+  void check_jobs(std::vector<job_spec> specs, const slot_ptr& slot);
+  void check_job_of(std::shared_ptr<job_spec const> spec, const job_identity& identity,
+                    std::size_t place, std::shared_ptr<calls::submit::reply> reply,
+                    std::shared_ptr<std::size_t> missing, const slot_ptr& slot);
+  void queues(std::string_view parameters, const slot_ptr& slot);
+  void reservations(std::string_view parameters, const slot_ptr& slot);
+  void reserve(std::string_view parameters, const slot_ptr& slot);
+  void unreserve(std::string_view parameters, const slot_ptr& slot);
+  void config_show(std::string_view parameters, const slot_ptr& slot);
+  void config_reload(std::string_view parameters, const slot_ptr& slot);
 
   // client_cluster.cpp
   void nodes(std::string_view parameters, const slot_ptr& slot);

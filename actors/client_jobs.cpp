@@ -73,13 +73,12 @@ void client_state::submit(std::string_view parameters, const slot_ptr& slot) {
   auto call = parse<calls::submit>(parameters, slot);
   if (!call)
     return;
-  if (call->check_only) {
-    answer_error(slot, {errc::invalid, "this version cannot say beforehand whether a job would be "
-                                       "taken; nothing was submitted, leave out --dry-run"});
-    return;
-  }
   if (call->jobs.empty()) {
     answer_error(slot, {errc::invalid, "no job is given in 'jobs'"});
+    return;
+  }
+  if (call->check_only) {
+    check_jobs(std::move(call->jobs), slot);
     return;
   }
   if (call->requests.empty()) {
@@ -212,6 +211,12 @@ void client_state::release(std::string_view parameters, const slot_ptr& slot) {
             [this, slot](jobs_changed& changed) { answer(slot, reply_of(changed)); });
 }
 
+void client_state::modify(std::string_view parameters, const slot_ptr& slot) {
+  if (auto call = parse<calls::modify>(parameters, slot))
+    forward(to_->scheduler, modify_jobs{std::move(call->selector), std::move(call->changes)}, slot,
+            [this, slot](jobs_changed& changed) { answer(slot, reply_of(changed)); });
+}
+
 void client_state::signal(std::string_view parameters, const slot_ptr& slot) {
   if (auto call = parse<calls::signal>(parameters, slot))
     forward(to_->scheduler, signal_jobs{std::move(call->selector), call->number}, slot,
@@ -273,6 +278,17 @@ void client_state::history(std::string_view parameters, const slot_ptr& slot) {
   forward_large(to_->ledger, std::move(message), slot, [this, slot](job_rows& rows) {
     answer(slot, calls::rows_reply{std::move(rows.rows)});
   });
+}
+
+void client_state::estimates(std::string_view parameters, const slot_ptr& slot) {
+  auto call = parse<calls::estimates>(parameters, slot);
+  if (!call)
+    return;
+  forward_large(to_->ledger,
+                query_estimates{std::move(call->selector), call->since_utc_ns, call->rows_max},
+                slot, [this, slot](estimates_found& found) {
+                  answer(slot, calls::estimates::reply{std::move(found.rows), found.summary});
+                });
 }
 
 void client_state::show(std::string_view parameters, const slot_ptr& slot) {

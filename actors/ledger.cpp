@@ -6,6 +6,8 @@
 #include "actors/users.hpp"
 #include "messages/cbor.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <malloc.h>
 
@@ -35,6 +37,7 @@ ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& gu
       on<append_entries>([this](request<append_entries>& what) { return append(what); }),
       on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
       on<query_history>([this](request<query_history>& what) { return history(what); }),
+      on<query_estimates>([this](request<query_estimates>& what) { return estimates(what); }),
       on<query_job>([this](request<query_job>& what) { return job(what); }),
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
       on<await_step>([this](request<await_step>& what) { return await(what); }),
@@ -139,7 +142,10 @@ void ledger_state::remember(const append_entries& what) {
   for (const auto& entry : what.entries) {
     if (!entry.submitted)
       continue;
+    const auto known = recent_.contains(entry.job);
     recent_[entry.job] = entry.submitted;
+    if (known)
+      continue;
     recent_order_.push_back(entry.job);
     if (recent_order_.size() > recent_max) {
       recent_.erase(recent_order_.front());
@@ -223,6 +229,81 @@ expected<job_rows> ledger_state::history(request<query_history>& what) {
   });
   if (!done)
     return tl::unexpected<error>{done.error()};
+  return result;
+}
+
+namespace {
+
+double median(std::vector<double> values) {
+  if (values.empty())
+    return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+estimate_summary summary_of(const std::vector<estimate_row>& rows) {
+  estimate_summary result;
+  std::vector<double> first, last;
+  for (const auto& row : rows) {
+    const auto off = [&](utc_ns promised) {
+      return static_cast<double>(row.started_utc_ns - promised) / ns_per_s;
+    };
+    const auto error = off(row.first_promised_utc_ns);
+    result.first_error_mean_s += error / static_cast<double>(rows.size());
+    result.first_error_max_s = std::max(result.first_error_max_s, error);
+    result.late += error > 0;
+    first.push_back(std::abs(error));
+    last.push_back(std::abs(off(row.last_promised_utc_ns)));
+  }
+  result.jobs = rows.size();
+  result.first_error_abs_median_s = median(std::move(first));
+  result.last_error_abs_median_s = median(std::move(last));
+  return result;
+}
+
+} // namespace
+
+expected<estimates_found> ledger_state::estimates(request<query_estimates>& what) {
+  const auto& asked = what.msg;
+  const auto any = what.cap.check(verb::history_read_any, world_.clock.utc()).has_value();
+  const auto rows_max = std::min(asked.rows_max, history_rows_max);
+  const auto named = [&](job_id job) {
+    return asked.selector.targets.empty() ||
+           std::any_of(
+               asked.selector.targets.begin(), asked.selector.targets.end(),
+               [&](const auto& target) { return target.first <= job && job <= target.last; });
+  };
+  estimates_found result;
+  std::optional<error> broken;
+  auto visit = [&](const ledger::stored_event& stored) {
+    auto starting = from_cbor<starting_event>(stored.payload);
+    if (!starting || starting->first_promised_utc_ns == 0 || !named(stored.job))
+      return true;
+    auto table = store_->row_of(stored.job);
+    if (!table) {
+      broken = table.error();
+      return false;
+    }
+    estimate_row row;
+    row.job = stored.job;
+    row.name = table->name;
+    row.user = user_name_of(table->uid);
+    if ((!any && table->uid != what.cap.who().uid) ||
+        (!asked.selector.name.empty() && row.name != asked.selector.name) ||
+        (!asked.selector.user.empty() && row.user != asked.selector.user))
+      return true;
+    row.submitted_utc_ns = table->submitted_ns;
+    row.first_promised_utc_ns = starting->first_promised_utc_ns;
+    row.last_promised_utc_ns = starting->last_promised_utc_ns;
+    row.started_utc_ns = stored.time;
+    result.rows.push_back(std::move(row));
+    return result.rows.size() < rows_max;
+  };
+  auto done = store_->events_of_kind(ledger::event_kind::starting, asked.since_utc_ns, visit);
+  if (!done || broken)
+    return tl::unexpected<error>{broken ? *broken : done.error()};
+  result.summary = summary_of(result.rows);
   return result;
 }
 

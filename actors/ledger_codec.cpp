@@ -19,6 +19,9 @@ ledger::event_kind to_kind(ledger_entry::kind kind) {
   case from::finished: return to::note;
   case from::step_started: return to::step_started;
   case from::step_ended: return to::step_ended;
+  case from::modified: return to::modified;
+  case from::reservation_changed: return to::reservation;
+  case from::preempted: return to::preempted;
   }
   return to::note;
 }
@@ -33,6 +36,8 @@ ledger::summary summary_of(const ledger_entry& entry) {
     if (entry.what == ledger_entry::kind::submitted)
       change.submitted = ledger::submission{entry.uid, row.name, entry.request_id,
                                             std::max(row.elements_total, 1u)};
+    if (entry.what == ledger_entry::kind::modified)
+      change.resubmits = row.name;
     // The table's times are the ledger's own: they never run against the order of the events.
     change.starts = entry.what == ledger_entry::kind::starting;
     if (entry.finishes) {
@@ -84,6 +89,9 @@ job_row row_of_submission(job_id job, const submitted_event& event, utc_ns at) {
   row.cores_per_task = spec.cores_per_task;
   row.memory_bytes = spec.memory_bytes;
   row.time_limit_s = spec.time_limit_s;
+  row.account = spec.account;
+  row.gpus_per_task = spec.gpus_per_task;
+  row.nice = spec.nice;
   row.submitted_utc_ns = at;
   row.elements_pending = element_count(spec);
   if (spec.array)

@@ -43,6 +43,18 @@ std::vector<std::uint64_t> rank_cpusets(const node_inventory& node, const placem
   return result;
 }
 
+std::vector<std::uint64_t> rank_gpus(const node_inventory& node, const placement_part& part,
+                                     std::uint32_t ranks, std::uint32_t gpus_per_rank) {
+  std::vector<std::uint64_t> result(ranks);
+  for (std::uint32_t rank = 0; rank < ranks; ++rank)
+    for (std::uint32_t k = 0; k < gpus_per_rank; ++k) {
+      const auto index = std::size_t{rank} * gpus_per_rank + k;
+      if (index < part.gpus.size() && part.gpus[index] < node.gpus.size())
+        result[rank] |= std::uint64_t{1} << (node.gpus[part.gpus[index]] % gpus_per_node_max);
+    }
+  return result;
+}
+
 std::string nodelist_of(std::span<const std::shared_ptr<node_entry const>> nodes) {
   std::string result;
   for (const auto& node : nodes) {

@@ -13,6 +13,10 @@ std::vector<std::uint64_t> rank_cpusets(const node_inventory& node, const placem
                                         std::uint32_t ranks, std::uint32_t cores_per_rank,
                                         bind_mode bind, std::uint16_t words);
 
+/// The GPUs of each rank of a part, a bit per number that the machine gives them.
+std::vector<std::uint64_t> rank_gpus(const node_inventory& node, const placement_part& part,
+                                     std::uint32_t ranks, std::uint32_t gpus_per_rank);
+
 /// How many u64 words the node's highest processing unit needs.
 std::uint16_t cpuset_words(const node_inventory& node);
 

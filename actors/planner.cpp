@@ -4,7 +4,6 @@
 #include "actors/plan_codec.hpp"
 
 #include <chrono>
-#include <ctime>
 #include <fmt/format.h>
 
 namespace troupe::actors {
@@ -20,6 +19,8 @@ plan::placement to_plan(const std::vector<placement_part>& parts) {
     share.memory_bytes = part.memory_bytes;
     for (auto core : part.cores)
       share.cores.push_back(static_cast<std::uint16_t>(core));
+    for (auto gpu : part.gpus)
+      share.gpus.push_back(static_cast<std::uint16_t>(gpu));
     where.push_back(std::move(share));
   }
   return where;
@@ -35,6 +36,7 @@ placed_unit from_plan(const plan::started_unit& unit) {
     part.rank_first = rank;
     part.ranks = share.tasks;
     part.cores.assign(share.cores.begin(), share.cores.end());
+    part.gpus.assign(share.gpus.begin(), share.gpus.end());
     part.memory_bytes = share.memory_bytes;
     rank += share.tasks;
     result.parts.push_back(std::move(part));
@@ -42,17 +44,11 @@ placed_unit from_plan(const plan::started_unit& unit) {
   return result;
 }
 
-std::string clock_time(plan::instant at) {
-  const auto seconds = static_cast<std::time_t>(at / ns_per_s);
-  std::tm local{};
-  ::localtime_r(&seconds, &local);
-  return fmt::format("{:02}:{:02}:{:02}", local.tm_hour, local.tm_min, local.tm_sec);
-}
-
 } // namespace
 
-planner_state::planner_state(self_pointer self, world& around, verified_capability cap)
-    : self_{self}, world_{around}, cap_{std::move(cap)} {}
+planner_state::planner_state(self_pointer self, world& around, verified_capability cap,
+                             estimator_actor estimator)
+    : self_{self}, world_{around}, cap_{std::move(cap)}, estimator_{std::move(estimator)} {}
 
 planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<planner_actor>(
@@ -61,10 +57,17 @@ planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& 
       on<tick>([this](request<tick>& what) {
         if (what.msg.timer == 1)
           wakeup_ = plan::never;
-        pass();
+        if (what.msg.timer == 2) {
+          estimate_timer_ = false;
+          estimate();
+        } else {
+          pass();
+        }
       }),
       on<plan_changes>([this](request<plan_changes>& what) { take(what.msg); }),
       on<why_job>([this](request<why_job>& what) { return why(what); }),
+      on<expect_starts>([this](request<expect_starts>& what) { return expect(what.msg); }),
+      on<check_job>([this](request<check_job>& what) { return forecast(what.msg); }),
       on<list_nodes>([this](request<list_nodes>&) { return nodes(); }));
 }
 
@@ -88,6 +91,7 @@ std::uint64_t planner_state::core_slot(std::uint64_t unit) const {
 void planner_state::apply(const plan_event& event) {
   using kind = plan_event::kind;
   ++events_;
+  estimates_due_ = true;
   auto done = [&]() -> expected<void> {
     switch (event.what) {
     case kind::node_added: return add_node(event);
@@ -95,7 +99,17 @@ void planner_state::apply(const plan_event& event) {
     case kind::submitted: return submit(event, event.pending_elements);
     case kind::held: return core_.hold(event.job);
     case kind::released: return core_.release(event.job);
-    case kind::removed: return core_.remove(event.job);
+    case kind::removed: promises_.forget(event.job); return core_.remove(event.job);
+    case kind::changed: return apply_changed(event);
+    case kind::configured: return configure(event.config);
+    case kind::reserved: return reserve(event);
+    case kind::unreserved:
+      names_.reservations.erase(event.reservation->name);
+      return core_.cancel_reservation(static_cast<plan::reservation_id>(event.unit));
+    case kind::used:
+      shares_.charge(event.account, event.user, event.core_seconds, event.at_utc_ns);
+      shares_changed_ = true;
+      return {};
     case kind::pending_changed:
       if (core_.knows(event.job))
         return core_.set_pending(event.job, event.elements);
@@ -123,22 +137,44 @@ void planner_state::apply(const plan_event& event) {
 }
 
 expected<void> planner_state::add_node(const plan_event& event) {
-  node_ids_[event.node->name] = event.node->node;
-  return core_.add_node(node_config_of(*event.node, event.state));
+  if (auto known = names_.add(*event.node); !known)
+    return known;
+  return core_.add_node(node_config_of(*event.node, event.state, names_));
 }
 
-expected<void> planner_state::submit(const plan_event& event, std::uint32_t pending) {
+plan::job_request planner_state::request_of(const plan_event& event, std::uint32_t pending) {
   const auto& spec = *event.spec;
   plan::job_request job;
   job.id = event.job;
   job.seq = event.job;
-  job.shape = shape_of(spec, node_ids_);
+  job.shape = shape_of(spec, names_);
   job.time_limit = std::int64_t{spec.time_limit_s} * ns_per_s;
   job.held = spec.held && event.what == plan_event::kind::submitted; // it was released since
   job.begin_time = spec.begin_utc_ns;
   job.is_array = spec.array.has_value();
   job.pending = pending;
   job.max_running = spec.array ? spec.array->running_max : 0;
+  job.nice = spec.nice;
+  job.submitted = event.at_utc_ns;
+  job.user = shares_.user_of(event.user);
+  job.account = shares_.account_of(event.account, event.user);
+  if (config_)
+    if (auto at = queues_.find(spec.queue.empty() ? config_->default_queue : spec.queue);
+        at != queues_.end())
+      job.queue = at->second;
+  return job;
+}
+
+expected<void> planner_state::submit(const plan_event& event, std::uint32_t pending) {
+  return core_.restore(request_of(event, pending));
+}
+
+/// It waits, held, while it is changed: as if it had come like this.
+expected<void> planner_state::apply_changed(const plan_event& event) {
+  if (auto gone = core_.remove(event.job); !gone)
+    return gone;
+  auto job = request_of(event, event.pending_elements);
+  job.held = true;
   return core_.restore(job);
 }
 
@@ -156,31 +192,53 @@ expected<void> planner_state::apply_restored(const plan_event& event) {
 
 void planner_state::pass() {
   pass_due_ = false;
+  share_out();
   const auto begin = std::chrono::steady_clock::now();
   auto result = core_.pass(world_.clock.utc());
   const auto took = (std::chrono::steady_clock::now() - begin).count();
   pass_ns_max_ = std::max(pass_ns_max_, static_cast<std::int64_t>(took));
   ++passes_;
-  place_jobs message;
-  message.sequence = sequence_;
-  for (const auto& decision : result.decisions) {
-    place_jobs::placement placement;
-    placement.job = decision.job;
-    for (const auto& unit : decision.units)
-      placement.units.push_back(from_plan(unit));
-    decisions_ += placement.units.size();
-    message.placements.push_back(std::move(placement));
-  }
-  for (const auto& change : result.lease_changes)
-    message.leases.push_back({change.job, change.allowed});
-  if (!message.placements.empty() || !message.leases.empty())
-    tell(scheduler_, cap_, std::move(message));
+  send_decisions(result);
   if (result.more) {
     pass_due_ = true;
     self_->send(self_, request<tick>{world_.timer_cap, tick{0}});
   }
   if (auto when = core_.next_wakeup())
     wake_at(*when);
+  estimate();
+}
+
+void planner_state::send_decisions(const plan::pass_result& from) {
+  place_jobs message;
+  message.sequence = sequence_;
+  for (const auto& decision : from.decisions) {
+    place_jobs::placement placement;
+    placement.job = decision.job;
+    for (const auto& unit : decision.units)
+      placement.units.push_back(from_plan(unit));
+    const auto promised = promises_.take(decision.job);
+    placement.first_promised_utc_ns = promised.first;
+    placement.last_promised_utc_ns = promised.last;
+    decisions_ += placement.units.size();
+    message.placements.push_back(std::move(placement));
+  }
+  for (const auto& change : from.lease_changes)
+    message.leases.push_back({change.job, change.allowed});
+  const auto now = world_.clock.utc();
+  for (const auto& each : from.preemptions)
+    message.preemptions.push_back(
+        {each.job, unit_of(each.job, each.slot), each.for_job,
+         static_cast<std::uint32_t>(std::max<std::int64_t>(each.until - now, 0) / ns_per_s)});
+  if (!message.placements.empty() || !message.leases.empty() || !message.preemptions.empty())
+    tell(scheduler_, cap_, std::move(message));
+}
+
+/// What the job calls the slot: after a restart it has given its units numbers of its own.
+std::uint64_t planner_state::unit_of(job_id, plan::slot_id slot) const {
+  for (const auto& [unit, core_slot] : restored_)
+    if (core_slot == slot)
+      return unit;
+  return slot;
 }
 
 void planner_state::wake_at(plan::instant when) {
@@ -189,42 +247,6 @@ void planner_state::wake_at(plan::instant when) {
   wakeup_ = when;
   const auto delay = std::max<std::int64_t>(when - world_.clock.utc(), 0);
   tick_later(self_, world_, std::chrono::nanoseconds{delay}, 1);
-}
-
-expected<why_view> planner_state::why(request<why_job>& what) const {
-  const auto job = what.msg.job;
-  const auto why = core_.why(job, world_.clock.utc());
-  why_view view;
-  view.job = job;
-  view.position = static_cast<std::uint32_t>(why.position);
-  view.sentence = plan::sentence(why, {clock_time});
-  view.expected_start_utc_ns = why.expected_start.value_or(0);
-  view.reasons.emplace_back(plan::to_string(why.reason));
-  for (const auto& awaited : why.waits_for)
-    view.reasons.push_back(
-        awaited.until == plan::never
-            ? fmt::format("job {} runs without a time limit", awaited.job)
-            : fmt::format("job {} until {}", awaited.job, clock_time(awaited.until)));
-  return view;
-}
-
-/// What is in use of each node; the scheduler knows the rest of a row.
-node_rows planner_state::nodes() const {
-  std::map<std::uint32_t, std::string> names;
-  for (const auto& [name_of_node, id] : node_ids_)
-    names[id] = name_of_node;
-  node_rows rows;
-  for (const auto& node : core_.nodes()) {
-    node_row row;
-    row.name = names[node.id];
-    row.cores = node.cores;
-    row.cores_used = node.cores - node.cores_free;
-    row.memory_bytes = node.memory_bytes;
-    row.memory_used_bytes = node.memory_bytes - node.memory_free_bytes;
-    row.elements_running = node.units;
-    rows.nodes.push_back(std::move(row));
-  }
-  return rows;
 }
 
 status_report planner_state::status(status_verbosity verbosity) const {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/plan_codec.hpp"
+#include "actors/promises.hpp"
+#include "actors/shares.hpp"
 #include "actors/shell.hpp"
 #include "runtime/plan/planner.hpp"
 
@@ -17,7 +20,8 @@ public:
   using self_pointer = interface::pointer;
   static inline const char* name = "planner";
 
-  planner_state(self_pointer self, world& around, verified_capability cap);
+  planner_state(self_pointer self, world& around, verified_capability cap,
+                estimator_actor estimator);
 
   /// Where decisions go; before the first message.
   interface::behavior_type make_behavior(auth::guard_observer& guard);
@@ -25,15 +29,29 @@ public:
 private:
   void take(plan_changes& what);
   void apply(const plan_event& event);
+  expected<void> apply_changed(const plan_event& event);
   expected<void> submit(const plan_event& event, std::uint32_t pending);
   expected<void> apply_restored(const plan_event& event);
+  plan::job_request request_of(const plan_event& event, std::uint32_t pending);
   expected<void> add_node(const plan_event& event);
   void pass();
+  void send_decisions(const plan::pass_result& from);
+  // planner_policy.cpp
+  expected<void> configure(const std::shared_ptr<cluster_config const>& from);
+  expected<void> reserve(const plan_event& event);
+  void share_out();
+  void estimate();
+  void take_estimates(const std::shared_ptr<plan::start_estimates const>& estimates);
+  job_expectations expect(const expect_starts& what) const;
+  start_forecast forecast(const check_job& what);
+  plan::wording words() const;
   void wake_at(plan::instant when);
+  // planner_look.cpp
   expected<why_view> why(request<why_job>& what) const;
   node_rows nodes() const;
   status_report status(status_verbosity verbosity) const;
   std::uint64_t core_slot(std::uint64_t unit) const;
+  std::uint64_t unit_of(job_id job, plan::slot_id slot) const;
 
   self_pointer self_;
   world& world_;
@@ -41,7 +59,19 @@ private:
   scheduler_actor scheduler_;
   plan::planner_core core_;
   std::map<std::uint64_t, std::uint64_t> restored_; ///< unit of a recovered job → core's slot
-  std::map<std::string, std::uint32_t, std::less<>> node_ids_;
+  estimator_actor estimator_;
+  plan_names names_;
+  std::shared_ptr<cluster_config const> config_;
+  std::map<std::string, plan::queue_index, std::less<>> queues_; ///< never forgotten, so that
+  std::vector<std::string> queue_names_;                         ///< a number keeps its meaning
+  share_table shares_;
+  bool shares_changed_ = false;
+  utc_ns shares_next_ = 0;
+  promise_table promises_;
+  bool estimates_due_ = false; ///< something has changed since the last ones
+  bool estimates_under_way_ = false;
+  bool estimate_timer_ = false;
+  utc_ns estimates_next_ = 0;
   std::uint64_t sequence_ = 0;
   bool pass_due_ = false;
   plan::instant wakeup_ = plan::never;

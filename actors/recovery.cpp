@@ -2,9 +2,12 @@
 #include "actors/recovery.hpp"
 
 #include "actors/ledger_codec.hpp"
+#include "actors/scheduler/depend.hpp"
 #include "messages/cbor.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <tuple>
 
 namespace troupe::actors {
 
@@ -25,6 +28,8 @@ public:
     case kind::cancelled: return cancelled(stored);
     case kind::step_started: return step_started(stored);
     case kind::step_ended: return step_ended(stored);
+    case kind::modified: return modified(stored);
+    case kind::preempted: return preempted(stored);
     default: break;
     }
     return {};
@@ -74,6 +79,30 @@ private:
       elements.insert(no_element, no_element);
     job_.spec = std::make_shared<job_spec const>(planning_part(spec));
     job_.birth.event = std::move(shared);
+    return {};
+  }
+
+  /// The whole of what was asked, anew; only what had not started was ever modified.
+  expected<void> modified(const ledger::stored_event& stored) {
+    const auto held = job_.birth.row.held;
+    const auto since = job_.birth.row.submitted_utc_ns;
+    auto done = submitted(stored);
+    job_.birth.row.held = held;
+    job_.birth.row.submitted_utc_ns = since;
+    return done;
+  }
+
+  /// These were told to end and to wait again.
+  expected<void> preempted(const ledger::stored_event& stored) {
+    auto event = read<requeued_event>(stored);
+    if (!event)
+      return tl::unexpected<error>{event.error()};
+    for (auto& chunk : job_.birth.placed)
+      if (chunk.incarnation == stored.incarnation && chunk.element_first <= event->element_first &&
+          event->element_last <= chunk.element_last) {
+        chunk.preempted.insert(event->element_first, event->element_last);
+        chunk.preempted_why = event->reason;
+      }
     return {};
   }
 
@@ -196,7 +225,59 @@ private:
   std::vector<std::pair<number_range, std::string>> cancels_;
 };
 
+/// Compares each dependency with what has become of the other job.
+expected<void> settle_dependencies(ledger::store& store, recovered_job& job) {
+  for (const auto& each : job.spec->dependencies) {
+    auto table = store.row_of(each.job);
+    if (!table && table.error().code != errc::not_found)
+      return tl::unexpected<error>{table.error()};
+    job_row row;
+    if (table)
+      apply_table_row(row, *table);
+    if (table && is_met(each, row))
+      continue;
+    if (job.unmet.empty())
+      job.unmet = table ? unmet(each, row) : fmt::format("there is no job {}", each.job);
+    job.open_dependencies.push_back(each);
+  }
+  return {};
+}
+
+void take_reservation(scheduler_start& to, const ledger::stored_event& stored) {
+  auto event = from_cbor<reservation_event>(stored.payload);
+  if (!event)
+    return;
+  if (event->dropped)
+    to.reservations.erase(event->what.name);
+  else
+    to.reservations[event->what.name] = event->what;
+}
+
 } // namespace
+
+expected<std::vector<past_usage>> recover_usage(ledger::store& store, utc_ns since) {
+  constexpr utc_ns bucket_ns = 3600 * ns_per_s;
+  std::map<std::tuple<std::string, std::string, utc_ns>, double> sums;
+  auto done = store.events_of_kind(
+      ledger::event_kind::ended, since, [&](const ledger::stored_event& stored) {
+        auto event = from_cbor<ended_event>(stored.payload);
+        if (event && event->cores > 0 && event->started_utc_ns > 0 &&
+            event->ended_utc_ns > event->started_utc_ns)
+          sums[{event->account, event->user, event->ended_utc_ns / bucket_ns}] +=
+              static_cast<double>(event->ended_utc_ns - event->started_utc_ns) / ns_per_s *
+              event->cores;
+        return true;
+      });
+  if (!done)
+    return tl::unexpected<error>{done.error()};
+  std::vector<past_usage> result;
+  for (const auto& [key, core_seconds] : sums)
+    result.push_back(
+        {std::get<1>(key), std::get<0>(key), core_seconds, (std::get<2>(key) + 1) * bucket_ns});
+  std::sort(result.begin(), result.end(),
+            [](const past_usage& a, const past_usage& b) { return a.at < b.at; });
+  return result;
+}
 
 expected<scheduler_start> recover_jobs(ledger::store& store) {
   scheduler_start result;
@@ -221,7 +302,12 @@ expected<scheduler_start> recover_jobs(ledger::store& store) {
     return tl::unexpected<error>{done.error()};
   if (!broken)
     return tl::unexpected<error>{broken.error()};
+  for (auto& job : result.jobs)
+    if (auto settled = settle_dependencies(store, job); !settled)
+      return tl::unexpected<error>{settled.error()};
   done = store.events_of(0, [&](const ledger::stored_event& stored) {
+    if (stored.kind == ledger::event_kind::reservation)
+      take_reservation(result, stored);
     if (stored.kind != ledger::event_kind::node)
       return;
     if (auto event = from_cbor<node_event>(stored.payload)) {

@@ -10,4 +10,7 @@ namespace troupe::actors {
 /// for those of which something was placed or ended all that their actor needs.
 expected<scheduler_start> recover_jobs(ledger::store& store);
 
+/// What ended jobs used since then, by user, account and hour, oldest first.
+expected<std::vector<past_usage>> recover_usage(ledger::store& store, utc_ns since);
+
 } // namespace troupe::actors

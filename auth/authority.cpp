@@ -224,6 +224,28 @@ authority::issue_warrants(const verified_capability& by, const account& as,
   return answers;
 }
 
+checked<issued_warrant> authority::amend_warrant(const verified_capability& by, byte_view body,
+                                                 byte_view seal, const ceilings& most) {
+  const auto now = clock_->utc();
+  auto known = verifier_->verify_warrant(body, seal, now);
+  if (!known)
+    return tl::unexpected{known.error()};
+  auto amended = **known;
+  if (auto ok = by.permits(verb::job_modify, verb::job_modify_any, amended.uid, amended.job, now);
+      !ok)
+    return tl::unexpected{ok.error()};
+  if (ended(amended.job))
+    return refuse(reason::outside_resource, "job " + std::to_string(amended.job) + " has ended");
+  amended.most = most;
+  issued_warrant made{amended.job, amended.request, encode(amended), {}};
+  const std::vector<byte_view> bodies{made.body};
+  auto seals = seal_batch(domain::warrant, key_id_, signing_.secret().view(), bodies);
+  if (!seals)
+    return refuse(reason::malformed, seals.error().text);
+  made.seal = std::move(seals->front());
+  return made;
+}
+
 // -- orders -----------------------------------------------------------------------------------
 
 checked<order_view> authority::check_order(const verified_capability& by,

@@ -96,6 +96,11 @@ public:
   checked<issued_warrant> issue_step_warrant(const verified_capability& by,
                                              const step_application& step);
 
+  /// A new warrant for a job that waits: the same in everything but what it may use at most. Only
+  /// for a warrant that verifies, under a capability that may modify the job.
+  checked<issued_warrant> amend_warrant(const verified_capability& by, byte_view body,
+                                        byte_view seal, const ceilings& most);
+
   /// Signs all orders, or none: each is checked against its warrant, and against what was signed
   /// before. One seal per order, in their order.
   checked<std::vector<std::vector<std::uint8_t>>>

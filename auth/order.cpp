@@ -29,7 +29,7 @@ private:
 void write_fixed(writer& out, const launch_order& order) {
   out.number<std::uint8_t>(1);
   out.number(order.bind_mode);
-  out.number<std::uint16_t>(0);
+  out.number(static_cast<std::uint16_t>(order.gpus.empty() ? 0 : order_has_gpus));
   out.bytes(order.cluster_id);
   out.number(order.node_id);
   out.bytes(order.instance);
@@ -60,6 +60,10 @@ expected<void> check_lengths(const launch_order& order) {
     return fail(errc::invalid, "the order has " + std::to_string(order.groups.size()) +
                                    " supplementary groups, the limit is 1,024");
   auto words = std::uint64_t{order.window} * order.ranks_here * order.cpu_words;
+  auto ranks = std::uint64_t{order.window} * order.ranks_here;
+  if (!order.gpus.empty() && order.gpus.size() != ranks)
+    return fail(errc::invalid, "the order has GPUs for " + std::to_string(order.gpus.size()) +
+                                   " ranks, its window and ranks need " + std::to_string(ranks));
   if (order.cpusets.size() != words)
     return fail(errc::invalid, "the order has " + std::to_string(order.cpusets.size()) +
                                    " cpuset words, its window, ranks and width need " +
@@ -78,6 +82,8 @@ expected<std::vector<std::uint8_t>> encode_order(const launch_order& order) {
     out.number(group);
   for (auto word : order.cpusets)
     out.number(word);
+  for (auto mask : order.gpus)
+    out.number(mask);
   out.bytes(order.spec_digest);
   for (const auto* text : {&order.user, &order.home, &order.shell, &order.node_name,
                            &order.nodelist, &order.job_name, &order.submit_dir})
@@ -123,6 +129,8 @@ expected<launch_order> decode_order(byte_view bytes) {
   order.cpu_words = view.cpu_words;
   for (std::size_t i = 0; i < view.cpusets.size() / 8; ++i)
     order.cpusets.push_back(load_le<std::uint64_t>(&view.cpusets[i * 8]));
+  for (std::size_t i = 0; i < view.gpus.size() / 8; ++i)
+    order.gpus.push_back(load_le<std::uint64_t>(&view.gpus[i * 8]));
   std::copy(view.spec_digest.begin(), view.spec_digest.end(), order.spec_digest.begin());
   order.user = view.user;
   order.home = view.home;

@@ -40,7 +40,8 @@ struct launch_order {
   std::vector<std::uint32_t> groups; ///< sorted, unique
   std::uint16_t cpu_words = 0;       ///< u64 words of one cpuset, 0 = no binding
   std::vector<std::uint64_t>
-      cpusets; ///< window x ranks_here x cpu_words, slot-major, PU os indexes
+      cpusets;                     ///< window x ranks_here x cpu_words, slot-major, PU os indexes
+  std::vector<std::uint64_t> gpus; ///< window x ranks_here, a bit per GPU of the machine; or empty
   digest spec_digest{};
   std::string user;
   std::string home;

@@ -18,6 +18,7 @@ inline constexpr std::uint32_t order_ranks_here_max = 4096;
 inline constexpr std::uint32_t order_groups_max = 1024;
 inline constexpr std::uint32_t order_cpu_words_max = 128;          ///< 8,192 processing units
 inline constexpr std::uint64_t order_cpuset_words_max = 64 * 1024; ///< window x ranks x words
+inline constexpr unsigned order_has_gpus = 1; ///< flag: GPU masks follow the cpusets
 inline constexpr std::size_t order_name_bytes_max = 255;
 inline constexpr std::size_t order_path_bytes_max = 4095;
 inline constexpr std::size_t order_nodelist_bytes_max = 32767;
@@ -52,6 +53,7 @@ struct order_view {
   std::uint16_t cpu_words = 0;
   byte_view groups;  ///< group_count x u32, ascending
   byte_view cpusets; ///< window x ranks_here x cpu_words x u64, slot-major
+  byte_view gpus;    ///< window x ranks_here x u64, a bit per GPU of the machine; or empty
   byte_view spec_digest;
   std::string_view user;
   std::string_view home;
@@ -69,6 +71,13 @@ struct order_view {
                             std::uint32_t word) const {
     auto at = (std::size_t{slot} * ranks_here + local_rank) * cpu_words + word;
     return load_le<std::uint64_t>(&cpusets[at * 8]);
+  }
+
+  /// The GPUs of rank `local_rank` of the element in `slot`.
+  std::uint64_t gpu_mask(std::uint32_t slot, std::uint32_t local_rank) const {
+    return gpus.empty()
+               ? 0
+               : load_le<std::uint64_t>(&gpus[(std::size_t{slot} * ranks_here + local_rank) * 8]);
   }
 };
 
@@ -118,7 +127,20 @@ inline problem check_numbers(const order_view& o) {
   return {};
 }
 
-inline problem take_lists(byte_reader& in, order_view& out) {
+inline problem take_gpus(byte_reader& in, order_view& out) {
+  const auto masks = std::uint64_t{out.window} * out.ranks_here;
+  if (masks > order_cpuset_words_max)
+    return {"the order has GPUs for more than 65,536 ranks"};
+  out.gpus = in.take_bytes(static_cast<std::size_t>(masks) * 8);
+  if (in.failed())
+    return {"the order ends inside its GPUs"};
+  for (auto byte : out.gpus)
+    if (byte != 0)
+      return {};
+  return {"the order says that it has GPUs, but names none"};
+}
+
+inline problem take_lists(byte_reader& in, order_view& out, bool has_gpus) {
   if (out.group_count > order_groups_max)
     return {"the order has more than 1,024 supplementary groups"};
   out.groups = in.take_bytes(std::size_t{out.group_count} * 4);
@@ -131,6 +153,9 @@ inline problem take_lists(byte_reader& in, order_view& out) {
   if (out.cpu_words > order_cpu_words_max || words > order_cpuset_words_max)
     return {"the order's cpusets are larger than 65,536 words"};
   out.cpusets = in.take_bytes(static_cast<std::size_t>(words) * 8);
+  if (has_gpus && !in.failed())
+    if (auto bad = take_gpus(in, out))
+      return bad;
   out.spec_digest = in.take_bytes(32);
   if (in.failed())
     return {"the order ends inside its cpusets or digest"};
@@ -175,11 +200,11 @@ inline problem decode_order(byte_view bytes, order_view& out) {
     return {"the order is shorter than its fixed part"};
   if (version != 1)
     return {"the order's version is not 1"};
-  if (flags != 0)
+  if ((flags & ~order_has_gpus) != 0)
     return {"a reserved field of the order is not zero"};
   if (auto bad = order_detail::check_numbers(out))
     return bad;
-  if (auto bad = order_detail::take_lists(in, out))
+  if (auto bad = order_detail::take_lists(in, out, (flags & order_has_gpus) != 0))
     return bad;
   if (auto bad = order_detail::take_texts(in, out))
     return bad;

@@ -29,6 +29,8 @@ constexpr std::array listing{
     verb_listing{verb::keys_read, "keys_read", "see the public keyring"},
     verb_listing{verb::capability_revoke, "capability_revoke", "revoke capabilities"},
     verb_listing{verb::cluster_stop, "cluster_stop", "stop the cluster"},
+    verb_listing{verb::reservation_write, "reservation_write", "make and give up reservations"},
+    verb_listing{verb::config_write, "config_write", "have the configuration read again"},
     verb_listing{verb::session_open, "session_open", "ask the authority for a client's capability"},
     verb_listing{verb::ledger_write, "ledger_write", "append to the ledger"},
     verb_listing{verb::ledger_read, "ledger_read", "read the ledger"},
@@ -49,10 +51,11 @@ constexpr verb_set user_verbs{
 constexpr verb_set operator_verbs =
     user_verbs | verb_set{verb::job_read_any,     verb::job_cancel_any, verb::job_hold_any,
                           verb::job_signal_any,   verb::job_modify_any, verb::node_write,
-                          verb::history_read_any, verb::console_read};
+                          verb::history_read_any, verb::console_read,   verb::reservation_write};
 
 constexpr verb_set admin_verbs =
-    operator_verbs | verb_set{verb::audit_read, verb::capability_revoke, verb::cluster_stop};
+    operator_verbs |
+    verb_set{verb::audit_read, verb::capability_revoke, verb::cluster_stop, verb::config_write};
 
 constexpr verb_set union_of_all() {
   verb_set all;

@@ -34,6 +34,8 @@ enum class verb : std::uint64_t {
   keys_read = 1ull << 18,
   capability_revoke = 1ull << 19,
   cluster_stop = 1ull << 20,
+  reservation_write = 1ull << 21,
+  config_write = 1ull << 22,
 
   // Between the roles; never granted to people.
   session_open = 1ull << 40, ///< a gateway asks the authority for a client's capability

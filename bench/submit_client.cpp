@@ -168,7 +168,7 @@ double array_seconds(cli::session& session, const settings& how) {
 
 int main(int argc, char** argv) {
   const auto how = read_options(argc, argv);
-  auto session = need(cli::session::open());
+  auto session = need(cli::session::open({}));
   if (how.array > 0)
     std::printf("%.4f\n", array_seconds(session, how));
   else

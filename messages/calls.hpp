@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "messages/types.hpp"
+#include "messages/scheduling.hpp"
 
 #include <string_view>
 #include <vector>
@@ -117,7 +117,7 @@ struct submit {
   static constexpr std::string_view method = "org.troupe.jobs.Submit";
   std::vector<job_spec> jobs;
   std::vector<signed_request> requests;
-  bool check_only = false; ///< say whether it would be taken; change nothing
+  bool check_only = false; ///< say when and where it would start; change nothing
   static constexpr auto fields() {
     return field_list(field<1>("jobs", &submit::jobs, at_most(submissions_per_call_max)),
                       field<2>("requests", &submit::requests, at_most(submissions_per_call_max)),
@@ -126,8 +126,10 @@ struct submit {
   struct result {
     job_id job = 0; ///< 0: refused, see `error`
     std::optional<failure> error;
+    std::optional<start_forecast> forecast; ///< with check_only
     static constexpr auto fields() {
-      return field_list(field<1>("job", &result::job), field<2>("error", &result::error));
+      return field_list(field<1>("job", &result::job), field<2>("error", &result::error),
+                        field<3>("forecast", &result::forecast));
     }
   };
   struct reply {
@@ -176,6 +178,18 @@ struct release {
   using reply = change_reply;
 };
 
+/// Changes what pending jobs ask for; answers when that is durable.
+struct modify {
+  static constexpr std::string_view method = "org.troupe.jobs.Modify";
+  job_selector selector;
+  job_changes changes;
+  static constexpr auto fields() {
+    return field_list(field<1>("selector", &modify::selector),
+                      field<2>("changes", &modify::changes));
+  }
+  using reply = change_reply;
+};
+
 /// Sends a signal to all ranks of running jobs.
 struct signal {
   static constexpr std::string_view method = "org.troupe.jobs.Signal";
@@ -215,6 +229,27 @@ struct history {
                       field<4>("rows_max", &s::rows_max, at_most(100'000)));
   }
   using reply = rows_reply;
+};
+
+/// When jobs that have started had been expected to; newest first.
+struct estimates {
+  static constexpr std::string_view method = "org.troupe.jobs.Estimates";
+  job_selector selector;
+  utc_ns since_utc_ns = 0;
+  std::uint32_t rows_max = 1000;
+  static constexpr auto fields() {
+    using s = estimates;
+    return field_list(field<1>("selector", &s::selector),
+                      field<2>("since_utc_ns", &s::since_utc_ns),
+                      field<3>("rows_max", &s::rows_max, at_most(100'000)));
+  }
+  struct reply {
+    std::vector<estimate_row> rows;
+    estimate_summary summary;
+    static constexpr auto fields() {
+      return field_list(field<1>("rows", &reply::rows), field<2>("summary", &reply::summary));
+    }
+  };
 };
 
 /// All of one job.
@@ -387,6 +422,76 @@ struct resume {
     return field_list(field<1>("nodes", &resume::nodes, at_most(1024)));
   }
   using reply = node_rows_reply;
+};
+
+// == org.troupe.queues ===========================================================================
+
+/// The queues and what is in them.
+struct queues {
+  static constexpr std::string_view method = "org.troupe.queues.List";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    std::vector<queue_row> queues;
+    static constexpr auto fields() { return field_list(field<1>("queues", &reply::queues)); }
+  };
+};
+
+struct reservations_reply {
+  std::vector<reservation_row> reservations;
+  static constexpr auto fields() {
+    return field_list(field<1>("reservations", &reservations_reply::reservations));
+  }
+};
+
+/// The reservations that have not ended.
+struct reservations {
+  static constexpr std::string_view method = "org.troupe.queues.Reservations";
+  static constexpr auto fields() { return field_list(); }
+  using reply = reservations_reply;
+};
+
+/// Keeps nodes for some jobs for a time.
+struct reserve {
+  static constexpr std::string_view method = "org.troupe.queues.Reserve";
+  reservation_row reservation;
+  static constexpr auto fields() {
+    return field_list(field<1>("reservation", &reserve::reservation));
+  }
+  using reply = reservations_reply;
+};
+
+/// Gives a reservation up.
+struct unreserve {
+  static constexpr std::string_view method = "org.troupe.queues.Unreserve";
+  std::string name;
+  static constexpr auto fields() {
+    return field_list(field<1>("name", &unreserve::name, at_most(name_bytes_max)));
+  }
+  using reply = reservations_reply;
+};
+
+// == org.troupe.config ===========================================================================
+
+struct config_reply {
+  std::string path;
+  std::string text;
+  static constexpr auto fields() {
+    return field_list(field<1>("path", &config_reply::path), field<2>("text", &config_reply::text));
+  }
+};
+
+/// The configuration in force.
+struct config_show {
+  static constexpr std::string_view method = "org.troupe.config.Show";
+  static constexpr auto fields() { return field_list(); }
+  using reply = config_reply;
+};
+
+/// Reads the configuration's file again: all of it is in force then, or nothing has changed.
+struct config_reload {
+  static constexpr std::string_view method = "org.troupe.config.Reload";
+  static constexpr auto fields() { return field_list(); }
+  using reply = config_reply;
 };
 
 // == org.troupe.cluster ==========================================================================

@@ -2,10 +2,13 @@
 #pragma once
 
 #include "messages/common_messages.hpp"
+#include "messages/scheduling.hpp"
 
 // Part of messages/protocol.hpp: from a connection to a submitted job, and what clients ask.
 
 namespace troupe {
+
+struct cluster_config; // config/cluster_config.hpp
 
 // == A session: client → authority ==============================================================
 
@@ -60,6 +63,30 @@ struct request_warrants {
   using answer = warrants_issued;
 };
 
+/// Asks for the account of whoever asks, as a warrant for it would name it.
+struct caller_described;
+struct describe_caller {
+  using answer = caller_described;
+};
+struct caller_described {
+  job_identity identity;
+  using answer_tag = void;
+};
+
+/// Asks for a new warrant for a waiting job whose spec is changed: what is executed stays, what it
+/// may use is the new spec's. Answers the job as it then is, not yet durable.
+struct warrant_amended;
+struct amend_warrant {
+  job_id job = 0;
+  std::shared_ptr<submitted_event const> event; ///< as it is
+  std::shared_ptr<job_spec const> spec;         ///< as it shall be
+  using answer = warrant_amended;
+};
+struct warrant_amended {
+  std::shared_ptr<submitted_event const> event;
+  using answer_tag = void;
+};
+
 /// A job that the authority says was asked for; what `submitted` will hold.
 struct warranted_job {
   job_id job = 0;
@@ -102,7 +129,10 @@ struct ledger_entry {
     node_changed,
     finished,
     step_started,
-    step_ended
+    step_ended,
+    modified,
+    reservation_changed,
+    preempted
   } what = kind::submitted;
   bytes encoded;
   std::optional<fixed_bytes<16>> request_id; ///< of submitted
@@ -110,7 +140,8 @@ struct ledger_entry {
   std::optional<element_view> element_end;   ///< of ended
   bool finishes = false;                     ///< the job has ended with this; `row` is there
   std::uint32_t uid = 0;
-  std::shared_ptr<submitted_event const> submitted; ///< of submitted: kept at hand for its start
+  /// Of submitted and modified: kept at hand for its start.
+  std::shared_ptr<submitted_event const> submitted;
 };
 
 /// Asks for entries to be kept. Answers when they are on the disk: all of them, or none.
@@ -152,6 +183,20 @@ struct job_rows {
   using answer_tag = void;
 };
 
+/// Asks for the promised starts of jobs that have started, newest first.
+struct estimates_found;
+struct query_estimates {
+  job_selector selector;
+  utc_ns since_utc_ns = 0;
+  std::uint32_t rows_max = 1000;
+  using answer = estimates_found;
+};
+struct estimates_found {
+  std::vector<estimate_row> rows;
+  estimate_summary summary;
+  using answer_tag = void;
+};
+
 /// Asks for all the ledger knows of a job that may have ended. Answers its view, or not_found.
 struct query_job {
   job_id job = 0;
@@ -184,6 +229,21 @@ struct hold_jobs {
 struct release_jobs {
   job_selector selector;
   using answer = jobs_changed;
+};
+
+/// Changes what pending jobs ask for. Answers as cancel does.
+struct modify_jobs {
+  job_selector selector;
+  job_changes changes;
+  using answer = jobs_changed;
+};
+
+/// Asks when and where a job of this user would start; nothing is submitted. The scheduler answers
+/// what it would refuse with an error, and asks the planner the rest.
+struct check_job {
+  std::shared_ptr<job_spec const> spec;
+  job_identity identity;
+  using answer = start_forecast;
 };
 
 /// Sends a signal to every rank of running jobs. Answers how many elements it went to.
@@ -224,6 +284,8 @@ struct job_end {
   job_id job = 0;
   std::uint32_t element = no_element;
   exit_report exit;
+  double core_seconds = 0; ///< that it used
+  utc_ns ended_utc_ns = 0;
 };
 struct job_ends {
   std::vector<job_end> ends;
@@ -317,6 +379,67 @@ struct set_nodes {
   node_state state = node_state::draining;
   std::string reason;
   using answer = node_rows;
+};
+
+// == Queues, reservations, configuration ==========================================================
+
+/// Asks for the queues and what is in them.
+struct queue_rows;
+struct list_queues {
+  using answer = queue_rows;
+};
+struct queue_rows {
+  std::vector<queue_row> queues;
+  using answer_tag = void;
+};
+
+/// Keeps nodes for some jobs for a time. Answers, once durable, all reservations.
+struct reservation_rows;
+struct make_reservation {
+  reservation_row what;
+  using answer = reservation_rows;
+};
+
+/// Gives a reservation up. Answers, once durable, those that are left.
+struct drop_reservation {
+  std::string name;
+  using answer = reservation_rows;
+};
+
+/// Asks for the reservations that have not ended.
+struct list_reservations {
+  using answer = reservation_rows;
+};
+struct reservation_rows {
+  std::vector<reservation_row> reservations;
+  using answer_tag = void;
+};
+
+/// Asks for the configuration in force.
+struct config_shown;
+struct show_config {
+  using answer = config_shown;
+};
+
+/// Reads the configuration's file again. Answers what is in force then: all of it, or an error and
+/// what was in force before.
+struct reload_config {
+  using answer = config_shown;
+};
+struct config_shown {
+  std::string path; ///< "" without a file
+  std::string text; ///< TOML, complete with what was left to its default
+  using answer_tag = void;
+};
+
+/// A configuration that was read and is whole: take it, or refuse it as it stands against the jobs.
+struct config_applied;
+struct apply_config {
+  std::shared_ptr<cluster_config const> config;
+  using answer = config_applied;
+};
+struct config_applied {
+  using answer_tag = void;
 };
 
 // == Steering and looking ========================================================================

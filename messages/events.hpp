@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "messages/types.hpp"
+#include "messages/scheduling.hpp"
 
 // What the ledger's events carry, by kind. A job's whole story is `submitted` and what follows it.
 
@@ -51,6 +51,9 @@ struct starting_event {
   std::vector<std::vector<std::uint8_t>> instances; ///< the launcher's, per part; one for a window
   /// Without a window: what the launchers call each part's place, by part.
   std::vector<std::uint32_t> slots;
+  /// When the job had been expected to start; of its first start alone, 0 if it never waited.
+  utc_ns first_promised_utc_ns = 0;
+  utc_ns last_promised_utc_ns = 0;
 
   static constexpr auto fields() {
     using s = starting_event;
@@ -58,7 +61,9 @@ struct starting_event {
                       field<2>("element_last", &s::element_last), field<3>("window", &s::window),
                       field<4>("parts", &s::parts, at_most(nodes_max)),
                       field<5>("instances", &s::instances, at_most(nodes_max)),
-                      field<6>("slots", &s::slots, at_most(nodes_max)));
+                      field<6>("slots", &s::slots, at_most(nodes_max)),
+                      field<7>("first_promised_utc_ns", &s::first_promised_utc_ns),
+                      field<8>("last_promised_utc_ns", &s::last_promised_utc_ns));
   }
 };
 
@@ -71,6 +76,9 @@ struct ended_event {
   std::uint64_t user_us = 0;
   std::uint64_t system_us = 0;
   std::uint64_t max_rss_bytes = 0;
+  std::uint32_t cores = 0; ///< that it had, for fair share
+  std::string user;
+  std::string account;
 
   static constexpr auto fields() {
     using s = ended_event;
@@ -78,7 +86,8 @@ struct ended_event {
                       field<3>("ended_utc_ns", &s::ended_utc_ns),
                       field<4>("nodelist", &s::nodelist), field<5>("user_us", &s::user_us),
                       field<6>("system_us", &s::system_us),
-                      field<7>("max_rss_bytes", &s::max_rss_bytes));
+                      field<7>("max_rss_bytes", &s::max_rss_bytes), field<8>("cores", &s::cores),
+                      field<9>("user", &s::user), field<10>("account", &s::account));
   }
 };
 
@@ -163,6 +172,19 @@ struct node_event {
     using s = node_event;
     return field_list(field<1>("node", &s::node), field<2>("state", &s::state),
                       field<3>("reason", &s::reason), field<4>("by_uid", &s::by_uid));
+  }
+};
+
+/// kind reservation: made, or given up, by an operator; stored under job 0.
+struct reservation_event {
+  reservation_row what;
+  bool dropped = false;
+  std::uint32_t by_uid = 0;
+
+  static constexpr auto fields() {
+    using s = reservation_event;
+    return field_list(field<1>("what", &s::what), field<2>("dropped", &s::dropped),
+                      field<3>("by_uid", &s::by_uid));
   }
 };
 

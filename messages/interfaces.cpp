@@ -59,7 +59,9 @@ interface_text jobs() {
       .type<array_spec>(asked)
       .type<job_spec>(asked)
       .type<signed_request>(asked)
+      .type<job_dependency>(asked)
       .type<job_selector>(asked)
+      .type<job_changes>(asked)
       .type<calls::stream_position>(asked)
       .type<calls::failure>(told)
       .type<exit_report>(told)
@@ -68,14 +70,19 @@ interface_text jobs() {
       .type<step_view>(told)
       .type<job_view>(told)
       .type<why_view>(told)
+      .type<start_forecast>(told)
+      .type<estimate_row>(told)
+      .type<estimate_summary>(told)
       .type<calls::end_row>(told)
       .method<calls::submit>("Submits jobs; answers when they are durable")
       .method<calls::cancel>("Ends jobs or elements; answers when that is durable")
       .method<calls::hold>("Keeps pending jobs from starting")
       .method<calls::release>("Lets held jobs start")
+      .method<calls::modify>("Changes what pending jobs ask for; answers when that is durable")
       .method<calls::signal>("Sends a signal to all ranks of running jobs")
       .method<calls::queue>("Unfinished jobs in queue order; with 'more' in pieces")
       .method<calls::history>("Ended jobs, newest first")
+      .method<calls::estimates>("When jobs that have started had been expected to, newest first")
       .method<calls::show>("All of one job")
       .method<calls::why>("Why a job waits")
       .method<calls::wait>("Answers when all of these have ended")
@@ -91,6 +98,24 @@ interface_text nodes() {
       .method<calls::nodes>("The nodes and what of them is in use")
       .method<calls::drain>("Lets nothing more start on nodes")
       .method<calls::resume>("Takes drained nodes into use again")
+      .done();
+}
+
+interface_text queues() {
+  return interface_writer{"org.troupe.queues", "Queues, and nodes reserved for a time"}
+      .type<queue_row>(told)
+      .type<reservation_row>(asked)
+      .method<calls::queues>("The queues and what is in them")
+      .method<calls::reservations>("The reservations that have not ended")
+      .method<calls::reserve>("Keeps nodes for some jobs for a time")
+      .method<calls::unreserve>("Gives a reservation up")
+      .done();
+}
+
+interface_text config() {
+  return interface_writer{"org.troupe.config", "The configuration"}
+      .method<calls::config_show>("What is in force, as TOML")
+      .method<calls::config_reload>("Reads the file again: all of it is in force then, or nothing")
       .done();
 }
 
@@ -126,7 +151,7 @@ std::vector<interface_text> interface_texts() {
   errors.text += "\n# `code`: invalid, refused, not_found, conflict, exhausted, storage, "
                  "unreachable, internal\nerror Error (code: string, reason: string, message: "
                  "string)\n";
-  return {errors, session(), jobs(), nodes(), cluster(), console(), audit()};
+  return {errors, session(), jobs(), nodes(), queues(), config(), cluster(), console(), audit()};
 }
 
 } // namespace troupe

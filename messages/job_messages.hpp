@@ -10,6 +10,11 @@ struct to_shepherd; // messages/shepherd.hpp
 struct to_agent;
 } // namespace troupe::shepherd
 
+namespace troupe::plan {
+struct queue_snapshot; // runtime/plan/estimates.hpp
+struct start_estimates;
+} // namespace troupe::plan
+
 namespace troupe {
 
 // == Planning: scheduler → planner → scheduler ===================================================
@@ -27,10 +32,15 @@ struct plan_event {
     ended,
     given_back,
     refilled,
-    restored
+    restored,
+    changed,    ///< what a waiting job asks for
+    configured, ///< queues, weights, limits
+    reserved,
+    unreserved,
+    used ///< cores for a time, by a user under an account
   } what = kind::removed;
   job_id job = 0;
-  std::uint64_t unit = 0;      ///< of ended, refilled, restored
+  std::uint64_t unit = 0;      ///< of ended, refilled, restored; a reservation's number
   std::uint32_t elements = 0;  ///< taken by refilled; what is left, of pending_changed
   utc_ns predicted_end_ns = 0; ///< of refilled and restored; 0: unknown
   /// Of submitted; of pending_changed and restored for a planner that has forgotten the job, as it
@@ -41,6 +51,12 @@ struct plan_event {
   std::uint32_t node_id = 0;
   node_state state = node_state::up;
   std::vector<placement_part> parts; ///< of restored
+  std::string user;                  ///< of submitted, changed and used
+  std::string account;               ///< of submitted, changed and used
+  std::shared_ptr<cluster_config const> config;
+  std::shared_ptr<reservation_row const> reservation;
+  double core_seconds = 0;
+  utc_ns at_utc_ns = 0; ///< of submitted and changed: the submission; of used: its end
 };
 
 /// A place for one element of a job: the planner's decision, the job's allocation until given back.
@@ -54,6 +70,15 @@ struct place_jobs {
   struct placement {
     job_id job = 0;
     std::vector<placed_unit> units;
+    utc_ns first_promised_utc_ns = 0; ///< 0: it was never told to wait
+    utc_ns last_promised_utc_ns = 0;
+  };
+  /// A unit that is to end, and to wait again, for a job that comes before it.
+  struct preemption {
+    job_id job = 0;
+    std::uint64_t unit = 0;
+    job_id by = 0;
+    std::uint32_t grace_s = 0;
   };
   struct lease {
     job_id job = 0;
@@ -62,7 +87,36 @@ struct place_jobs {
   std::uint64_t sequence = 0;
   std::vector<placement> placements;
   std::vector<lease> leases;
+  std::vector<preemption> preemptions;
   using answer = void;
+};
+
+/// Asks for expected starts of all that waits; detached, because it may take a second. Answers
+/// them.
+struct queue_estimated;
+struct estimate_queue {
+  std::shared_ptr<plan::queue_snapshot const> queue;
+  using answer = queue_estimated;
+};
+struct queue_estimated {
+  std::shared_ptr<plan::start_estimates const> estimates;
+  using answer_tag = void;
+};
+
+/// Asks what each of these jobs waits for, and when it is expected to start.
+struct job_expectations;
+struct expect_starts {
+  std::vector<job_id> jobs;
+  using answer = job_expectations;
+};
+struct job_expectation {
+  job_id job = 0;
+  std::string reason; ///< a few words
+  utc_ns expected_start_utc_ns = 0;
+};
+struct job_expectations {
+  std::vector<job_expectation> jobs; ///< those that wait, in the order asked for
+  using answer_tag = void;
 };
 
 // == A job's life: scheduler ⇄ job ⇄ authority, ledger, node =====================================
@@ -92,6 +146,17 @@ struct node_entry;
 struct start_units {
   std::vector<placed_unit> units;
   std::vector<std::shared_ptr<node_entry const>> nodes;
+  utc_ns first_promised_utc_ns = 0; ///< of the job's first start
+  utc_ns last_promised_utc_ns = 0;
+  using answer = void;
+};
+
+/// Ends what runs in these units after a grace time; it waits again, in its next incarnation. No
+/// answer.
+struct preempt_units {
+  std::vector<std::uint64_t> units;
+  std::uint32_t grace_s = 10;
+  std::string reason;
   using answer = void;
 };
 

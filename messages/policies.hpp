@@ -33,6 +33,15 @@ struct policy<note_admission> : allow<verb::session_open, troupe::roles> {};
 template <>
 struct policy<request_warrants> : allow<verb::job_submit, troupe::people> {};
 template <>
+struct policy<describe_caller> : allow<verb::job_submit, troupe::people> {};
+template <>
+struct policy<amend_warrant>
+    : allow_own_or_any<verb::job_modify, verb::job_modify_any, troupe::people> {
+  static resource_ref resource(const amend_warrant& message) {
+    return resource_ref::job(message.job);
+  }
+};
+template <>
 struct policy<sign_orders> : allow<verb::order_sign, troupe::jobs_or_roles> {};
 template <>
 struct policy<forget_job> : allow<verb::order_sign, troupe::jobs_or_roles> {};
@@ -53,6 +62,9 @@ template <>
 struct policy<query_history>
     : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
 template <>
+struct policy<query_estimates>
+    : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
+template <>
 struct policy<query_job>
     : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {
   static resource_ref resource(const query_job& message) { return resource_ref::job(message.job); }
@@ -68,6 +80,11 @@ struct policy<hold_jobs> : allow_own_or_any<verb::job_hold, verb::job_hold_any, 
 template <>
 struct policy<release_jobs> : allow_own_or_any<verb::job_hold, verb::job_hold_any, troupe::people> {
 };
+template <>
+struct policy<modify_jobs>
+    : allow_own_or_any<verb::job_modify, verb::job_modify_any, troupe::people> {};
+template <>
+struct policy<check_job> : allow<verb::job_submit, troupe::people> {};
 template <>
 struct policy<signal_jobs>
     : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
@@ -123,10 +140,32 @@ template <>
 struct policy<set_nodes> : allow<verb::node_write, troupe::people> {};
 
 template <>
+struct policy<list_queues> : allow<verb::queue_read, troupe::people> {};
+template <>
+struct policy<make_reservation> : allow<verb::reservation_write, troupe::people> {};
+template <>
+struct policy<drop_reservation> : allow<verb::reservation_write, troupe::people> {};
+template <>
+struct policy<list_reservations> : allow<verb::queue_read, troupe::people> {};
+template <>
+struct policy<show_config> : allow<verb::queue_read, troupe::people> {};
+template <>
+struct policy<reload_config> : allow<verb::config_write, troupe::people> {};
+template <>
+struct policy<apply_config> : allow<verb::config_write, troupe::people> {};
+
+template <>
 struct policy<plan_changes> : allow<verb::plan_decide, troupe::roles> {};
 template <>
 struct policy<place_jobs> : allow<verb::plan_decide, troupe::roles> {};
 
+template <>
+struct policy<estimate_queue> : allow<verb::plan_decide, troupe::roles> {};
+template <>
+struct policy<expect_starts> : allow<verb::plan_decide, troupe::roles> {};
+
+template <>
+struct policy<preempt_units> : allow<verb::job_start, troupe::roles> {};
 template <>
 struct policy<start_units> : allow<verb::job_start, troupe::roles> {};
 template <>

@@ -28,18 +28,22 @@ using auth::protocol;
 
 using observed = protocol<get_status>;
 
-using authority_actor = protocol<get_status, tick, open_session, note_refusal, note_admission,
-                                 request_warrants, warrant_step, sign_orders, forget_job, list_keys,
-                                 tail_audit, verify_audit, revoke_capabilities>;
+using authority_actor =
+    protocol<get_status, tick, open_session, note_refusal, note_admission, describe_caller,
+             request_warrants, amend_warrant, warrant_step, sign_orders, forget_job, list_keys,
+             tail_audit, verify_audit, revoke_capabilities>;
 
-using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission, query_history,
-                              query_job, locate_element, await_step, await_spawned>;
+using ledger_actor =
+    protocol<get_status, tick, append_entries, fetch_submission, query_history, query_estimates,
+             query_job, locate_element, await_step, await_spawned>;
 
 using scheduler_actor =
-    protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, signal_jobs,
-             list_queue, show_job, why_job, locate_element, await_jobs, attach_job, detach_follower,
-             start_step, await_step, await_spawned, signal_step, pause_starts, list_nodes,
-             set_nodes, place_jobs, job_progress, report_inventory, get_summary>;
+    protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, modify_jobs,
+             signal_jobs, check_job, list_queue, show_job, why_job, locate_element, await_jobs,
+             attach_job, detach_follower, start_step, await_step, await_spawned, signal_step,
+             pause_starts, list_nodes, set_nodes, list_queues, make_reservation, drop_reservation,
+             list_reservations, apply_config, place_jobs, job_progress, report_inventory,
+             get_summary>;
 
 /// Events since the last time, in order. No answer; decisions come to `reply_to` when they are
 /// made.
@@ -50,12 +54,15 @@ struct plan_changes {
   using answer = void;
 };
 
-using planner_actor = protocol<get_status, tick, plan_changes, why_job, list_nodes>;
+using planner_actor =
+    protocol<get_status, tick, plan_changes, why_job, expect_starts, check_job, list_nodes>;
+
+using estimator_actor = protocol<get_status, estimate_queue>;
 
 using job_actor =
-    protocol<get_status, tick, start_units, allow_refill, cancel_elements, signal_elements,
-             get_job_view, locate_element, start_step, await_step, await_spawned, signal_step,
-             report_records, reconcile_job, hear_shepherd>;
+    protocol<get_status, tick, start_units, preempt_units, allow_refill, cancel_elements,
+             signal_elements, get_job_view, locate_element, start_step, await_step, await_spawned,
+             signal_step, report_records, reconcile_job, hear_shepherd>;
 
 /// News of `job` from a node goes to `to`, until its group is forgotten. No answer.
 struct route_job {
@@ -109,6 +116,9 @@ using launcher_actor = protocol<get_status, tick, launch_orders, signal_group, e
                                 revoke_group, acknowledge_records, forget_group, drop_stream>;
 
 using observer_actor = protocol<get_status, list_actors, show_actor>;
+
+/// Reads the configuration's file.
+using config_actor = protocol<get_status, show_config, reload_config>;
 
 using cluster_actor = protocol<get_status, tick, stop_cluster>;
 

@@ -33,6 +33,7 @@ const char* name_of(const std::array<const char*, N>& names, E value) {
 
 constexpr std::array bind_names{"none", "core", "socket"};
 constexpr std::array mpi_names{"none", "pmix", "pmi1"};
+constexpr std::array dependency_names{"after", "afterany", "afterok", "afternotok"};
 constexpr std::array job_state_names{"pending", "starting",  "running",   "completing", "completed",
                                      "failed",  "cancelled", "timed_out", "lost"};
 constexpr std::array node_state_names{"up", "draining", "drained", "down"};
@@ -118,9 +119,36 @@ expected<void> check_size(const job_spec& spec) {
     return invalid(fmt::format("{} nodes are asked for, but only {} task{}: each node needs one; "
                                "give -n {} or more",
                                spec.nodes, spec.tasks, spec.tasks == 1 ? "" : "s", spec.nodes));
+  if (spec.gpus_per_task > gpus_per_node_max)
+    return invalid(fmt::format("{} GPUs per task are asked for; at most {} are allowed",
+                               spec.gpus_per_task, gpus_per_node_max));
+  if (spec.nice < -nice_max || spec.nice > nice_max)
+    return invalid(fmt::format("a nice value of {} is asked for; {} to {} are allowed", spec.nice,
+                               -nice_max, nice_max));
   if (spec.grace_s > 3600)
     return invalid(
         fmt::format("a grace time of {} s is asked for; at most 3600 s are allowed", spec.grace_s));
+  return {};
+}
+
+expected<void> check_features(const std::vector<std::string>& features) {
+  if (features.size() > features_max)
+    return invalid(fmt::format("{} features are asked for; at most {} are allowed", features.size(),
+                               features_max));
+  for (const auto& feature : features)
+    if (feature.empty() || feature.size() > name_bytes_max)
+      return invalid(fmt::format("a feature's name has {} bytes; 1 to {} are allowed",
+                                 feature.size(), name_bytes_max));
+  return {};
+}
+
+expected<void> check_dependencies(const std::vector<job_dependency>& dependencies) {
+  if (dependencies.size() > dependencies_max)
+    return invalid(fmt::format("the job depends on {} others; at most {} are allowed",
+                               dependencies.size(), dependencies_max));
+  for (const auto& each : dependencies)
+    if (each.job == 0)
+      return invalid("the job depends on job 0, which there never is");
   return {};
 }
 
@@ -142,6 +170,13 @@ const char* to_string(mpi_mode mode) {
 }
 bool from_string(std::string_view text, mpi_mode& mode) {
   return find_name(mpi_names, text, mode);
+}
+
+const char* to_string(dependency_kind kind) {
+  return name_of(dependency_names, kind);
+}
+bool from_string(std::string_view text, dependency_kind& kind) {
+  return find_name(dependency_names, text, kind);
 }
 
 const char* to_string(job_state state) {
@@ -184,11 +219,13 @@ expected<void> validate(const job_spec& spec) {
   auto name = [&](std::string_view what, std::string_view text) {
     return check_text(what, text, name_bytes_max);
   };
-  for (auto step : {name("the job's name", spec.name), name("the account", spec.account),
-                    name("the queue", spec.queue), path("the working directory", spec.cwd),
-                    path("the input file's name", spec.stdin_path),
-                    path("the output file's name", spec.stdout_path),
-                    path("the error file's name", spec.stderr_path)})
+  for (auto step :
+       {name("the job's name", spec.name), name("the account", spec.account),
+        name("the queue", spec.queue), path("the working directory", spec.cwd),
+        path("the input file's name", spec.stdin_path),
+        path("the output file's name", spec.stdout_path),
+        path("the error file's name", spec.stderr_path), name("the reservation", spec.reservation),
+        check_features(spec.features), check_dependencies(spec.dependencies)})
     if (!step)
       return step;
   if (spec.cwd.empty() || spec.cwd.front() != '/')

@@ -26,6 +26,11 @@ inline constexpr std::size_t script_bytes_max = 1024 * 1024;
 inline constexpr std::size_t submissions_per_call_max = 1024;
 inline constexpr std::uint32_t nodes_max = 65'536;
 inline constexpr std::uint32_t tasks_max = 1'048'576;
+inline constexpr std::uint32_t gpus_per_node_max = 64;
+inline constexpr std::size_t features_max = 64;
+inline constexpr std::size_t dependencies_max = 1024;
+/// Nice values reach from -nice_max to nice_max; below zero is for operators.
+inline constexpr std::int32_t nice_max = 10'000;
 
 // -- jobs ---------------------------------------------------------------------
 
@@ -39,6 +44,29 @@ enum class mpi_mode : std::uint8_t { none, pmix, pmi1 };
 
 const char* to_string(mpi_mode mode);
 bool from_string(std::string_view text, mpi_mode& mode);
+
+/// What must have become of another job before this one may start.
+enum class dependency_kind : std::uint8_t {
+  after,      ///< it has started, or has ended without
+  afterany,   ///< it has ended
+  afterok,    ///< it has completed
+  afternotok, ///< it has ended otherwise
+};
+
+const char* to_string(dependency_kind kind);
+bool from_string(std::string_view text, dependency_kind& kind);
+
+struct job_dependency {
+  static constexpr std::string_view type_name = "JobDependency";
+  dependency_kind kind = dependency_kind::after;
+  job_id job = 0;
+
+  bool operator==(const job_dependency&) const = default;
+  static constexpr auto fields() {
+    using s = job_dependency;
+    return field_list(field<1>("kind", &s::kind), field<2>("job", &s::job));
+  }
+};
 
 /// What was asked for: one job, or one array of equal elements.
 struct job_spec {
@@ -76,6 +104,11 @@ struct job_spec {
   bool overlap = false;         ///< of a step: shares the cores of other steps, and waits for none
   job_id step_of = 0;           ///< not 0: this is a step of that job, in its allocation
   std::uint32_t step_of_element = no_element;
+  std::uint32_t gpus_per_task = 0;
+  std::vector<std::string> features;        ///< each node of the job has all of them
+  std::int32_t nice = 0;                    ///< taken from the priority: higher waits longer
+  std::string reservation;                  ///< start in this reservation's nodes and time only
+  std::vector<job_dependency> dependencies; ///< all must hold before it starts
 
   bool operator==(const job_spec&) const = default;
   static constexpr auto fields() {
@@ -101,6 +134,11 @@ struct job_spec {
         field<23>("bind", &s::bind), field<24>("nodes_required", &s::nodes_required, at_most(1024)),
         field<25>("nodes_excluded", &s::nodes_excluded, at_most(1024)),
         field<26>("begin_utc_ns", &s::begin_utc_ns), field<27>("mpi", &s::mpi),
+        field<28>("gpus_per_task", &s::gpus_per_task),
+        field<29>("features", &s::features, at_most(features_max), each_at_most(name_bytes_max)),
+        field<30>("nice", &s::nice),
+        field<31>("reservation", &s::reservation, at_most(name_bytes_max)),
+        field<32>("dependencies", &s::dependencies, at_most(dependencies_max)),
         field<40>("batch", &s::batch), field<44>("append", &s::append),
         field<45>("notify_failures", &s::notify_failures), field<41>("overlap", &s::overlap),
         field<42>("step_of", &s::step_of), field<43>("step_of_element", &s::step_of_element));
@@ -164,7 +202,11 @@ struct job_row {
   std::int32_t exit_code = 0;
   std::int32_t signal = 0;
   std::string nodelist;
-  std::string reason;
+  std::string reason; ///< why it ended so; while it waits, what it waits for
+  std::string account;
+  std::uint32_t gpus_per_task = 0;
+  std::int32_t nice = 0;
+  utc_ns expected_start_utc_ns = 0; ///< while it waits; 0: unknown
 
   static constexpr auto fields() {
     using s = job_row;
@@ -182,7 +224,9 @@ struct job_row {
         field<17>("elements_running", &s::elements_running),
         field<18>("elements_failed", &s::elements_failed), field<19>("exit_code", &s::exit_code),
         field<20>("signal", &s::signal), field<21>("nodelist", &s::nodelist),
-        field<22>("reason", &s::reason));
+        field<22>("reason", &s::reason), field<23>("account", &s::account),
+        field<24>("gpus_per_task", &s::gpus_per_task), field<25>("nice", &s::nice),
+        field<26>("expected_start_utc_ns", &s::expected_start_utc_ns));
   }
 };
 
@@ -193,13 +237,15 @@ struct placement_part {
   std::uint32_t ranks = 1;
   std::vector<std::uint32_t> cores; ///< the node's core numbers, rank-major
   std::uint64_t memory_bytes = 0;
+  std::vector<std::uint32_t> gpus; ///< the node's GPU numbers, rank-major
 
   bool operator==(const placement_part&) const = default;
   static constexpr auto fields() {
     using s = placement_part;
     return field_list(field<1>("node", &s::node), field<2>("rank_first", &s::rank_first),
                       field<3>("ranks", &s::ranks), field<4>("cores", &s::cores, at_most(65'536)),
-                      field<5>("memory_bytes", &s::memory_bytes));
+                      field<5>("memory_bytes", &s::memory_bytes),
+                      field<6>("gpus", &s::gpus, at_most(65'536)));
   }
 };
 
@@ -216,6 +262,7 @@ struct element_view {
   std::string nodelist;
   std::string cpus; ///< "node1:0-3", as bound
   std::string reason;
+  std::string gpus; ///< "node1:0,1", as bound
 
   static constexpr auto fields() {
     using s = element_view;
@@ -224,7 +271,7 @@ struct element_view {
         field<3>("state", &s::state), field<4>("exit_code", &s::exit_code),
         field<5>("signal", &s::signal), field<6>("started_utc_ns", &s::started_utc_ns),
         field<7>("ended_utc_ns", &s::ended_utc_ns), field<8>("nodelist", &s::nodelist),
-        field<9>("cpus", &s::cpus), field<10>("reason", &s::reason));
+        field<9>("cpus", &s::cpus), field<10>("reason", &s::reason), field<11>("gpus", &s::gpus));
   }
 };
 
@@ -354,13 +401,17 @@ struct node_inventory {
   std::vector<core_info> cores;
   std::uint64_t memory_bytes = 0;
   bool oversubscribed = false;
+  std::vector<std::uint32_t> gpus; ///< the machine's numbers of its GPUs
+  std::vector<std::string> features;
 
   static constexpr auto fields() {
     using s = node_inventory;
     return field_list(field<1>("node", &s::node), field<2>("name", &s::name),
                       field<3>("cores", &s::cores, at_most(1024)),
                       field<4>("memory_bytes", &s::memory_bytes),
-                      field<5>("oversubscribed", &s::oversubscribed));
+                      field<5>("oversubscribed", &s::oversubscribed),
+                      field<6>("gpus", &s::gpus, at_most(gpus_per_node_max)),
+                      field<7>("features", &s::features, at_most(features_max)));
   }
 };
 
@@ -376,15 +427,20 @@ struct node_row {
   std::uint32_t elements_running = 0;
   bool oversubscribed = false;
   std::string reason;
+  std::uint32_t gpus = 0;
+  std::uint32_t gpus_used = 0;
+  std::vector<std::string> features;
 
   static constexpr auto fields() {
     using s = node_row;
-    return field_list(
-        field<1>("name", &s::name), field<2>("state", &s::state), field<3>("cores", &s::cores),
-        field<4>("cores_used", &s::cores_used), field<5>("memory_bytes", &s::memory_bytes),
-        field<6>("memory_used_bytes", &s::memory_used_bytes),
-        field<7>("elements_running", &s::elements_running),
-        field<8>("oversubscribed", &s::oversubscribed), field<9>("reason", &s::reason));
+    return field_list(field<1>("name", &s::name), field<2>("state", &s::state),
+                      field<3>("cores", &s::cores), field<4>("cores_used", &s::cores_used),
+                      field<5>("memory_bytes", &s::memory_bytes),
+                      field<6>("memory_used_bytes", &s::memory_used_bytes),
+                      field<7>("elements_running", &s::elements_running),
+                      field<8>("oversubscribed", &s::oversubscribed),
+                      field<9>("reason", &s::reason), field<10>("gpus", &s::gpus),
+                      field<11>("gpus_used", &s::gpus_used), field<12>("features", &s::features));
   }
 };
 

@@ -28,6 +28,7 @@ build | libsodium-dev                | signatures and hashes; libsodium.a for th
 build | libhwloc-dev                 | cores, caches, sockets: where ranks are bound
 build | zlib1g-dev                   | gzip: workload logs as their archive keeps them
 build | libcli11-dev                 | command line parsing
+build | libtomlplusplus-dev          | reads troupe.toml
 build | libedit-dev                  | the line editor of `troupe console`
 build | libpmix-dev                  | the PMIx server that MPI jobs start through
 build | openmpi-bin                  | run time and

@@ -172,7 +172,14 @@ test_cluster::test_cluster(cluster_shape how) : how_{std::move(how)} {
   const char* path = std::getenv("PATH");
   environment_.push_back(std::string{"PATH=" TROUPE_PROGRAMS ":"} + (path == nullptr ? "" : path));
   environment_.push_back("TROUPE_STATE_DIR=" + state_);
+  if (!how_.config.empty())
+    configure(how_.config);
   up();
+}
+
+void test_cluster::configure(const std::string& text) const {
+  ::mkdir(state_.c_str(), 0700);
+  std::ofstream{state_ + "/troupe.toml"} << text;
 }
 
 test_cluster::~test_cluster() {

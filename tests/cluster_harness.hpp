@@ -61,7 +61,8 @@ struct cluster_shape {
   int cores = 2;
   /// Straight to trouped, as its supervisor would; empty: by `troupe up`.
   words daemon_options;
-  std::string state; ///< where its state is; empty: a directory of the test's own
+  std::string state;       ///< where its state is; empty: a directory of the test's own
+  std::string config = {}; ///< what its troupe.toml says; empty: there is none
 };
 
 class test_cluster {
@@ -106,6 +107,8 @@ public:
   const std::string& state() const { return state_; }
   std::string path(const std::string& name) const { return work_ + "/" + name; }
   std::string file(const std::string& name) const;
+  /// Writes the state directory's troupe.toml.
+  void configure(const std::string& text) const;
   void write(const std::string& name, const std::string& text, int mode = 0644) const;
   void set_environment(const std::string& entry) { environment_.push_back(entry); }
   const std::vector<std::string>& environment() const { return environment_; }

@@ -36,10 +36,17 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
       on<tick>([this](request<tick>&) {
         write(std::exchange(unwritten_, {}));
         write_step_ends();
+        for (const auto& each : std::exchange(preempt_later_, {}))
+          preempt(each);
         write_ends();
         publish();
       }),
+      on<preempt_units>([this](request<preempt_units>& what) { preempt(what.msg); }),
       on<start_units>([this](request<start_units>& what) {
+        if (row_.started_utc_ns == 0) {
+          first_promised_utc_ns_ = what.msg.first_promised_utc_ns;
+          last_promised_utc_ns_ = what.msg.last_promised_utc_ns;
+        }
         start(std::move(what.msg.units), std::move(what.msg.nodes));
         publish();
       }),
@@ -85,6 +92,9 @@ element_view job_state_machine::element_row(std::uint32_t element,
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
     row.cpus +=
         fmt::format("{}{}:{}", row.cpus.empty() ? "" : " ", node, fmt::join(part.cores, ","));
+    if (!part.gpus.empty())
+      row.gpus +=
+          fmt::format("{}{}:{}", row.gpus.empty() ? "" : " ", node, fmt::join(part.gpus, ","));
   }
   return row;
 }

@@ -27,8 +27,10 @@ struct placed_chunk {
   std::uint32_t incarnation = 1;
   std::uint32_t element_first = no_element;
   std::uint32_t element_last = no_element;
-  interval_set ended;     ///< of this chunk
-  interval_set cancelled; ///< of this chunk: to be ended
+  interval_set ended;        ///< of this chunk
+  interval_set preempted;    ///< told to end and to wait again
+  std::string preempted_why; ///< the last of them
+  interval_set cancelled;    ///< of this chunk: to be ended
   std::string cancel_reason;
   starting_event starting;
 };
@@ -101,6 +103,8 @@ private:
     std::string again; ///< why it waits again once nothing of it runs; empty: it ends then
     bool cancelled = false;
     std::string cancel_reason;
+    bool preempted = false; ///< durably: when it has ended, it waits again
+    std::string preempt_reason;
     std::vector<node_record> unacknowledged;
     std::set<std::uint32_t> shepherds;                ///< nodes whose shepherd has spoken
     std::map<std::uint32_t, std::uint32_t> connected; ///< by node: ranks that called MPI_Init
@@ -227,6 +231,8 @@ private:
   void end_other_nodes(std::uint32_t element, const active_element& what, std::uint32_t except);
   exit_report final_report(const active_element& what) const;
   ledger_entry end_entry(std::uint32_t element, const active_element& what);
+  static std::uint32_t cores_of(const active_element& what);
+  static double core_seconds_of(const active_element& what);
 
   // steps.cpp: what is asked of steps
   caf::result<step_begun> start_step(request<troupe::start_step>& what);
@@ -310,6 +316,13 @@ private:
                                 const interval_set& placed);
   void set_lease(bool allowed);
 
+  // preempt.cpp
+  void preempt(const preempt_units& what);
+  void preempt_soon(std::uint64_t unit, const preempt_units& what);
+  bool awaits_start(std::uint64_t unit) const;
+  void end_preempted(const std::vector<std::uint32_t>& elements, std::uint32_t grace_s);
+  bool requeues_preempted(std::uint32_t element, active_element& what);
+
   // reconcile.cpp
   void recover(const std::vector<placed_chunk>& chunks,
                const std::vector<std::shared_ptr<node_entry const>>& nodes);
@@ -357,10 +370,12 @@ private:
   std::map<std::uint32_t, interval_set> unstarted_; ///< by incarnation
   std::map<std::uint32_t, active_element> active_;  ///< by element
   std::map<std::uint32_t, node_slots> nodes_;
-  std::vector<chunk> unwritten_;        ///< whose `starting` the disk did not take
-  std::vector<std::uint32_t> to_write_; ///< elements whose end is to be written
+  std::vector<preempt_units> preempt_later_; ///< not ordered yet
+  std::vector<chunk> unwritten_;             ///< whose `starting` the disk did not take
+  std::vector<std::uint32_t> to_write_;      ///< elements whose end is to be written
   std::uint32_t writes_in_flight_ = 0;
-  std::set<std::uint32_t> incarnations_; ///< that were ordered
+  utc_ns first_promised_utc_ns_ = 0, last_promised_utc_ns_ = 0; ///< of the start being written
+  std::set<std::uint32_t> incarnations_;                        ///< that were ordered
   bool lease_ = false;
   bool finished_ = false;
   double mean_run_ns_ = 0; ///< of elements that ended; 0: none yet

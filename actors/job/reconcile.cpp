@@ -109,6 +109,8 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active_element active;
       active.incarnation = what.incarnation;
       active.ordered = active.adopted = true;
+      active.preempted = what.preempted.contains(element);
+      active.preempt_reason = what.preempted_why;
       active.cancelled = what.cancelled.contains(element);
       if (active.cancelled)
         active.cancel_reason = what.cancel_reason;
@@ -144,6 +146,8 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   active_element active;
   active.incarnation = what.incarnation;
   active.ordered = active.adopted = true;
+  active.preempted = what.preempted.contains(element);
+  active.preempt_reason = what.preempted_why;
   active.cancelled = what.cancelled.contains(element);
   if (active.cancelled)
     active.cancel_reason = what.cancel_reason;
@@ -195,7 +199,7 @@ job_agreed job_state_machine::reconcile(reconcile_job& what) {
     const auto known = running || reported.contains(element) ||
                        is_queued(what.groups, active.incarnation, element);
     // A cancel may have come, or another node been lost, while nobody could pass it on.
-    if (active.cancelled || active.verdict || !active.again.empty())
+    if (active.cancelled || active.verdict || !active.again.empty() || active.preempted)
       tell(at.entry->actor, cap_,
            end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
     if (!known && first_answer)

@@ -273,7 +273,7 @@ void job_state_machine::count_end(const exit_report& report) {
 
 /// Nothing of the element runs any more: count its end once, and write it with the next batch.
 void job_state_machine::element_over(std::uint32_t element, active_element& what) {
-  if (what.ending || wait_for_steps(element, what))
+  if (what.ending || wait_for_steps(element, what) || requeues_preempted(element, what))
     return;
   what.ending = true;
   what.state = job_state::completing;
@@ -285,6 +285,19 @@ void job_state_machine::element_over(std::uint32_t element, active_element& what
   to_write_.push_back(element);
 }
 
+std::uint32_t job_state_machine::cores_of(const active_element& what) {
+  std::size_t cores = 0;
+  for (const auto& part : what.parts)
+    cores += part.cores.size();
+  return static_cast<std::uint32_t>(cores);
+}
+
+double job_state_machine::core_seconds_of(const active_element& what) {
+  if (what.started_utc_ns == 0 || what.ended_utc_ns <= what.started_utc_ns)
+    return 0;
+  return static_cast<double>(what.ended_utc_ns - what.started_utc_ns) / ns_per_s * cores_of(what);
+}
+
 ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_element& what) {
   ended_event ended;
   ended.exit = *what.verdict;
@@ -293,6 +306,9 @@ ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_el
   ended.user_us = what.user_us;
   ended.system_us = what.system_us;
   ended.max_rss_bytes = what.max_rss_bytes;
+  ended.cores = cores_of(what);
+  ended.user = event_->identity.user;
+  ended.account = event_->spec.account;
   auto view = element_row(element, what);
   view.state = what.verdict->state;
   ended.nodelist = view.nodelist;
@@ -364,7 +380,7 @@ void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
     auto at = active_.find(element);
     auto& active = at->second;
     durable.insert(durable.end(), active.unacknowledged.begin(), active.unacknowledged.end());
-    ends_.push_back({job_, element, *active.verdict});
+    ends_.push_back({job_, element, *active.verdict, core_seconds_of(active), active.ended_utc_ns});
     free_unit(active, element);
     active_.erase(at);
     answer_parked(element);

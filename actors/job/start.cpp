@@ -262,6 +262,8 @@ void job_state_machine::write(std::vector<chunk> chunks) {
     starting_event starting;
     starting.element_first = what.first;
     starting.element_last = what.last;
+    starting.first_promised_utc_ns = std::exchange(first_promised_utc_ns_, 0);
+    starting.last_promised_utc_ns = std::exchange(last_promised_utc_ns_, 0);
     for (const auto& part : what.parts) {
       const auto& instance = slots_on(part.node).entry->instance;
       starting.instances.emplace_back(instance.begin(), instance.end());
@@ -399,6 +401,11 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
                                    order.cpu_words)
                     : std::vector<std::uint64_t>(std::size_t{ranks_here} * order.cpu_words);
     order.cpusets.insert(order.cpusets.end(), sets.begin(), sets.end());
+    if (spec.gpus_per_task == 0)
+      continue;
+    auto masks = is_open(slot, what) ? rank_gpus(node, slot.part, part.ranks, spec.gpus_per_task)
+                                     : std::vector<std::uint64_t>(part.ranks);
+    order.gpus.insert(order.gpus.end(), masks.begin(), masks.end());
   }
   order.spec_digest = exec_digest_;
   order.node_name = node.name;

@@ -59,7 +59,7 @@ bool job_state_machine::take_step_record(std::uint32_t node, const element_recor
   case element_record::kind::exited:
   case element_record::kind::start_failed:
     note_start(ranks, record);
-    ranks.unacknowledged.emplace_back(node, record.sequence);
+    ranks.unacknowledged.push_back(record_of(node, record));
     if (!ranks.nodes_running.contains(node))
       return true;
     note_exit(ranks, record);
@@ -144,11 +144,7 @@ void job_state_machine::step_end_kept(std::uint32_t number) {
   auto& step = steps_.at(number);
   const auto element = step.element;
   const group_key group{job_, step.ranks.incarnation, number};
-  std::map<std::uint32_t, acknowledge_records> acknowledged;
-  for (auto [node, sequence] : step.ranks.unacknowledged)
-    acknowledged[node].sequences.push_back(sequence);
-  for (auto& [node, records] : acknowledged)
-    tell(slots_on(node).entry->actor, cap_, std::move(records));
+  acknowledge(step.ranks.unacknowledged);
   for (const auto& part : step.ranks.parts)
     if (part.ranks > 0 && slots_on(part.node).entry)
       tell(slots_on(part.node).entry->actor, cap_, forget_group{group});

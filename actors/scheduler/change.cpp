@@ -227,7 +227,7 @@ void scheduler_state::cancel(const verified_capability& cap, const cancel_jobs& 
                 if (at == jobs_.end())
                   continue;
                 at->second.leaving = false;
-                if (at->second.row.held)
+                if (at->second.holds != 0)
                   continue;
                 auto& event = staying.emplace_back();
                 event.what = plan_event::kind::released;
@@ -253,8 +253,14 @@ void scheduler_state::leave(const std::vector<job_id>& ids, const exit_report& w
     events.push_back(std::move(event));
     if (!waiters_.empty())
       settle(id, {}, &whole);
-    jobs_.erase(id);
+    auto at = jobs_.find(id);
+    if (at == jobs_.end())
+      continue;
+    auto row = at->second.row;
+    row.state = whole.state;
+    erase(at);
     ++finished_;
+    dependency_changed(id, row);
   }
   plan(std::move(events));
   std::erase_if(parked_, [&](parked_location& parked) {
@@ -311,13 +317,9 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
               auto at = jobs_.find(id);
               if (at == jobs_.end())
                 continue;
-              at->second.row.held = held;
+              set_hold(at, by_person, held, events);
               ++result->jobs;
               result->elements += at->second.row.elements_pending;
-              plan_event event;
-              event.what = held ? plan_event::kind::held : plan_event::kind::released;
-              event.job = id;
-              events.push_back(std::move(event));
             }
             plan(std::move(events));
             promise.deliver(std::move(*result));

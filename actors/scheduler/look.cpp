@@ -17,7 +17,7 @@ constexpr std::uint32_t queue_rows_max = 10'000;
 
 } // namespace
 
-expected<job_rows> scheduler_state::queue(request<list_queue>& what) {
+caf::result<job_rows> scheduler_state::queue(request<list_queue>& what) {
   const auto& asked = what.msg;
   const auto rows_max = std::min(asked.rows_max, queue_rows_max);
   job_rows result;
@@ -35,8 +35,56 @@ expected<job_rows> scheduler_state::queue(request<list_queue>& what) {
       break;
     }
     result.rows.push_back(at->second.row);
+    tell_hold(result.rows.back(), at->second);
   }
-  return result;
+  auto promise = self_->make_response_promise<job_rows>();
+  add_expectations(std::move(result), promise);
+  return promise;
+}
+
+/// What only the scheduler knows of why a job waits.
+void scheduler_state::tell_hold(job_row& row, const job_record& job) const {
+  if (row.elements_pending == 0 || !row.reason.empty())
+    return;
+  if ((job.holds & by_dependency) != 0) {
+    row.reason = "after";
+    for (const auto& each : job.dependencies)
+      row.reason +=
+          fmt::format("{} job {}", &each == &job.dependencies.front() ? "" : ",", each.job);
+  } else if ((job.holds & by_person) != 0) {
+    row.reason = "held";
+  }
+}
+
+/// The planner knows what those wait for that nothing holds, and until when. Without its answer the
+/// rows are as they are.
+void scheduler_state::add_expectations(job_rows rows,
+                                       caf::typed_response_promise<job_rows> promise) {
+  expect_starts asked;
+  for (const auto& row : rows.rows)
+    if (row.elements_pending > 0 && row.reason.empty() && row.state == job_state::pending)
+      asked.jobs.push_back(row.job);
+  if (asked.jobs.empty()) {
+    promise.deliver(std::move(rows));
+    return;
+  }
+  auto shared = std::make_shared<job_rows>(std::move(rows));
+  ask(self_, to_.planner, cap_, std::move(asked))
+      .then(
+          [promise, shared](job_expectations& known) mutable {
+            auto next = known.jobs.begin();
+            for (auto& row : shared->rows) {
+              if (next == known.jobs.end())
+                break;
+              if (next->job != row.job)
+                continue;
+              row.reason = std::move(next->reason);
+              row.expected_start_utc_ns = next->expected_start_utc_ns;
+              ++next;
+            }
+            promise.deliver(std::move(*shared));
+          },
+          [promise, shared](caf::error&) mutable { promise.deliver(std::move(*shared)); });
 }
 
 caf::result<job_view> scheduler_state::show(request<show_job>& what) {
@@ -85,6 +133,8 @@ caf::result<why_view> scheduler_state::why(request<why_job>& what) {
                                  world_.clock.utc());
       !ok)
     return auth::to_caf(ok.error());
+  if ((job.holds & by_dependency) != 0)
+    return why_dependent(at->first, job);
   auto promise = self_->make_response_promise<why_view>();
   ask(self_, to_.planner, what.cap, why_job{at->first})
       .then(
@@ -94,6 +144,25 @@ caf::result<why_view> scheduler_state::why(request<why_job>& what) {
           },
           [promise](caf::error& failure) mutable { promise.deliver(failure); });
   return promise;
+}
+
+why_view scheduler_state::why_dependent(job_id id, const job_record& job) const {
+  why_view view;
+  view.job = id;
+  view.state = job.row.state;
+  view.sentence = "waits for what becomes of";
+  view.reasons.emplace_back("dependency");
+  for (const auto& each : job.dependencies) {
+    auto other = jobs_.find(each.job);
+    const auto state =
+        other == jobs_.end() ? "unknown" : std::string{to_string(other->second.row.state)};
+    view.sentence +=
+        fmt::format("{} job {} ({}, {})", &each == &job.dependencies.front() ? "" : ",", each.job,
+                    to_string(each.kind), state);
+    view.reasons.push_back(
+        fmt::format("{}:{}: job {} is {}", to_string(each.kind), each.job, each.job, state));
+  }
+  return view;
 }
 
 caf::result<element_location> scheduler_state::locate(request<locate_element>& what) {

@@ -11,6 +11,7 @@
 namespace troupe::actors {
 
 void scheduler_state::begin(scheduler_start start) {
+  begin_policy(start);
   std::vector<plan_event> events;
   for (auto& each : to_.nodes) {
     const auto id = each.offers->node;
@@ -18,35 +19,38 @@ void scheduler_state::begin(scheduler_start start) {
     node.entry = std::make_shared<node_entry>(each);
     if (auto at = start.nodes.find(each.offers->name); at != start.nodes.end())
       node.drained = at->second;
-    node_numbers_[each.offers->name] = id;
-    (void)shapes_.add_node(node_config_of(*each.offers, node_state::up));
+    if (auto known = names_.add(*each.offers); !known)
+      world_.log->error("{}", known.error().text);
+    (void)shapes_.add_node(node_config_of(*each.offers, node_state::up, names_));
     plan_event event;
     event.what = plan_event::kind::node_added;
     event.node = each.offers;
     event.state = node_state::down;
     events.push_back(std::move(event));
   }
+  plan(std::exchange(events, {}));
+  for (const auto& [name_of_it, row] : start.reservations)
+    if (row.end_utc_ns > world_.clock.utc())
+      take_reservation(row);
   std::vector<std::shared_ptr<node_entry const>> entries;
   for (const auto& [id, node] : nodes_)
     entries.push_back(node.entry);
   std::vector<job_actor> live;
   for (auto& job : start.jobs) {
     const auto id = job.birth.job;
-    plan_event event;
-    event.what = plan_event::kind::submitted;
-    event.job = id;
-    event.spec = job.spec;
-    event.pending_elements = job.birth.row.elements_pending;
-    events.push_back(std::move(event));
+    job_record entry;
+    entry.row = job.birth.row;
+    entry.row.queue = queue_of(*job.spec);
+    entry.holds = static_cast<std::uint8_t>((entry.row.held ? by_person : 0) |
+                                            (job.open_dependencies.empty() ? 0 : by_dependency));
+    events.push_back(submission_of(id, job.spec, job.birth.row.elements_pending, entry.row));
     // The planner has it from the spec; it may have been held or released since.
-    if (job.birth.row.held != job.spec->held) {
+    if ((entry.holds != 0) != job.spec->held) {
       plan_event held;
-      held.what = job.birth.row.held ? plan_event::kind::held : plan_event::kind::released;
+      held.what = entry.holds != 0 ? plan_event::kind::held : plan_event::kind::released;
       held.job = id;
       events.push_back(std::move(held));
     }
-    job_record entry;
-    entry.row = job.birth.row;
     entry.uid = job.uid;
     entry.attached = job.attached;
     entry.unattended_since = world_.clock.boot();
@@ -62,7 +66,9 @@ void scheduler_state::begin(scheduler_start start) {
       for (const auto& [number, node] : nodes_)
         tell(node.entry->actor, cap_, route_job{id, entry.actor});
     }
-    jobs_.emplace_hint(jobs_.end(), id, std::move(entry));
+    wait_for(insert(id, std::move(entry)), std::move(job.open_dependencies));
+    if (!job.unmet.empty())
+      doomed_.emplace_back(id, std::move(job.unmet));
   }
   plan(std::move(events));
   // A tick lets each recovered job tell what it holds, and write an end that was cut off.
@@ -102,9 +108,11 @@ caf::result<node_rows> scheduler_state::list(request<list_nodes>&) {
       .then(
           [this, promise](node_rows& rows) mutable {
             for (auto& row : rows.nodes) {
-              const auto& node = nodes_.at(node_numbers_.at(row.name));
+              const auto& node = nodes_.at(names_.nodes.at(row.name));
               row.state = node.state();
               row.oversubscribed = node.entry->offers->oversubscribed;
+              row.features = node.entry->offers->features;
+              row.gpus = static_cast<std::uint32_t>(node.entry->offers->gpus.size());
               if (node.drained)
                 row.reason = node.drained->reason;
               if (!node.connected)
@@ -123,12 +131,12 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
   if (what.msg.nodes.empty())
     return auth::to_caf(error{errc::invalid, "no node is named; 'troupe nodes' lists them"});
   for (const auto& name_of_node : what.msg.nodes) {
-    if (!node_numbers_.contains(name_of_node))
+    if (!names_.nodes.contains(name_of_node))
       return auth::to_caf(
           error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
                                              "lists them",
                                              name_of_node)});
-    if (!what.cap.covers(auth::resource_kind::nodes, node_numbers_.at(name_of_node)))
+    if (!what.cap.covers(auth::resource_kind::nodes, names_.nodes.at(name_of_node)))
       return auth::to_caf(
           auth::refuse(auth::reason::outside_resource,
                        fmt::format("the capability does not reach node '{}'", name_of_node))
@@ -144,7 +152,7 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
       .then(
           [this, promise, asked = what.msg, cap = what.cap](entries_kept&) mutable {
             for (const auto& name_of_node : asked.nodes) {
-              const auto id = node_numbers_.at(name_of_node);
+              const auto id = names_.nodes.at(name_of_node);
               auto& node = nodes_.at(id);
               node.drained.reset();
               if (asked.state != node_state::up)

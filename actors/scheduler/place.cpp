@@ -51,17 +51,31 @@ void scheduler_state::place(place_jobs& what) {
             return false;
       return true;
     };
-    if (gone || at->second.row.held || !nodes_up())
+    if (gone || at->second.holds != 0 || !nodes_up())
       give_back(placement.job, placement.units);
     else
-      start(at, std::move(placement.units));
+      start(at, std::move(placement));
+  }
+  preempt(what.preemptions);
+}
+
+/// What has to make room is told to its job; the planner hears when it has.
+void scheduler_state::preempt(const std::vector<place_jobs::preemption>& what) {
+  for (const auto& each : what) {
+    auto at = jobs_.find(each.job);
+    if (at == jobs_.end() || !at->second.actor)
+      continue;
+    tell(at->second.actor, cap_,
+         preempt_units{{each.unit}, each.grace_s, fmt::format("preempted by job {}", each.by)});
   }
 }
 
-void scheduler_state::start(job_table::iterator at, std::vector<placed_unit> units) {
+void scheduler_state::start(job_table::iterator at, place_jobs::placement what) {
   auto& job = at->second;
   start_units message;
-  message.units = std::move(units);
+  message.units = std::move(what.units);
+  message.first_promised_utc_ns = what.first_promised_utc_ns;
+  message.last_promised_utc_ns = what.last_promised_utc_ns;
   std::set<std::uint32_t> seen;
   for (const auto& unit : message.units)
     for (const auto& part : unit.parts)
@@ -119,7 +133,7 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
     elements.insert(no_element, no_element);
   auto actor = spawn_job(std::move(birth));
   if (!actor) {
-    end_unstartable(at, actor.error().text);
+    end_unstartable(at, fmt::format("not started: {}", actor.error().text));
     activated(id);
     return;
   }
@@ -149,10 +163,10 @@ void scheduler_state::activated(job_id id) {
     go_on(at == jobs_.end() ? job_actor{} : at->second.actor);
 }
 
-/// A job whose warrant does not hold any more (it was revoked, or is over) never starts: it ends.
-void scheduler_state::end_unstartable(job_table::iterator at, const std::string& why) {
+/// A job whose warrant does not hold any more (it was revoked, or is over), or one of whose
+/// dependencies cannot, never starts: it ends.
+void scheduler_state::end_unstartable(job_table::iterator at, const std::string& reason) {
   const auto id = at->first;
-  const auto reason = fmt::format("not started: {}", why);
   world_.log->warn("job {}: {}", id, reason);
   if (auto units = std::exchange(at->second.first_units, nullptr))
     give_back(id, units->units);
@@ -193,13 +207,34 @@ void scheduler_state::take_progress(job_progress& what) {
   auto at = jobs_.find(what.job);
   if (at == jobs_.end())
     return;
-  const auto held = at->second.row.held;
-  at->second.row = std::move(what.row);
-  at->second.row.held = held;
+  auto& record = at->second;
+  const auto first_start = record.row.started_utc_ns == 0 && what.row.started_utc_ns != 0;
+  const auto held = record.row.held;
+  auto queue = std::move(record.row.queue);
+  record.row = std::move(what.row);
+  record.row.held = held;
+  record.row.queue = std::move(queue);
   auto events = std::move(what.events);
+  for (auto& event : events)
+    if (event.spec) {
+      event.user = record.row.user;
+      event.account = record.row.account;
+      event.at_utc_ns = record.row.submitted_utc_ns;
+    }
+  for (const auto& end : what.ends)
+    if (end.core_seconds > 0) {
+      plan_event used;
+      used.what = plan_event::kind::used;
+      used.user = record.row.user;
+      used.account = record.row.account;
+      used.core_seconds = end.core_seconds;
+      used.at_utc_ns = end.ended_utc_ns;
+      events.push_back(std::move(used));
+    }
   // A planner that had forgotten the job has it again from its spec; it may be held since.
-  if (held && std::any_of(events.begin(), events.end(),
-                          [](const plan_event& event) { return event.spec != nullptr; })) {
+  if (record.holds != 0 && std::any_of(events.begin(), events.end(), [](const plan_event& event) {
+        return event.spec != nullptr;
+      })) {
     auto& event = events.emplace_back();
     event.what = plan_event::kind::held;
     event.job = what.job;
@@ -213,6 +248,8 @@ void scheduler_state::take_progress(job_progress& what) {
   }
   plan(std::move(events));
   if (!what.finished) {
+    if (first_start)
+      dependency_changed(what.job, record.row);
     if (!waiters_.empty())
       settle(what.job, what.ends, nullptr);
     return;
@@ -220,7 +257,9 @@ void scheduler_state::take_progress(job_progress& what) {
   const auto& row = at->second.row;
   const exit_report whole{row.state, row.exit_code, row.signal, row.reason};
   settle(what.job, what.ends, &whole);
-  jobs_.erase(at);
+  const auto ended = row;
+  erase(at);
+  dependency_changed(what.job, ended);
 }
 
 } // namespace troupe::actors

@@ -15,9 +15,16 @@ scheduler_state::scheduler_state(self_pointer self, world& around, verified_capa
 scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observer& guard) {
   guard_ = &guard;
   tick_later(self_, world_, std::chrono::seconds(5));
+  if (!doomed_.empty())
+    tick_later(self_, world_, std::chrono::seconds(0), 1);
   return secure_behavior<scheduler_actor>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
-      on<tick>([this](request<tick>&) { check_unattended(); }),
+      on<tick>([this](request<tick>& what) {
+        if (what.msg.timer == 0)
+          check_unattended();
+        end_doomed();
+        forget_ended_reservations();
+      }),
       on<submit_jobs>([this](request<submit_jobs>& what) { return submit(what); }),
       on<cancel_jobs>([this](request<cancel_jobs>& what) { return cancel(what); }),
       on<hold_jobs>(
@@ -25,6 +32,13 @@ scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observ
       on<release_jobs>([this](request<release_jobs>& what) {
         return set_held(what.cap, what.msg.selector, false);
       }),
+      on<modify_jobs>([this](request<modify_jobs>& what) { return modify(what); }),
+      on<check_job>([this](request<check_job>& what) { return check(what); }),
+      on<list_queues>([this](request<list_queues>&) { return queues(); }),
+      on<make_reservation>([this](request<make_reservation>& what) { return reserve(what); }),
+      on<drop_reservation>([this](request<drop_reservation>& what) { return unreserve(what); }),
+      on<list_reservations>([this](request<list_reservations>&) { return reservations(); }),
+      on<apply_config>([this](request<apply_config>& what) { return apply(what); }),
       on<signal_jobs>([this](request<signal_jobs>& what) { return signal(what); }),
       on<list_queue>([this](request<list_queue>& what) { return queue(what); }),
       on<show_job>([this](request<show_job>& what) { return show(what); }),

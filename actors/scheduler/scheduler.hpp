@@ -3,7 +3,9 @@
 
 #include "actors/job/job.hpp"
 #include "actors/plan_codec.hpp"
+#include "actors/scheduler/tally.hpp"
 #include "actors/shell.hpp"
+#include "config/cluster_config.hpp"
 #include "runtime/plan/planner.hpp"
 
 #include <functional>
@@ -20,12 +22,25 @@ struct recovered_job {
   bool attached = false;
   bool live = false; ///< something of it was placed or ended: it needs its actor at once
   std::shared_ptr<job_spec const> spec;
+  std::vector<job_dependency> open_dependencies; ///< on jobs that have not come so far
+  std::string unmet;                             ///< why a dependency can never hold; "": it can
+};
+
+/// What somebody used under an account until about `at`.
+struct past_usage {
+  std::string user;
+  std::string account;
+  double core_seconds = 0;
+  utc_ns at = 0;
 };
 
 /// What is known at start.
 struct scheduler_start {
   std::vector<recovered_job> jobs;
   std::map<std::string, node_event> nodes; ///< drained ones
+  std::map<std::string, reservation_row> reservations;
+  std::vector<past_usage> usage;
+  std::shared_ptr<cluster_config const> config = std::make_shared<cluster_config>(default_config());
 };
 
 /// Owns the table of unfinished jobs: takes submissions, changes and questions, hands events to the
@@ -52,7 +67,10 @@ private:
   struct job_record {
     job_row row;
     std::uint32_t uid = 0;
-    job_actor actor; ///< none while the job only waits
+    /// Why it must not start, one bit each; the planner sees a held job.
+    std::uint8_t holds = 0;
+    std::vector<job_dependency> dependencies; ///< that do not hold yet
+    job_actor actor;                          ///< none while the job only waits
     bool activating = false;
     bool leaving = false; ///< its end is being written
     bool lease = false;   ///< may refill its slots
@@ -101,10 +119,67 @@ private:
     jobs_changed result;
   };
 
+  enum hold_reason : std::uint8_t { by_person = 1, by_dependency = 2, by_change = 4 };
+  /// Ended jobs that others depend on, as the ledger answered.
+  using ended_jobs = std::map<job_id, expected<job_row>>;
+
   // submit.cpp
   caf::result<jobs_submitted> submit(request<submit_jobs>& what);
+  void submit_checked(const verified_capability& cap, submit_jobs& what, const ended_jobs& ended,
+                      caf::typed_response_promise<jobs_submitted> promise);
+  job_table::iterator insert(job_id job, job_record record);
+  void erase(job_table::iterator at);
+  void take_submitted(const warranted_job& job, utc_ns at, std::vector<job_dependency> open,
+                      std::vector<plan_event>& events);
+  void set_hold(job_table::iterator at, hold_reason why, bool on, std::vector<plan_event>& events);
+
+  // admission.cpp
   expected<void> possible(const job_spec& spec) const;
-  void take_submitted(const warranted_job& job, utc_ns at);
+  expected<void> admit(const verified_capability& cap, const job_spec& spec,
+                       const job_identity& who) const;
+  expected<void> admit_queue(const job_spec& spec, const job_identity& who) const;
+  expected<void> admit_account(const job_spec& spec, const job_identity& who) const;
+  expected<void> admit_reservation(const job_spec& spec, const job_identity& who) const;
+  expected<void> admit_count(const std::string& queue, const job_identity& who) const;
+  const std::string& queue_of(const job_spec& spec) const;
+  std::shared_ptr<submitted_event const>
+  with_defaults(std::shared_ptr<submitted_event const> event) const;
+  plan_event submission_of(job_id job, std::shared_ptr<job_spec const> spec, std::uint32_t pending,
+                           const job_row& row) const;
+  caf::result<start_forecast> check(request<check_job>& what);
+
+  // depend.cpp
+  void look_up_dependencies(const verified_capability& cap, const std::set<job_id>& unknown,
+                            std::function<void(const ended_jobs&)> done);
+  std::set<job_id> unknown_dependencies(const job_spec& spec) const;
+  expected<std::vector<job_dependency>> open_dependencies(const verified_capability& cap,
+                                                          const job_spec& spec,
+                                                          const ended_jobs& ended) const;
+  void wait_for(job_table::iterator at, std::vector<job_dependency> open);
+  void dependency_changed(job_id job, const job_row& row);
+  void end_doomed();
+
+  // modify.cpp
+  caf::result<jobs_changed> modify(request<modify_jobs>& what);
+  struct modification;
+  void modify_one(const std::shared_ptr<modification>& what, job_id job);
+  void amend(const std::shared_ptr<modification>& what, job_id job, const submitted_event& found);
+  void keep_modified(const std::shared_ptr<modification>& what, job_id job,
+                     std::shared_ptr<submitted_event const> event);
+  void modified(job_id job, std::shared_ptr<submitted_event const> event);
+  void end_change(const std::shared_ptr<modification>& what, job_id job, const error& why);
+
+  // configure.cpp
+  queue_rows queues() const;
+  expected<config_applied> apply(request<apply_config>& what);
+  caf::result<reservation_rows> reserve(request<make_reservation>& what);
+  caf::result<reservation_rows> unreserve(request<drop_reservation>& what);
+  expected<void> possible(const reservation_row& what) const;
+  reservation_rows reservations();
+  void take_reservation(const reservation_row& what);
+  void forget_reservation(const std::string& name_of_it);
+  void forget_ended_reservations();
+  void begin_policy(scheduler_start& start);
 
   // change.cpp
   expected<change> select(const verified_capability& cap, const job_selector& selector,
@@ -123,9 +198,12 @@ private:
   void leave(const std::vector<job_id>& ids, const exit_report& whole);
 
   // look.cpp
-  expected<job_rows> queue(request<list_queue>& what);
+  caf::result<job_rows> queue(request<list_queue>& what);
+  void tell_hold(job_row& row, const job_record& job) const;
+  void add_expectations(job_rows rows, caf::typed_response_promise<job_rows> promise);
   caf::result<job_view> show(request<show_job>& what);
   caf::result<why_view> why(request<why_job>& what);
+  why_view why_dependent(job_id id, const job_record& job) const;
   caf::result<element_location> locate(request<locate_element>& what);
   caf::result<job_ends> await(request<await_jobs>& what);
   void look_up_ends(const std::shared_ptr<waiter>& who, job_id job, const verified_capability& cap);
@@ -146,12 +224,13 @@ private:
 
   // place.cpp
   void place(place_jobs& what);
-  void start(job_table::iterator at, std::vector<placed_unit> units);
+  void start(job_table::iterator at, place_jobs::placement what);
+  void preempt(const std::vector<place_jobs::preemption>& what);
   void activate(job_table::iterator at);
   void activated(job_id job);
   void activate_with(job_id job, std::shared_ptr<submitted_event const> event);
   auth::checked<job_actor> spawn_job(job_birth birth);
-  void end_unstartable(job_table::iterator at, const std::string& why);
+  void end_unstartable(job_table::iterator at, const std::string& reason);
   void take_progress(job_progress& what);
   void plan(std::vector<plan_event> events);
   void give_back(job_id job, const std::vector<placed_unit>& units);
@@ -172,8 +251,14 @@ private:
   peers to_;
   job_table jobs_;
   std::map<std::uint32_t, node_record> nodes_;
-  node_numbers node_numbers_;
+  plan_names names_;
   plan::planner_core shapes_; ///< nodes only: says what is impossible
+  std::shared_ptr<cluster_config const> config_;
+  tally tally_;
+  std::map<std::string, reservation_row> reservations_;
+  plan::reservation_id last_reservation_ = 0;
+  std::multimap<job_id, job_id> dependents_; ///< who waits for what becomes of a job
+  std::vector<std::pair<job_id, std::string>> doomed_;
   std::vector<std::shared_ptr<waiter>> waiters_;
   std::uint64_t next_waiter_ = 1;
   std::vector<parked_location> parked_;

@@ -19,6 +19,8 @@ const char* to_string(event_kind kind) {
   case event_kind::node: return "node";
   case event_kind::step_started: return "step_started";
   case event_kind::step_ended: return "step_ended";
+  case event_kind::reservation: return "reservation";
+  case event_kind::preempted: return "preempted";
   }
   return "unknown";
 }

@@ -33,6 +33,8 @@ enum class event_kind : std::uint8_t {
   modified = 10,
   note = 11,
   node = 12,
+  reservation = 13,
+  preempted = 14,
   step_started = 20,
   step_ended = 21,
 };
@@ -93,6 +95,8 @@ struct summary {
   std::uint32_t elements_failed = 0; ///< added to the job's count
   std::optional<std::string> reason;
   std::optional<element_end> element;
+  /// The job's name from now on: this event's payload takes the place of the submission's.
+  std::optional<std::string> resubmits;
 
   static constexpr auto fields() {
     using s = summary;
@@ -102,7 +106,8 @@ struct summary {
                       field<7>("ended_ns", &s::ended_ns), field<8>("exit_code", &s::exit_code),
                       field<9>("signal", &s::signal), field<10>("elements_done", &s::elements_done),
                       field<11>("elements_failed", &s::elements_failed),
-                      field<12>("reason", &s::reason), field<13>("element", &s::element));
+                      field<12>("reason", &s::reason), field<13>("element", &s::element),
+                      field<14>("resubmits", &s::resubmits));
   }
 };
 

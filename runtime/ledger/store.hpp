@@ -81,7 +81,11 @@ public:
   /// All events of one job, in order; of job 0: those that belong to no job.
   expected<void> events_of(std::uint64_t job, const event_visitor& visit);
 
-  /// The payload a job was submitted with, or not_found.
+  /// Events of one kind since then, newest first, until `visit` answers false.
+  expected<void> events_of_kind(event_kind kind, utc_ns since,
+                                const std::function<bool(const stored_event&)>& visit);
+
+  /// The payload a job was submitted with, or was last given in its place; or not_found.
   expected<std::vector<std::uint8_t>> submitted_payload(std::uint64_t job);
 
   /// Rows of jobs, newest first.

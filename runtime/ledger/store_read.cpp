@@ -141,6 +141,24 @@ expected<void> store::events_of(std::uint64_t job, const event_visitor& visit) {
   return {};
 }
 
+expected<void> store::events_of_kind(event_kind kind, utc_ns since,
+                                     const std::function<bool(const stored_event&)>& visit) {
+  const auto doing = std::string{"reading events of kind "} + to_string(kind);
+  statement query;
+  int code = query.prepare(state_->db.get(),
+                           "SELECT seq, utc_ns, job, element, incarnation, kind, version, payload "
+                           "FROM events WHERE kind = ?1 AND utc_ns >= ?2 ORDER BY seq DESC",
+                           false);
+  if (code != SQLITE_OK)
+    return state_->failure(code, doing);
+  query.bind(1, std::int64_t{static_cast<std::uint8_t>(kind)});
+  query.bind(2, since);
+  for (code = query.step(); code == SQLITE_ROW; code = query.step())
+    if (!visit(read_event(query)))
+      return {};
+  return code == SQLITE_DONE ? expected<void>{} : state_->failure(code, doing);
+}
+
 expected<std::vector<std::uint8_t>> store::submitted_payload(std::uint64_t job) {
   const auto doing = "reading the submission of job " + std::to_string(job);
   statement query;

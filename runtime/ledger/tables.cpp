@@ -36,13 +36,15 @@ constexpr std::string_view insert_sql =
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 // Naming ended_ns touches the index of unfinished jobs, so only an end names it.
-// ?2 state, ?3 reason, ?4 done, ?5 failed, ?6 exit code, ?7 signal, ?8 requeued, ?9 start
+// ?2 state, ?3 reason, ?4 done, ?5 failed, ?6 exit code, ?7 signal, ?8 requeued, ?9 start,
+// ?10 name and ?11 sequence of a resubmission
 constexpr std::string_view update_sql =
     "UPDATE jobs SET state = coalesce(?2, state), reason = coalesce(?3, reason), "
     "elements_done = elements_done + ?4, elements_failed = elements_failed + ?5, "
     "exit_code = coalesce(?6, CASE WHEN ?8 THEN NULL ELSE exit_code END), "
     "signal = coalesce(?7, CASE WHEN ?8 THEN NULL ELSE signal END), "
-    "started_ns = CASE WHEN ?8 THEN ?9 ELSE coalesce(started_ns, ?9) END WHERE job = ?1";
+    "started_ns = CASE WHEN ?8 THEN ?9 ELSE coalesce(started_ns, ?9) END, "
+    "name = coalesce(?10, name), submit_seq = coalesce(?11, submit_seq) WHERE job = ?1";
 
 // An end that is no requeue: ?8 end, ?9 start
 constexpr std::string_view end_sql =
@@ -149,6 +151,13 @@ projection_fault projections::update(const stored_event& at, const summary& chan
   else
     to.bind(8, std::int64_t{change.requeues});
   to.bind(9, time_if(change.starts, change.started_ns, at.time));
+  if (!change.ends) {
+    if (change.resubmits)
+      to.bind(10, std::string_view{*change.resubmits});
+    else
+      to.bind_null(10);
+    to.bind(11, change.resubmits ? std::optional{static_cast<std::int64_t>(at.seq)} : std::nullopt);
+  }
   if (const auto done = fault(to.run()); done != projection_fault::ok)
     return done;
   return sqlite3_changes(db_->get()) == 1 ? projection_fault::ok : projection_fault::no_such_job;

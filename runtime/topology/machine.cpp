@@ -3,7 +3,9 @@
 
 #include <hwloc.h>
 
+#include <algorithm>
 #include <memory>
+#include <string_view>
 
 namespace troupe::topology {
 
@@ -21,7 +23,22 @@ using bitmap_handle = std::unique_ptr<hwloc_bitmap_s, free_bitmap>;
 
 topology_handle make_topology() {
   hwloc_topology_t raw = nullptr;
-  return topology_handle(hwloc_topology_init(&raw) == 0 ? raw : nullptr);
+  if (hwloc_topology_init(&raw) != 0)
+    return nullptr;
+  hwloc_topology_set_type_filter(raw, HWLOC_OBJ_OS_DEVICE, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+  return topology_handle(raw);
+}
+
+/// CUDA's and NVML's names are for the same devices, RSMI's for others.
+std::uint32_t count_gpus(hwloc_topology_t topology) {
+  std::uint32_t cuda = 0, nvml = 0, rsmi = 0;
+  for (hwloc_obj_t obj = nullptr; (obj = hwloc_get_next_osdev(topology, obj)) != nullptr;) {
+    const std::string_view name{obj->name == nullptr ? "" : obj->name};
+    cuda += name.starts_with("cuda");
+    nvml += name.starts_with("nvml");
+    rsmi += name.starts_with("rsmi");
+  }
+  return std::max(cuda, nvml) + rsmi;
 }
 
 auto no_hwloc() {
@@ -76,6 +93,7 @@ struct machine_reader {
     if (out.cores_.empty())
       return fail(errc::invalid, "hwloc shows no core that this process may use; is its CPU "
                                  "affinity or control group empty?");
+    out.gpu_count_ = count_gpus(topology.get());
     out.memory_bytes_ = hwloc_get_root_obj(topology.get())->total_memory;
     return out;
   }

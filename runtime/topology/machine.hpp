@@ -34,11 +34,14 @@ public:
   std::uint32_t pu_count() const;
   /// Of the whole machine; 0 if unknown.
   std::uint64_t memory_bytes() const { return memory_bytes_; }
+  /// GPUs that hwloc's plugins found, by their vendors' numbers.
+  std::uint32_t gpu_count() const { return gpu_count_; }
 
 private:
   friend struct machine_reader;
   std::vector<machine_core> cores_;
   std::uint64_t memory_bytes_ = 0;
+  std::uint32_t gpu_count_ = 0;
 };
 
 } // namespace troupe::topology

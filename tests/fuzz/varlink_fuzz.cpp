@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "messages/json_scan.hpp"
 #include "runtime/varlink/envelope.hpp"
 #include "runtime/varlink/frame_reader.hpp"
 #include "runtime/varlink/interface_description.hpp"
-#include "messages/json_scan.hpp"
 
 using namespace troupe::varlink;
 

@@ -73,8 +73,9 @@ std::vector<message_case> messages_in() {
 
 std::vector<message_case> all_messages() {
   return messages_in<observed, authority_actor, ledger_actor, scheduler_actor, planner_actor,
-                     job_actor, executor_actor, agent_actor, node_actor, task_actor, shepherd_actor,
-                     launcher_actor, observer_actor, cluster_actor>();
+                     estimator_actor, job_actor, executor_actor, agent_actor, node_actor,
+                     task_actor, shepherd_actor, launcher_actor, observer_actor, cluster_actor,
+                     config_actor>();
 }
 
 /// A capability that does for this message; the cases spoil one thing each.

@@ -111,7 +111,7 @@ public:
     what.requests.push_back(with);
     auto answer = call(what);
     if (!answer)
-      return {0, calls::failure{"", answer.error().text}};
+      return {0, calls::failure{"", answer.error().text}, {}};
     REQUIRE(answer->jobs.size() == 1);
     return answer->jobs.front();
   }

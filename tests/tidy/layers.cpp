@@ -12,7 +12,7 @@ namespace troupe::tidy {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> layers{"base",    "auth",   "messages",
+constexpr std::array<std::string_view, 7> layers{"base",    "auth",   "messages", "config",
                                                  "runtime", "actors", "tools"};
 
 std::string_view first_component(std::string_view path) {

@@ -2,6 +2,7 @@
 #include "tests/unit/actor_world.hpp"
 
 #include "actors/authority.hpp"
+#include "actors/estimator.hpp"
 #include "actors/ledger.hpp"
 #include "actors/node.hpp"
 #include "actors/planner.hpp"
@@ -186,7 +187,8 @@ void actor_world::spawn_all() {
   authority = system.spawn<shell<authority_state>>(in, root, life_->core, life_->audit,
                                                    role(actor_role::authority));
   ledger = system.spawn<shell<ledger_state>>(in, root, life_->store);
-  planner = system.spawn<shell<planner_state>>(in, root, role(actor_role::planner));
+  estimator_actor estimator = system.spawn<shell<estimator_state>>(in, root);
+  planner = system.spawn<shell<planner_state>>(in, root, role(actor_role::planner), estimator);
   scheduler_state::peers to{ledger, authority, planner, {}};
   for (std::size_t i = 0; i < offers_.size(); ++i) {
     node_actor node =

@@ -3,5 +3,6 @@ troupe_test(plan_test LABEL unit SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/plan_t
   LINK troupe_plan)
 troupe_test(plan_property_test LABEL unit
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/plan_property_test.cpp LINK troupe_plan)
-troupe_test(plan_policy_test LABEL unit SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/plan_policy_test.cpp
+troupe_test(plan_policy_test LABEL unit SOURCES
+${CMAKE_CURRENT_SOURCE_DIR}/unit/plan_policy_test.cpp
   LINK troupe_plan)

@@ -265,7 +265,7 @@ calls::follow::reply end_of(job_state state, int code, int signal) {
 
 calls::submit::reply taken(job_id job) {
   calls::submit::reply reply;
-  reply.jobs.push_back({job, {}});
+  reply.jobs.push_back({job, {}, {}});
   return reply;
 }
 
@@ -419,7 +419,7 @@ TEST_CASE("submit prints the id alone, a refusal is one line and exit code 1") {
           return to.answer(taken(812));
         calls::submit::reply reply;
         reply.jobs.push_back(
-            {0, calls::failure{"invalid", "64 cores are asked for; the cluster has 2"}});
+            {0, calls::failure{"invalid", "64 cores are asked for; the cluster has 2"}, {}});
         to.answer(reply);
       }};
   program good{in, {"submit", "true"}};

@@ -327,12 +327,44 @@ int try_exec(const char* path, char** argv, char** env) {
   }
 }
 
+/// What a rank with GPUs sees of them: for CUDA, for ROCm, and for whoever else asks.
+constexpr std::string_view gpu_names[] = {
+    "CUDA_VISIBLE_DEVICES=", "ROCR_VISIBLE_DEVICES=", "TROUPE_GPUS="};
+
+bool names_gpus(const char* entry) {
+  for (auto name : gpu_names)
+    if (std::strncmp(entry, name.data(), name.size()) == 0)
+      return true;
+  return false;
+}
+
+void put_gpus(text_buffer& buffer, std::string_view name, std::uint64_t mask) {
+  buffer.put(name);
+  bool first = true;
+  for (unsigned gpu = 0; gpu < 64; ++gpu) {
+    if ((mask >> gpu & 1) == 0)
+      continue;
+    if (!first)
+      buffer.put(",");
+    first = false;
+    buffer.put_number(gpu);
+  }
+  ++buffer.at;
+}
+
 /// The environment: what the spec says, then what the order says; nothing of the launcher's own.
 char** make_environment(const child_plan& plan, char** out, char* numbers, std::size_t room) {
   text_buffer buffer{numbers, numbers + room};
   auto at = out;
-  std::memcpy(at, plan.spec->env, plan.spec->envc * sizeof(char*));
-  at += plan.spec->envc;
+  const auto gpus = plan.order->gpu_mask(plan.slot, plan.local_rank);
+  for (std::size_t i = 0; i < plan.spec->envc; ++i)
+    if (gpus == 0 || !names_gpus(plan.spec->env[i]))
+      *at++ = plan.spec->env[i];
+  if (gpus != 0)
+    for (auto name : gpu_names) {
+      *at++ = buffer.at;
+      put_gpus(buffer, name, gpus);
+    }
   for (const char* text = plan.order_strings; *text != '\0'; text += std::strlen(text) + 1)
     *at++ = const_cast<char*>(text);
   auto number = [&](std::string_view name, std::uint64_t value) {
@@ -380,7 +412,7 @@ void run_child(const child_plan& plan) {
   open_files(plan);
   close_the_rest(plan);
   const auto& spec = *plan.spec;
-  char numbers[160];
+  char numbers[1024];
   auto** env = static_cast<char**>(alloca((spec.envc + 20UL) * sizeof(char*)));
   make_environment(plan, env, numbers, sizeof numbers);
   if (plan.channel_fd >= 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/troupe/jobs.hpp"
 
+#include "tools/troupe/rows.hpp"
 #include "tools/troupe/values.hpp"
 
 namespace troupe::cli {
@@ -67,6 +68,15 @@ int tell_change(const invocation& run, const calls::change_reply& what, const st
   for (const auto& one : what.refused)
     notice(run, one.message);
   return what.refused.empty() ? exit_code::done : exit_code::failed;
+}
+
+std::string describe_forecast(const start_forecast& what) {
+  std::string text = "nothing was submitted; the job " + what.sentence + "\n";
+  if (what.expected_start_utc_ns != 0)
+    text += "  expected to start: " + format_time(what.expected_start_utc_ns) + "\n";
+  if (!what.nodes.empty())
+    text += "  on: " + joined(what.nodes) + "\n";
+  return text;
 }
 
 std::string describe_end(job_state state, std::int32_t exit_code, std::int32_t signal) {

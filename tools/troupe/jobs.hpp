@@ -35,6 +35,9 @@ expected<job_selector> to_deliberate_selector(const job_choice& from);
 int tell_change(const invocation& run, const calls::change_reply& what, const std::string& json,
                 const char* done);
 
+/// When and where a job would start, in one or two lines.
+std::string describe_forecast(const start_forecast& what);
+
 /// "completed", "exit code 3", "SIGKILL".
 std::string describe_end(job_state state, std::int32_t exit_code, std::int32_t signal);
 

@@ -21,6 +21,8 @@ namespace {
 // folder, streamed output, sockets with their locks, logs.
 constexpr std::array<std::string_view, 8> own_names{"ledger", "audit",  "keys",    "launcher",
                                                     "spool",  "socket", "trouped", "shape"};
+// A person wrote it: it stays, and the directory for it.
+constexpr std::string_view configuration = "troupe.toml";
 constexpr int folder_depth_max = 8;
 // How such a name may go on.
 constexpr std::string_view separators = ".-_";
@@ -107,16 +109,21 @@ expected<std::string> purge_state(const std::string& directory) {
   if (!entries)
     return tl::unexpected{entries.error()};
   for (const auto& one : *entries)
-    if (!is_state_file(one.name))
+    if (!is_state_file(one.name) && one.name != configuration)
       return one.name;
+  bool kept = false;
   for (const auto& one : *entries) {
+    if (one.name == configuration) {
+      kept = true;
+      continue;
+    }
     if (one.is_directory)
       if (auto emptied = empty_folder(state.get(), directory, one.name, 1); !emptied)
         return tl::unexpected{emptied.error()};
     if (auto removed = remove_entry(state.get(), directory, one); !removed)
       return tl::unexpected{removed.error()};
   }
-  if (::rmdir(directory.c_str()) != 0)
+  if (!kept && ::rmdir(directory.c_str()) != 0)
     return fail(errc::storage,
                 "cannot remove " + directory + ": " + varlink::system_message(errno));
   return std::string{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "messages/types.hpp"
+#include "messages/scheduling.hpp"
 #include "tools/troupe/table.hpp"
 
 #include <string>
@@ -17,6 +17,16 @@ table queue_table(const std::vector<job_row>& rows, utc_ns now);
 table history_table(const std::vector<job_row>& rows);
 
 table node_table(const std::vector<node_row>& rows);
+
+table queues_table(const std::vector<queue_row>& rows);
+
+table reservation_table(const std::vector<reservation_row>& rows);
+
+/// Started jobs with what they had been promised.
+table estimate_table(const std::vector<estimate_row>& rows);
+
+/// "a,b"; "-" without any.
+std::string joined(const std::vector<std::string>& words);
 
 /// "812"; of an array with its number of elements: "812_[1000]".
 std::string row_id(const job_row& row);

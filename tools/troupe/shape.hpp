@@ -14,6 +14,7 @@ namespace troupe::cli {
 struct shape {
   std::uint32_t nodes = 1;
   std::uint32_t cores = 1; ///< of each node
+  std::string config = {}; ///< the configuration's file, as it was named; "": none was
 };
 
 /// Processing units this process may use: what a private cluster shares.

@@ -84,6 +84,10 @@ constexpr std::array table{
                 [](to_job& to, text value) {
                   return store(parse_number(value, 1, 4096), to.spec.cores_per_task);
                 }},
+    spec_option{"-g,--gpus", "N", "give each task N GPUs",
+                [](to_job& to, text value) {
+                  return store(parse_number(value, 0, gpus_per_node_max), to.spec.gpus_per_task);
+                }},
     spec_option{
         "--mem", "SIZE", "memory on each node: 512M, 4G, or bytes",
         [](to_job& to, text value) { return store(parse_memory(value), to.spec.memory_bytes); }},
@@ -112,6 +116,22 @@ constexpr std::array table{
                 [](to_job& to, text value) {
                   return store(parse_node_list(value), to.spec.nodes_excluded);
                 }},
+    spec_option{"-C,--features", "FEATURES", "run on nodes that have all of these: ssd,fast",
+                [](to_job& to, text value) {
+                  return store(parse_names(value, features_max), to.spec.features);
+                }},
+    spec_option{"--reservation", "NAME", "run in this reservation ('troupe reserve list')",
+                [](to_job& to, text value) {
+                  return store_text(value, name_bytes_max, to.spec.reservation);
+                }},
+    spec_option{"-d,--dependency", "SPEC",
+                "start when other jobs have: after:ID started, afterok:ID completed, afternotok:ID "
+                "failed, afterany:ID ended; several: afterok:1:2,afterany:3",
+                [](to_job& to, text value) {
+                  return store(parse_dependencies(value), to.spec.dependencies);
+                }},
+    spec_option{"--nice", "N", "go behind others: the higher, the later; below 0 for operators",
+                [](to_job& to, text value) { return store(parse_nice(value), to.spec.nice); }},
     spec_option{"-o,--output", "FILE",
                 "write standard output there: %j job, %a element, %t task, %N node, %% percent",
                 [](to_job& to, text value) {
@@ -158,7 +178,7 @@ constexpr std::array table{
     spec_option{
         "--cwd", "DIR", "the directory to run in (this one)",
         [](to_job& to, text value) { return store_text(value, path_bytes_max, to.spec.cwd); }},
-    spec_option{"--dry-run", "", "say whether the cluster would take the job; submit nothing",
+    spec_option{"--dry-run", "", "say when and where the job would start; submit nothing",
                 [](to_job& to, text) { return set(to.dry_run); }, false},
     spec_option{"--label", "", "begin each line of output with its task's number",
                 [](to_job& to, text) { return set(to.label); }, false},

@@ -13,10 +13,6 @@ namespace troupe::cli {
 
 namespace {
 
-constexpr std::uint64_t minute_s = 60;
-constexpr std::uint64_t hour_s = 60 * minute_s;
-constexpr std::uint64_t day_s = 24 * hour_s;
-constexpr std::uint64_t duration_s_max = 366 * day_s;
 constexpr std::size_t ranges_max = 1024;
 constexpr std::size_t nodes_named_max = 1024;
 
@@ -114,50 +110,6 @@ expected<std::uint64_t> parse_memory(std::string_view text) {
   if (bytes == 0)
     return wrong(text, "is no memory at all; leave the option out to ask for none");
   return bytes;
-}
-
-expected<std::uint32_t> parse_duration_s(std::string_view text) {
-  constexpr std::string_view how =
-      "is no time; write minutes, MM:SS, HH:MM:SS, D-HH:MM:SS, 90s, 2h or 1d";
-  constexpr std::array<unit, 4> units{{{'s', 1}, {'m', minute_s}, {'h', hour_s}, {'d', day_s}}};
-  std::optional<std::uint64_t> seconds;
-  auto limited = [](std::string_view part, std::uint64_t most) {
-    auto value = number_in(part);
-    return value && *value <= most ? value : std::nullopt;
-  };
-  auto rest = text;
-  if (!text.empty() && text.find_first_of(":-") == std::string_view::npos) {
-    std::uint64_t factor = minute_s;
-    for (auto [letter, times] : units)
-      if (text.back() == letter) {
-        factor = times;
-        rest.remove_suffix(1);
-        break;
-      }
-    if (auto value = limited(rest, duration_s_max))
-      seconds = *value * factor;
-  } else if (!text.empty()) {
-    std::optional<std::uint64_t> days = 0;
-    bool has_days = text.find('-') != std::string_view::npos;
-    if (has_days)
-      days = limited(take_until(rest, '-'), 366);
-    std::vector<std::string_view> parts;
-    while (parts.size() < 4 && !rest.empty())
-      parts.push_back(take_until(rest, ':'));
-    if (has_days ? parts.size() != 3 : parts.size() != 2 && parts.size() != 3)
-      return wrong(text, how);
-    auto last = limited(parts.back(), 59);
-    auto minutes = limited(parts[parts.size() - 2], parts.size() == 2 ? 100'000 : 59);
-    auto hours = parts.size() == 3 ? limited(parts[0], has_days ? 23 : 9'999)
-                                   : std::optional<std::uint64_t>{0};
-    if (days && hours && minutes && last && text.back() != ':')
-      seconds = *days * day_s + *hours * hour_s + *minutes * minute_s + *last;
-  }
-  if (!seconds)
-    return wrong(text, how);
-  if (*seconds == 0 || *seconds > duration_s_max)
-    return wrong(text, "is no time from 1 second to 366 days");
-  return static_cast<std::uint32_t>(*seconds);
 }
 
 namespace {
@@ -263,6 +215,63 @@ expected<std::vector<std::string>> parse_node_list(std::string_view text) {
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
+}
+
+expected<std::vector<std::string>> parse_names(std::string_view text, std::size_t count_max) {
+  std::vector<std::string> names;
+  auto rest = text;
+  while (!rest.empty() || names.empty()) {
+    const auto name = take_until(rest, ',');
+    if (name.empty() || name.size() > name_bytes_max ||
+        name.find_first_of(" \t&|[]()*?") != std::string_view::npos)
+      return wrong(text, "is no list of names; write them with commas between: ssd,fast");
+    if (std::find(names.begin(), names.end(), name) != names.end())
+      return wrong(text, "has '" + std::string{name} + "' twice");
+    names.emplace_back(name);
+  }
+  if (text.back() == ',')
+    return wrong(text, "ends with a comma");
+  if (names.size() > count_max)
+    return wrong(text, "has " + std::to_string(names.size()) + " names; " +
+                           std::to_string(count_max) + " are the limit");
+  return names;
+}
+
+expected<std::vector<job_dependency>> parse_dependencies(std::string_view text) {
+  constexpr std::string_view how =
+      "is no dependency; write after, afterok, afternotok or afterany with job ids: "
+      "afterok:812:813,afterany:7";
+  std::vector<job_dependency> result;
+  for (const auto part : split_list(text)) {
+    auto rest = part;
+    job_dependency each;
+    if (!from_string(take_until(rest, ':'), each.kind) || rest.empty() || part.back() == ':')
+      return wrong(text, how);
+    while (!rest.empty()) {
+      const auto id = take_until(rest, ':');
+      if (id.find('_') != std::string_view::npos)
+        return wrong(text, "names an element; a job can depend on whole jobs only");
+      const auto number = number_in(id);
+      if (!number || *number == 0)
+        return wrong(text, how);
+      each.job = *number;
+      if (std::find(result.begin(), result.end(), each) == result.end())
+        result.push_back(each);
+    }
+  }
+  if (result.size() > dependencies_max)
+    return wrong(text, "names " + std::to_string(result.size()) + " jobs; " +
+                           std::to_string(dependencies_max) + " are the limit");
+  return result;
+}
+
+expected<std::int32_t> parse_nice(std::string_view text) {
+  const auto negative = !text.empty() && text.front() == '-';
+  const auto value = number_in(negative ? text.substr(1) : text);
+  if (!value || *value > static_cast<std::uint64_t>(nice_max))
+    return wrong(text, "is no number from " + std::to_string(-nice_max) + " to " +
+                           std::to_string(nice_max));
+  return static_cast<std::int32_t>(*value) * (negative ? -1 : 1);
 }
 
 expected<std::int32_t> parse_signal(std::string_view text) {
@@ -380,24 +389,6 @@ std::string format_memory(std::uint64_t bytes) {
   std::array<char, 32> text{};
   bool whole = value >= 100 || value == static_cast<double>(static_cast<std::uint64_t>(value));
   std::snprintf(text.data(), text.size(), whole ? "%.0f %s" : "%.1f %s", value, units[unit]);
-  return text.data();
-}
-
-std::string format_duration(std::int64_t seconds) {
-  if (seconds < 0)
-    seconds = 0;
-  auto days = seconds / 86'400;
-  auto hours = static_cast<int>(seconds / 3600 % 24);
-  auto minutes = static_cast<int>(seconds / 60 % 60);
-  auto rest = static_cast<int>(seconds % 60);
-  std::array<char, 48> text{};
-  if (days > 0)
-    std::snprintf(text.data(), text.size(), "%lld-%02d:%02d:%02d", static_cast<long long>(days),
-                  hours, minutes, rest);
-  else if (hours > 0)
-    std::snprintf(text.data(), text.size(), "%d:%02d:%02d", hours, minutes, rest);
-  else
-    std::snprintf(text.data(), text.size(), "%d:%02d", minutes, rest);
   return text.data();
 }
 

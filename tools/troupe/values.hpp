@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "config/duration.hpp"
 #include "messages/types.hpp"
 
 #include <string>
@@ -19,15 +20,20 @@ expected<std::uint64_t> parse_number(std::string_view text, std::uint64_t least,
 /// "4096" bytes, "512M", "4G", "1.5G"; K, M, G, T are powers of 1024.
 expected<std::uint64_t> parse_memory(std::string_view text);
 
-/// "30" minutes, "MM:SS", "HH:MM:SS", "D-HH:MM:SS", "90s", "15m", "2h", "1d"; seconds, at least 1,
-/// at most a year.
-expected<std::uint32_t> parse_duration_s(std::string_view text);
-
 /// "1-1000%50", "1,3,5-9:2".
 expected<array_spec> parse_array(std::string_view text);
 
 /// "node[1-4,7],login" as single names, leading zeroes kept.
 expected<std::vector<std::string>> parse_node_list(std::string_view text);
+
+/// "ssd,fast": names without blanks, none twice.
+expected<std::vector<std::string>> parse_names(std::string_view text, std::size_t count_max);
+
+/// "afterok:812:813,afterany:7".
+expected<std::vector<job_dependency>> parse_dependencies(std::string_view text);
+
+/// A whole number, from -10000 to 10000.
+expected<std::int32_t> parse_nice(std::string_view text);
 
 /// "TERM", "SIGTERM" or "15".
 expected<std::int32_t> parse_signal(std::string_view text);
@@ -51,9 +57,6 @@ std::string signal_name(std::int32_t number);
 
 /// "512 MiB", "1.5 GiB"; "-" for 0.
 std::string format_memory(std::uint64_t bytes);
-
-/// "2-03:04:05", "03:04:05", "4:05".
-std::string format_duration(std::int64_t seconds);
 
 /// "2026-05-01 14:30:05" in local time; "-" for 0.
 std::string format_time(utc_ns at);

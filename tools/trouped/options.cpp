@@ -14,6 +14,7 @@ std::optional<options> read_options(int argc, char** argv, int& exit_code) {
   app.add_flag("--foreground", result.foreground, "log to the terminal");
   app.add_option("--state", result.state, "state directory")->required();
   app.add_option("--socket", result.socket, "socket for clients")->required();
+  app.add_option("--config", result.config, "configuration file");
   app.add_option("--nodes", result.nodes, "number of nodes")->check(CLI::Range(1, 64));
   app.add_option("--cores", result.cores, "cores per node; 0: an equal part of the machine")
       ->check(CLI::Range(0, 1024));

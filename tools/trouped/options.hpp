@@ -15,6 +15,7 @@ struct options {
   bool foreground = false;
   std::string state;
   std::string socket;
+  std::string config; ///< troupe.toml; "": all is default
   std::uint32_t nodes = 1;
   std::uint32_t cores = 0;        ///< per node; 0: an equal part of the machine
   std::uint64_t memory_bytes = 0; ///< per node; 0: an equal part of the machine

@@ -4,6 +4,8 @@
 #include "actors/agent.hpp"
 #include "actors/authority.hpp"
 #include "actors/client.hpp"
+#include "actors/configuration.hpp"
+#include "actors/estimator.hpp"
 #include "actors/ledger.hpp"
 #include "actors/node.hpp"
 #include "actors/observer.hpp"
@@ -13,6 +15,7 @@
 #include "runtime/topology/machine.hpp"
 #include "runtime/topology/virtual_nodes.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -28,6 +31,7 @@ namespace {
 constexpr auto launcher_deadline = std::chrono::seconds(10);
 constexpr std::int64_t request_life_ns = 3600 * ns_per_s;
 constexpr std::uint64_t requests_remembered_max = 1'000'000;
+constexpr std::int64_t half_lives_remembered = 10;  ///< what was used before counts next to nothing
 constexpr std::uint64_t spool_bytes_max = 1u << 30; ///< at a start, the oldest ended jobs' go first
 
 expected<void> make_directory(const std::string& path) {
@@ -54,6 +58,44 @@ std::string find_launcher() {
   return here + "/troupe-launcher";
 }
 
+expected<void> read_configuration(foundation& base) {
+  if (base.how.config.empty()) {
+    base.config = std::make_shared<cluster_config const>(default_config());
+    return {};
+  }
+  auto reading = read_config_file(base.how.config);
+  if (!reading.config)
+    return tl::unexpected<error>{to_error(reading.problems)};
+  base.config = std::make_shared<cluster_config const>(std::move(*reading.config));
+  return {};
+}
+
+/// What the configuration says of a node that its machine does not. Virtual nodes share the
+/// machine's GPUs in their order, each as many as it is told, round again when they are used up.
+expected<void> add_extras(const cluster_config& config, const topology::machine_topology& machine,
+                          std::vector<std::shared_ptr<node_inventory>>& nodes) {
+  for (const auto& extra : config.nodes)
+    if (std::none_of(nodes.begin(), nodes.end(),
+                     [&](const auto& node) { return node->name == extra.name; }))
+      return fail(errc::invalid, fmt::format("{}: nodes.{}: there is no such node; this cluster "
+                                             "has node1 to node{}",
+                                             config.path, extra.name, nodes.size()));
+  const auto found = machine.gpu_count();
+  const auto each = found / static_cast<std::uint32_t>(nodes.size());
+  std::uint32_t next = 0;
+  for (auto& node : nodes) {
+    auto extra = std::find_if(config.nodes.begin(), config.nodes.end(),
+                              [&](const node_extras& one) { return one.name == node->name; });
+    const auto known = extra != config.nodes.end();
+    const auto count = known && extra->gpus ? *extra->gpus : each;
+    for (std::uint32_t i = 0; i < count; ++i)
+      node->gpus.push_back(next++ % gpus_per_node_max);
+    if (known)
+      node->features = extra->features;
+  }
+  return {};
+}
+
 expected<void> describe_nodes(foundation& base) {
   auto machine = topology::machine_topology::detect();
   if (!machine)
@@ -64,6 +106,7 @@ expected<void> describe_nodes(foundation& base) {
     return tl::unexpected<error>{layout.error()};
   base.remark = layout->remark;
   std::uint32_t number = 0;
+  std::vector<std::shared_ptr<node_inventory>> nodes;
   for (const auto& from : layout->nodes) {
     auto node = std::make_shared<node_inventory>();
     node->node = ++number;
@@ -73,6 +116,14 @@ expected<void> describe_nodes(foundation& base) {
     const auto groups = from.core_groups();
     for (std::size_t i = 0; i < from.cores.size(); ++i)
       node->cores.push_back({from.cores[i].pus, groups[i], from.cores[i].socket});
+    nodes.push_back(std::move(node));
+  }
+  if (auto done = add_extras(*base.config, *machine, nodes); !done)
+    return done;
+  actors::plan_names names;
+  for (auto& node : nodes) {
+    if (auto known = names.add(*node); !known)
+      return known;
     base.nodes.push_back(std::move(node));
   }
   return {};
@@ -139,6 +190,12 @@ expected<void> open_ledger(foundation& base) {
   if (!start)
     return tl::unexpected<error>{start.error()};
   base.start = std::move(*start);
+  const auto reach = std::int64_t{base.config->half_life_s} * half_lives_remembered * ns_per_s;
+  auto usage = actors::recover_usage(*base.store, reach == 0 ? 0 : now - reach);
+  if (!usage)
+    return tl::unexpected<error>{usage.error()};
+  base.start.usage = std::move(*usage);
+  base.start.config = base.config;
   return {};
 }
 
@@ -182,6 +239,8 @@ expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
     return tl::unexpected<error>{made.error()};
   if (auto made = make_directory(base->settings.spool_directory); !made)
     return tl::unexpected<error>{made.error()};
+  if (auto done = read_configuration(*base); !done)
+    return tl::unexpected<error>{done.error()};
   if (auto done = describe_nodes(*base); !done)
     return tl::unexpected<error>{done.error()};
   if (auto done = open_authority(*base); !done)
@@ -260,8 +319,9 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   authority_actor authority = system.spawn<shell<authority_state>, caf::detached>(
       around, root, base.authority, audit, capability(role::authority));
   ledger_actor ledger = system.spawn<shell<ledger_state>, caf::detached>(around, root, base.store);
-  planner_actor planner =
-      system.spawn<shell<planner_state>, caf::detached>(around, root, capability(role::planner));
+  estimator_actor estimator = system.spawn<shell<estimator_state>, caf::detached>(around, root);
+  planner_actor planner = system.spawn<shell<planner_state>, caf::detached>(
+      around, root, capability(role::planner), estimator);
   auto launcher = system.spawn<shell<launcher_state>>(
       around, root, capability(role::launcher), base.launcher_place,
       bytes{base.keys->ring->bytes().begin(), base.keys->ring->bytes().end()}, base.launcher);
@@ -305,6 +365,8 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   to.planner = planner;
   scheduler_actor scheduler = system.spawn<shell<scheduler_state>>(
       around, root, capability(role::scheduler), to, std::move(base.start));
+  config_actor config =
+      system.spawn<shell<configuration_state>, caf::detached>(around, root, scheduler, base.config);
   for (const auto& [number, node] : links->nodes)
     tell(node, world_.timer_cap, join_node{agents.agents.at(number), scheduler});
   cluster_state::peers below{scheduler, launcher, std::move(stopped)};
@@ -318,6 +380,7 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   links->ledger = ledger;
   links->scheduler = scheduler;
   links->observer = observer;
+  links->config = config;
   links->cluster = cluster;
   links->gateway = capability(role::gateway);
   if (!refused)

@@ -22,6 +22,7 @@ struct foundation {
   system_clock_source clock;
   auth::coarse_clock_source coarse_clock;
   actors::settings settings;
+  std::shared_ptr<cluster_config const> config;
   std::vector<std::shared_ptr<node_inventory const>> nodes;
   std::string remark; ///< about over-subscription
   std::shared_ptr<auth::cluster_keys> keys;

@@ -38,7 +38,7 @@ public:
       : run_{run}, options_{std::move(options)} {}
 
   int run() {
-    auto to = session::open();
+    auto to = session::open(run_.capability);
     if (!to)
       return report(run_, to.error());
     session_.emplace(std::move(*to));
@@ -116,7 +116,7 @@ private:
   std::vector<std::string> command_environment() {
     std::vector<std::string> own{"TROUPE_JOB_ID=" + format_id(job_),
                                  "TROUPE_NTASKS=" + std::to_string(options_.spec.tasks)};
-    if (auto to = session::open())
+    if (auto to = session::open(run_.capability))
       if (auto shown = to->call(calls::show{job_}))
         own.push_back("TROUPE_NODELIST=" + shown->value.job.row.nodelist);
     for (auto** at = environ; *at != nullptr; ++at)
@@ -172,7 +172,7 @@ private:
     calls::signal over;
     over.selector.targets.push_back({job_, job_, {}});
     over.number = SIGTERM;
-    auto to = session::open();
+    auto to = session::open(run_.capability);
     if (auto told = to ? to->call(over) : tl::unexpected{to.error()}; !told)
       notice(run_, told.error().text + "; job " + format_id(job_) + " ends by itself in a minute");
   }

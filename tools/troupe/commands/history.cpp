@@ -13,7 +13,36 @@ struct history_options {
   std::shared_ptr<job_choice> choice;
   std::string since;
   std::string limit = "1000";
+  bool estimates = false;
 };
+
+std::string summary_line(const estimate_summary& of) {
+  if (of.jobs == 0)
+    return "no job that waited has started yet\n";
+  auto seconds = [](double value) { return format_duration(static_cast<std::int64_t>(value)); };
+  return std::to_string(of.jobs) + " jobs, " + std::to_string(of.late) +
+         " of them later than first promised (by " + seconds(of.first_error_max_s) +
+         " at most); off by " + seconds(of.first_error_abs_median_s) +
+         " in the median, the last promise by " + seconds(of.last_error_abs_median_s) + "\n";
+}
+
+int list_estimates(const invocation& run, calls::history from) {
+  calls::estimates request;
+  request.selector = std::move(from.selector);
+  request.since_utc_ns = from.since_utc_ns;
+  request.rows_max = from.rows_max;
+  auto to = session::open(run.capability);
+  if (!to)
+    return report(run, to.error());
+  auto answer = to->call(request);
+  if (!answer)
+    return report(run, answer.error());
+  const auto& found = answer->value;
+  auto text = run.json
+                  ? answer->json + "\n"
+                  : estimate_table(found.rows).text(terminal_width()) + summary_line(found.summary);
+  return print(text) ? exit_code::done : exit_code::failed;
+}
 
 int list_history(const invocation& run, const history_options& options) {
   calls::history request;
@@ -31,6 +60,8 @@ int list_history(const invocation& run, const history_options& options) {
   if (!rows_max)
     return report_usage(run, "--limit: " + rows_max.error().text);
   request.rows_max = static_cast<std::uint32_t>(*rows_max);
+  if (options.estimates)
+    return list_estimates(run, std::move(request));
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
@@ -51,6 +82,8 @@ void define_history(CLI::App& app, invocation& run) {
       ->type_name("TIME");
   app.add_option("--limit", options->limit, "at most this many jobs, the newest (1000)")
       ->type_name("N");
+  app.add_flag("--estimates", options->estimates,
+               "of jobs that have started: when that had been expected, first and last");
   run.act = [&run, options] { return list_history(run, *options); };
 }
 

@@ -2,6 +2,7 @@
 #include "base/unique_fd.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/job_request.hpp"
+#include "tools/troupe/jobs.hpp"
 #include "tools/troupe/output.hpp"
 #include "tools/troupe/session.hpp"
 #include "tools/troupe/values.hpp"
@@ -166,8 +167,9 @@ private:
     if (run_.json)
       print(answer->json + "\n");
     if (options_.dry_run)
-      return run_.json || print("the cluster would take this job\n") ? exit_code::done
-                                                                     : exit_code::failed;
+      return run_.json || print(describe_forecast(result.forecast.value_or(start_forecast{})))
+                 ? exit_code::done
+                 : exit_code::failed;
     job_ = result.job;
     return {};
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/job_request.hpp"
+#include "tools/troupe/jobs.hpp"
 #include "tools/troupe/session.hpp"
 
 #include <memory>
@@ -48,9 +49,9 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
     return report(run, {errc::refused, result.error->message});
   if (run.json)
     return print(answer->json + "\n") ? exit_code::done : exit_code::failed;
-  auto line =
-      request.check_only ? std::string{"the cluster would take this job"} : format_id(result.job);
-  return print(line + "\n") ? exit_code::done : exit_code::failed;
+  auto text = request.check_only ? describe_forecast(result.forecast.value_or(start_forecast{}))
+                                 : format_id(result.job) + "\n";
+  return print(text) ? exit_code::done : exit_code::failed;
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/unique_fd.hpp"
+#include "config/cluster_config.hpp"
 #include "messages/json.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <climits>
 #include <csignal>
 #include <fcntl.h>
 #include <memory>
@@ -40,6 +42,7 @@ constexpr std::uint64_t cores_here_max = 1024;
 struct up_options {
   std::string nodes;
   std::string cores;
+  std::string config;
   bool foreground = false;
 };
 
@@ -129,6 +132,8 @@ public:
     if (auto exit = already_up(*asked))
       return *exit;
     shape_ = asked->value_or(remembered.value_or(default_shape()));
+    if (auto exit = take_config())
+      return *exit;
     if (auto prepared = prepare(); !prepared)
       return report(run_, prepared.error());
     return options_.foreground ? become() : start();
@@ -180,6 +185,27 @@ private:
     return print(text) ? exit_code::done : exit_code::failed;
   }
 
+  /// The configuration is checked here, where its problems can be read at once.
+  std::optional<int> take_config() {
+    if (!options_.config.empty()) {
+      std::array<char, PATH_MAX> path{};
+      if (::realpath(options_.config.c_str(), path.data()) == nullptr)
+        return report(run_, {errc::not_found, "--config: " + options_.config + ": " +
+                                                  varlink::system_message(errno)});
+      shape_.config = path.data();
+    }
+    const auto own = at_.state + "/troupe.toml";
+    config_ = !shape_.config.empty()             ? shape_.config
+              : ::access(own.c_str(), F_OK) == 0 ? own
+                                                 : std::string{};
+    if (config_.empty())
+      return {};
+    const auto reading = read_config_file(config_);
+    if (!reading.config)
+      return report(run_, to_error(reading.problems));
+    return {};
+  }
+
   expected<void> prepare() {
     if (auto made = make_private_directory(at_.state); !made)
       return made;
@@ -204,6 +230,8 @@ private:
                                    "--socket", at_.socket,
                                    "--nodes",  std::to_string(shape_.nodes),
                                    "--cores",  std::to_string(shape_.cores)};
+    if (!config_.empty())
+      words.insert(words.end(), {"--config", config_});
     if (options_.foreground)
       words.push_back("--foreground");
     return words;
@@ -286,6 +314,7 @@ private:
   const up_options& options_;
   places at_;
   shape shape_;
+  std::string config_;
   std::string trouped_;
 };
 
@@ -309,6 +338,9 @@ void define_up(CLI::App& app, invocation& run) {
   app.add_option("--cores", options->cores,
                  "cores of each node (an equal part of this machine's, or as before)")
       ->type_name("C");
+  app.add_option("--config", options->config,
+                 "the configuration (troupe.toml in the state directory, or as before)")
+      ->type_name("FILE");
   app.add_flag("--foreground", options->foreground, "stay here and log to the terminal");
   run.act = [&run, options] { return up(run, *options); };
 }

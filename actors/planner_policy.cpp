@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/planner.hpp"
+#include "runtime/plan/estimates.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+
+// What the planner decides by: the configuration, shares, reservations; and what it promises.
+
+namespace troupe::actors {
+
+namespace {
+
+constexpr std::int64_t estimates_every_ns = ns_per_s;
+constexpr std::int64_t shares_every_ns = 5 * ns_per_s;
+/// Copying the queue may take so small a part of the planner's time.
+constexpr std::int64_t snapshot_share = 20;
+/// A limit that is not given counts like this where a length is needed: it ends after all others.
+constexpr plan::duration no_limit_known = 0;
+
+plan::run_limits to_limits(const usage_limits& from) {
+  return {from.running_max, from.cores_max};
+}
+
+plan::queue_order to_order(const std::string& name) {
+  for (int i = 0; i < static_cast<int>(order_names().size()); ++i)
+    if (plan::to_string(static_cast<plan::queue_order>(i)) == name)
+      return static_cast<plan::queue_order>(i);
+  return plan::queue_order::fcfs;
+}
+
+plan::planner_config core_config(const scheduling_config& from) {
+  plan::planner_config config;
+  config.backfill = from.backfill;
+  config.unknown_limit = no_limit_known;
+  config.reservations = from.reservations;
+  config.order = to_order(from.order);
+  config.backfill_order = to_order(from.backfill_order);
+  config.overtake_limit = std::int64_t{from.overtake_limit_s} * ns_per_s;
+  config.second = ns_per_s;
+  return config;
+}
+
+plan::priority_config core_priorities(const priority_config& from) {
+  plan::priority_config to;
+  to.age = from.age;
+  to.size = from.size;
+  to.queue = from.queue;
+  to.share = from.fair_share;
+  to.nice = from.nice;
+  to.age_period = std::int64_t{from.age_period_s} * ns_per_s;
+  return to;
+}
+
+} // namespace
+
+expected<void> planner_state::configure(const std::shared_ptr<cluster_config const>& from) {
+  const auto& config = *from;
+  // The order of the queue is the core's from its birth; a reload that changes it is refused.
+  if (!std::exchange(config_, from))
+    core_ = plan::planner_core{core_config(config.scheduling)};
+  for (const auto& queue : config.queues)
+    if (queues_.emplace(queue.name, static_cast<plan::queue_index>(queue_names_.size())).second)
+      queue_names_.push_back(queue.name);
+  core_.set_priorities(core_priorities(config.priority));
+  for (const auto& queue : config.queues) {
+    plan::queue_config to;
+    to.priority = queue.priority;
+    to.all = to_limits(queue.all);
+    to.per_user = to_limits(queue.each_user);
+    for (const auto& other : queue.preempts)
+      to.preempts.push_back(queues_.at(other));
+    to.grace = std::int64_t{queue.grace_s} * ns_per_s;
+    if (auto done = core_.set_queue(queues_.at(queue.name), to); !done)
+      return done;
+  }
+  core_.set_default_user_limits(to_limits(config.each_user));
+  for (const auto& [user, limits] : config.users)
+    core_.set_user_limits(shares_.user_of(user), to_limits(limits));
+  shares_changed_ = true;
+  shares_next_ = 0;
+  return shares_.configure(config, world_.clock.utc());
+}
+
+expected<void> planner_state::reserve(const plan_event& event) {
+  const auto& row = *event.reservation;
+  plan::advance_reservation what;
+  what.id = static_cast<plan::reservation_id>(event.unit);
+  what.from = row.start_utc_ns;
+  what.until = row.end_utc_ns;
+  for (const auto& node : row.nodes)
+    if (auto at = names_.nodes.find(node); at != names_.nodes.end())
+      what.nodes.push_back(at->second);
+  for (const auto& user : row.users)
+    what.users.push_back(shares_.user_of(user));
+  for (const auto& account : row.accounts)
+    what.accounts.push_back(shares_.account_of(account, {}));
+  names_.reservations[row.name] = what.id;
+  if (auto done = core_.reserve(what); !done)
+    return tl::unexpected<error>{done.error()};
+  return {};
+}
+
+/// Accounts' factors go to the core when usage or settings have changed; not at every end of a job,
+/// for each time the whole queue is put in order.
+void planner_state::share_out() {
+  const auto now = world_.clock.utc();
+  if (!shares_changed_ || now < shares_next_ || !config_ || config_->priority.fair_share == 0)
+    return;
+  shares_changed_ = false;
+  shares_next_ = now + shares_every_ns;
+  for (const auto& [account, factor] : shares_.factors())
+    core_.set_share(account, factor);
+}
+
+/// Expected starts are worked out elsewhere, from a copy, when something has changed.
+void planner_state::estimate() {
+  if (!estimates_due_ || estimates_under_way_ || core_.total().jobs_waiting == 0)
+    return;
+  const auto now = world_.clock.utc();
+  if (now < estimates_next_) {
+    if (!std::exchange(estimate_timer_, true))
+      tick_later(self_, world_, std::chrono::nanoseconds{estimates_next_ - now}, 2);
+    return;
+  }
+  estimates_due_ = false;
+  estimates_under_way_ = true;
+  const auto begin = std::chrono::steady_clock::now();
+  auto queue = core_.snapshot(now);
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
+  estimates_next_ = now + std::max<std::int64_t>(estimates_every_ns, snapshot_share * took.count());
+  ask(self_, estimator_, cap_, estimate_queue{std::move(queue)})
+      .then([this](queue_estimated& made) { take_estimates(made.estimates); },
+            [this](caf::error& why) {
+              estimates_under_way_ = false;
+              world_.log->error("planner: no estimates: {}", from_caf(why).text);
+            });
+}
+
+void planner_state::take_estimates(const std::shared_ptr<plan::start_estimates const>& estimates) {
+  estimates_under_way_ = false;
+  for (const auto& [job, start] : estimates->starts)
+    if (core_.knows(job))
+      promises_.promise(job, std::max(start, estimates->as_of));
+  core_.take_estimates(estimates);
+  estimate();
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/scheduler/depend.hpp"
+#include "actors/scheduler/scheduler.hpp"
+
+#include <fmt/format.h>
+
+// Purpose: jobs that wait for what becomes of others.
+// Input:   dependencies, at submission; starts and ends of jobs, from then on.
+// Action:  a job with open dependencies is held; with the last of them met it is released; with one
+//          that can never hold any more it is cancelled, durably, and says why.
+// Caveats: only jobs that the submitter may read can be named. After a restart recovery has
+//          compared each dependency with the ledger (actors/recovery.cpp).
+
+namespace troupe::actors {
+
+std::string unmet(const job_dependency& dependency, const job_row& row) {
+  if (!is_final(row.state))
+    return {};
+  const auto completed = row.state == job_state::completed;
+  const auto holds = dependency.kind == dependency_kind::after ||
+                     dependency.kind == dependency_kind::afterany ||
+                     (dependency.kind == dependency_kind::afterok) == completed;
+  if (holds)
+    return {};
+  std::string how = to_string(row.state);
+  if (row.exit_code != 0)
+    how += fmt::format(" with exit code {}", row.exit_code);
+  else if (row.signal != 0)
+    how += fmt::format(" by signal {}", row.signal);
+  return fmt::format("its dependency {}:{} can never hold: job {} has ended {}",
+                     to_string(dependency.kind), dependency.job, dependency.job, how);
+}
+
+bool is_met(const job_dependency& dependency, const job_row& row) {
+  if (is_final(row.state))
+    return unmet(dependency, row).empty();
+  return dependency.kind == dependency_kind::after && row.started_utc_ns != 0;
+}
+
+std::set<job_id> scheduler_state::unknown_dependencies(const job_spec& spec) const {
+  std::set<job_id> unknown;
+  for (const auto& each : spec.dependencies)
+    if (!jobs_.contains(each.job))
+      unknown.insert(each.job);
+  return unknown;
+}
+
+/// Calls `done` with what the ledger says of these jobs, under the asker's own capability.
+void scheduler_state::look_up_dependencies(const verified_capability& cap,
+                                           const std::set<job_id>& unknown,
+                                           std::function<void(const ended_jobs&)> done) {
+  struct looking {
+    ended_jobs ended;
+    std::size_t missing;
+  };
+  auto state = std::make_shared<looking>(looking{{}, unknown.size()});
+  auto take = [state, done](job_id job, expected<job_row> row) {
+    state->ended.emplace(job, std::move(row));
+    if (--state->missing == 0)
+      done(state->ended);
+  };
+  for (auto job : unknown)
+    ask(self_, to_.ledger, cap, query_job{job})
+        .then([take, job](job_view& view) { take(job, std::move(view.row)); },
+              [take, job](caf::error& why) { take(job, tl::unexpected<error>{from_caf(why)}); });
+}
+
+expected<std::vector<job_dependency>>
+scheduler_state::open_dependencies(const verified_capability& cap, const job_spec& spec,
+                                   const ended_jobs& ended) const {
+  std::vector<job_dependency> open;
+  const auto now = world_.clock.utc();
+  for (const auto& each : spec.dependencies) {
+    const auto refused = [&](const std::string& why) {
+      return fail(errc::invalid,
+                  fmt::format("cannot depend on {}:{}: {}", to_string(each.kind), each.job, why));
+    };
+    auto here = jobs_.find(each.job);
+    auto past = ended.find(each.job);
+    if (here != jobs_.end()) {
+      if (auto may =
+              cap.permits(verb::job_read, verb::job_read_any, here->second.uid, each.job, now);
+          !may)
+        return refused(may.error().text);
+      if (!is_met(each, here->second.row))
+        open.push_back(each);
+      continue;
+    }
+    if (past == ended.end())
+      return refused("it ended while this job came; submit it again");
+    if (!past->second)
+      return refused(past->second.error().text);
+    if (!is_final(past->second->state))
+      return refused("it is not in the queue yet");
+    if (auto why = unmet(each, *past->second); !why.empty())
+      return fail(errc::conflict, why);
+  }
+  return open;
+}
+
+void scheduler_state::wait_for(job_table::iterator at, std::vector<job_dependency> open) {
+  for (const auto& each : open)
+    dependents_.emplace(each.job, at->first);
+  at->second.dependencies = std::move(open);
+}
+
+/// A job has started or ended: those that wait for it may go, or have to.
+void scheduler_state::dependency_changed(job_id job, const job_row& row) {
+  if (dependents_.empty() || (row.started_utc_ns == 0 && !is_final(row.state)))
+    return;
+  std::set<job_id> waiting;
+  for (auto [first, last] = dependents_.equal_range(job); first != last; ++first)
+    waiting.insert(first->second);
+  std::vector<plan_event> events;
+  for (auto id : waiting) {
+    auto at = jobs_.find(id);
+    if (at == jobs_.end() || at->second.leaving)
+      continue;
+    std::string never;
+    std::erase_if(at->second.dependencies, [&](const job_dependency& each) {
+      if (each.job != job)
+        return false;
+      if (never.empty())
+        never = unmet(each, row);
+      return is_met(each, row);
+    });
+    if (!never.empty())
+      end_unstartable(at, never);
+    else if (at->second.dependencies.empty())
+      set_hold(at, by_dependency, false, events);
+  }
+  if (is_final(row.state))
+    dependents_.erase(job);
+  plan(std::move(events));
+}
+
+/// Jobs that recovery found waiting for what can never be.
+void scheduler_state::end_doomed() {
+  for (const auto& [id, why] : std::exchange(doomed_, {}))
+    if (auto at = jobs_.find(id); at != jobs_.end() && !at->second.leaving)
+      end_unstartable(at, why);
+}
+
+} // namespace troupe::actors

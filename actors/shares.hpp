@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/clock.hpp"
+#include "config/cluster_config.hpp"
+#include "runtime/plan/fair_share.hpp"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace troupe::actors {
+
+/// Users and accounts by name, as the scheduling core numbers them, and their fair shares: each
+/// user under an account is a leaf of the tree of accounts.
+class share_table {
+public:
+  plan::user_id user_of(const std::string& name);
+
+  /// The leaf of `user` under `account`; without a user the account itself.
+  plan::account_id account_of(const std::string& account, const std::string& user);
+
+  /// The accounts of a configuration; usage so far stays.
+  expected<void> configure(const cluster_config& config, utc_ns now);
+
+  void charge(const std::string& account, const std::string& user, double core_seconds, utc_ns at);
+
+  std::vector<std::pair<plan::account_id, double>> factors() const { return shares_.factors(); }
+
+private:
+  using key = std::pair<std::string, std::string>; ///< account, user
+  plan::account_id number_of(const key& of);
+
+  std::map<std::string, plan::user_id, std::less<>> users_;
+  std::map<key, plan::account_id> accounts_;
+  std::uint32_t half_life_s_ = 0;
+  plan::fair_share shares_{0};
+};
+
+} // namespace troupe::actors
