@@ -229,7 +229,28 @@ expected<job_rows> ledger_state::history(request<query_history>& what) {
   });
   if (!done)
     return tl::unexpected<error>{done.error()};
+  for (auto& row : result.rows)
+    add_what_was_asked(row);
   return result;
+}
+
+/// The table has what became of a job; its submission, what it asked for.
+void ledger_state::add_what_was_asked(job_row& row) {
+  const auto payload = store_->submitted_payload(row.job);
+  if (!payload)
+    return;
+  const auto event = from_cbor<submitted_event>(*payload);
+  if (!event)
+    return;
+  const auto asked = row_of_submission(row.job, *event, row.submitted_utc_ns);
+  row.queue = asked.queue;
+  row.account = asked.account;
+  row.nodes = asked.nodes;
+  row.tasks = asked.tasks;
+  row.cores_per_task = asked.cores_per_task;
+  row.memory_bytes = asked.memory_bytes;
+  row.gpus_per_task = asked.gpus_per_task;
+  row.time_limit_s = asked.time_limit_s;
 }
 
 namespace {

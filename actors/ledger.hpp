@@ -34,6 +34,7 @@ private:
   void remember(const append_entries& what);
   expected<submission_found> fetch(job_id job);
   expected<job_rows> history(request<query_history>& what);
+  void add_what_was_asked(job_row& row);
   expected<estimates_found> estimates(request<query_estimates>& what);
   caf::result<job_view> job(request<query_job>& what);
   expected<element_location> locate_step(job_id job, std::uint32_t number);

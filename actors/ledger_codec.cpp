@@ -50,7 +50,8 @@ ledger::summary summary_of(const ledger_entry& entry) {
   if (entry.element_end) {
     const auto& end = *entry.element_end;
     change.elements_done = 1;
-    change.elements_failed = end.state == job_state::completed ? 0 : 1;
+    const auto fine = end.state == job_state::completed || end.state == job_state::cancelled;
+    change.elements_failed = fine ? 0 : 1;
     if (entry.element != no_element)
       change.element = ledger::element_end{static_cast<std::uint8_t>(end.state),
                                            end.exit_code,

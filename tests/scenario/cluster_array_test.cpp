@@ -104,6 +104,7 @@ TEST_CASE("cancelling an array ends what runs and withdraws the rest") {
   CHECK(cluster.wait(id).exit == 1);
   CHECK(cluster.state_of(id) == "cancelled");
   CHECK(lines_of(cluster.file("all")).size() == 4);
+  CHECK(cluster.row_of(id)["elements_failed"] == 0);
   CHECK(eventually([&] { return cluster.job_processes().empty(); }));
   CHECK(cluster.troupe({"run", "echo", "free"}).out == "free\n");
 }

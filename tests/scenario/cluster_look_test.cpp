@@ -48,7 +48,7 @@ void check_has(const json& object, const std::set<std::string>& wanted) {
 
 TEST_CASE("queue lists what has not ended, history what has, with stable keys") {
   test_cluster cluster{{1, 2, {}, {}}};
-  auto done = cluster.submit_shell({"-J", "first"}, "exit 2");
+  auto done = cluster.submit_shell({"-J", "first", "-n", "2", "--time", "1"}, "exit 2");
   cluster.wait(done);
   auto running = cluster.submit_shell({"-J", "second"}, "exec sleep 1000");
   REQUIRE(cluster.reaches(running, "running"));
@@ -70,6 +70,8 @@ TEST_CASE("queue lists what has not ended, history what has, with stable keys") 
   REQUIRE(history.size() == 1);
   CHECK(history[0]["name"] == "first");
   CHECK(history[0]["exit_code"] == 2);
+  CHECK(history[0]["tasks"] == 2);
+  CHECK(history[0]["time_limit_s"] == 60);
   CHECK(history[0]["state"] == "failed");
   CHECK(history[0]["submitted_utc_ns"].get<std::int64_t>() <=
         history[0]["started_utc_ns"].get<std::int64_t>());
