@@ -106,13 +106,13 @@ struct planner_core::state::easy_view {
   void note_failed(const unit_need& need, duration limit, bool inside) {
     if (inside || !is_plain(need))
       return;
-    failed_need now{
+    failed_need entry{
         need.nodes,        need.least, need.cores_per_task, need.gpus_per_task, need.tasks,
         need.memory_bytes, limit};
     if (failed.size() < failed_needs_max)
-      failed.push_back(now);
+      failed.push_back(entry);
     else
-      failed[tried % failed_needs_max] = now;
+      failed[tried % failed_needs_max] = entry;
   }
 
   /// Until its end, beside everything that is planned; on the nodes promised to it if they will do.
@@ -128,19 +128,19 @@ struct planner_core::state::easy_view {
   }
 
   bool fits_as_promised(const class_head& head, instant end) {
-    const auto& promised = walk.job().promised;
-    if (!promised || promised->at > s.now)
+    const auto& given = walk.job().promised;
+    if (!given || given->at > s.now)
       return false;
     const auto& need = head.shape->need;
     bool all =
-        std::all_of(promised->shares.begin(), promised->shares.end(), [&](const task_share& share) {
+        std::all_of(given->shares.begin(), given->shares.end(), [&](const task_share& share) {
           const auto& node = s.pool.at(share.node);
           return node.up() && tasks_in(need, node.room()) >= share.tasks &&
                  tasks_in(need, room_in(s.plan.line_of(share.node), s.pool, s.now, end)) >=
                      share.tasks;
         });
     if (all)
-      s.choose.set(promised->shares);
+      s.choose.set(given->shares);
     return all;
   }
 

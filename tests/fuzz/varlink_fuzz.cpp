@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything of runtime/varlink that reads bytes from a peer. The first byte chooses where the
-// stream is cut.
+// Everything of the command line's boundary that reads bytes from a peer. The first byte chooses
+// where the stream is cut.
 #include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -26,7 +26,7 @@ void must(bool holds) {
 void compare_with_library(std::string_view text) {
   if (text.find('\0') != std::string_view::npos || text.substr(0, 3) == "\xef\xbb\xbf")
     return;
-  json_scanner scanner{text};
+  troupe::json_scanner scanner{text};
   bool scanned = scanner.value().has_value() && scanner.at_end();
   if (!scanned)
     return;
