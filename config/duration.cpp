@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/duration.hpp"
 
+#include "base/cut_text.hpp"
+
 #include <array>
-#include <charconv>
 #include <cstdio>
 #include <optional>
 #include <vector>
@@ -18,22 +19,6 @@ constexpr std::uint64_t duration_s_max = 366 * day_s;
 
 tl::unexpected<error> wrong(std::string_view text, std::string_view why) {
   return fail(errc::invalid, "'" + std::string{text.substr(0, 80)} + "' " + std::string{why});
-}
-
-std::optional<std::uint64_t> number_in(std::string_view text) {
-  std::uint64_t value = 0;
-  auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || bad != std::errc{} || end != text.data() + text.size())
-    return {};
-  return value;
-}
-
-/// Cuts `text` at the first `separator`; what follows replaces it. The last part leaves it empty.
-std::string_view take_until(std::string_view& text, char separator) {
-  auto at = text.find(separator);
-  auto part = text.substr(0, at);
-  text = at == std::string_view::npos ? std::string_view{} : text.substr(at + 1);
-  return part;
 }
 
 struct unit {
