@@ -110,9 +110,26 @@ void agent_state::take(request<take_stream>& what) {
 }
 
 caf::result<output_chunk> agent_state::read(request<read_output>& what) {
-  if (auto at = tasks_.find(what.msg.group); at != tasks_.end())
-    return self_->delegate(at->second, std::move(what));
-  // Its task is gone: everything that was written is in the file.
+  auto at = tasks_.find(what.msg.group);
+  if (at == tasks_.end())
+    return read_file(what);
+  // Not delegated: the task may end while the question is on its way.
+  auto promise = self_->make_response_promise<output_chunk>();
+  self_->request(at->second, caf::infinite, what)
+      .then([promise](output_chunk& chunk) mutable { promise.deliver(std::move(chunk)); },
+            [this, promise, what](caf::error& why) mutable {
+              if (why != caf::sec::request_receiver_down)
+                promise.deliver(std::move(why));
+              else if (auto chunk = read_file(what))
+                promise.deliver(std::move(*chunk));
+              else
+                promise.deliver(std::move(chunk.error()));
+            });
+  return promise;
+}
+
+/// What a stream without a task has: everything that was written is in its file.
+caf::expected<output_chunk> agent_state::read_file(const request<read_output>& what) const {
   output_chunk chunk;
   chunk.offset = what.msg.offset;
   chunk.ended = true;

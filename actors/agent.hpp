@@ -39,6 +39,7 @@ private:
   void launch(request<launch_orders>& what);
   void take(request<take_stream>& what);
   caf::result<output_chunk> read(request<read_output>& what);
+  caf::expected<output_chunk> read_file(const request<read_output>& what) const;
   shepherd_actor shepherd_for(const group_key& group, std::uint32_t element);
   void forget(request<forget_group>& what);
   task_actor task_for(const group_key& group, std::uint32_t uid);

@@ -345,11 +345,11 @@ void mpi_world::take(std::uint32_t index, shepherd::to_agent frame) {
     bool all = true;
     for (const auto& [node, done] : step.registered)
       all = all && done;
-    if (all && step.asked_by != 0 && !step.started) {
+    if (all && step.asked_by && !step.started) {
       start_ranks(frame.registered->step);
       shepherd::to_shepherd answer;
-      answer.spawn_answer = {step.asked_by & 0xffffffff, step.about.nspace, ""};
-      send(static_cast<std::uint32_t>(step.asked_by >> 32) - 1, answer);
+      answer.spawn_answer = {step.asked_by->request, step.about.nspace, ""};
+      send(step.asked_by->node, answer);
     }
   }
   if (frame.spawn_request)
@@ -373,7 +373,7 @@ void mpi_world::take(std::uint32_t index, shepherd::to_agent frame) {
 
 /// All ranks of a spawned step start on node 2 where there is one: away from the spawning rank 0.
 void mpi_world::take_spawn(std::uint32_t index, const shepherd::spawn_request& from) {
-  const auto asked_by = (std::uint64_t{index + 1} << 32) | from.request;
+  const step_record::asker asked_by{index, from.request};
   for (const auto& [number, each] : steps_)
     if (each.asked_by == asked_by)
       return; // said again after a hello

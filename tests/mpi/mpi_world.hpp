@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,13 @@ struct step_record {
   std::map<std::uint32_t, bool> registered;            ///< by node
   std::map<std::uint32_t, shepherd::connected> counts; ///< by node
   std::vector<shepherd::abort> aborts;
-  std::uint64_t asked_by = 0; ///< node << 32 | request, of a spawn
+  /// Of a spawn: which shepherd asked, and its number for it.
+  struct asker {
+    std::uint32_t node = 0;
+    std::uint64_t request = 0;
+    bool operator==(const asker&) const = default;
+  };
+  std::optional<asker> asked_by;
   bool started = false;
   bool forgotten = false;
 };
