@@ -16,7 +16,12 @@ agent_state::agent_state(self_pointer self, world& around, verified_capability c
     : self_{self}, world_{around}, cap_{std::move(cap)}, node_name_{std::move(node_name)},
       node_number_{node_number}, to_{std::move(to)} {
   self_->set_down_handler([this](caf::scheduled_actor*, caf::down_msg& gone) {
-    std::erase_if(tasks_, [&](const auto& each) { return each.second == gone.source; });
+    std::erase_if(tasks_, [&](const auto& each) {
+      if (each.second != gone.source)
+        return false;
+      to_.files->release(each.first.job);
+      return true;
+    });
     std::erase_if(shepherds_, [&](const auto& each) { return each.second == gone.source; });
   });
 }
@@ -74,6 +79,7 @@ task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
   auto& task = tasks_[group];
   if (task)
     return task;
+  to_.files->hold(group.job);
   task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
                                                   to_.launcher, to_.pump, to_.files);
   self_->monitor(task);

@@ -9,7 +9,9 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace troupe::actors {
@@ -62,14 +64,38 @@ std::optional<std::uint32_t> spool::owner_of(job_id job) const {
   return std::nullopt;
 }
 
-void spool::trim(std::uint64_t bytes_max, const std::function<bool(job_id)>& live) const {
-  struct held {
+void spool::hold(job_id job) {
+  std::lock_guard lock{mutex_};
+  ++held_[job];
+}
+
+void spool::release(job_id job) {
+  std::lock_guard lock{mutex_};
+  if (auto at = held_.find(job); at != held_.end() && --at->second == 0)
+    held_.erase(at);
+  if (++ends_ < limits_.ends_between_trims || std::exchange(trimming_, true))
+    return;
+  ends_ = 0;
+  std::thread{[self = shared_from_this()] {
+    self->trim();
+    std::lock_guard done{self->mutex_};
+    self->trimming_ = false;
+  }}.detach();
+}
+
+bool spool::is_held(job_id job) const {
+  std::lock_guard lock{mutex_};
+  return held_.contains(job);
+}
+
+void spool::trim(const std::set<job_id>& unfinished) {
+  struct kept {
     job_id job;
     files::path where;
     std::uint64_t bytes;
   };
-  std::vector<held> jobs;
-  std::uint64_t total = 0;
+  std::vector<kept> jobs;
+  std::uint64_t bytes = 0, count = 0;
   std::error_code ignored;
   for (const auto& owner : files::directory_iterator{directory_, ignored}) {
     for (const auto& job : files::directory_iterator{owner.path(), ignored}) {
@@ -77,20 +103,25 @@ void spool::trim(std::uint64_t bytes_max, const std::function<bool(job_id)>& liv
       if (!id)
         continue;
       std::uint64_t size = 0;
-      for (const auto& file : files::directory_iterator{job.path(), ignored})
-        size += file.file_size(ignored);
-      total += size;
-      if (!live(*id))
-        jobs.push_back({*id, job.path(), size});
+      for (const auto& file : files::directory_iterator{job.path(), ignored}) {
+        const auto length = file.file_size(ignored);
+        size += ignored ? 0 : length;
+      }
+      bytes += size;
+      ++count;
+      jobs.push_back({*id, job.path(), size});
     }
   }
   std::sort(jobs.begin(), jobs.end(),
-            [](const held& left, const held& right) { return left.job < right.job; });
+            [](const kept& left, const kept& right) { return left.job < right.job; });
   for (const auto& oldest : jobs) {
-    if (total <= bytes_max)
+    if (bytes <= limits_.bytes_max && count <= limits_.jobs_max)
       break;
+    if (is_held(oldest.job) || unfinished.contains(oldest.job))
+      continue;
     files::remove_all(oldest.where, ignored);
-    total -= oldest.bytes;
+    bytes -= oldest.bytes;
+    --count;
   }
 }
 

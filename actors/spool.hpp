@@ -4,8 +4,11 @@
 #include "base/unique_fd.hpp"
 #include "messages/protocol.hpp"
 
-#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace troupe::actors {
@@ -26,10 +29,18 @@ inline stream_key key_of(const read_output& what) {
           what.rank,      what.error_stream};
 }
 
-/// The files that hold streamed output, one directory per owner: spool/<uid>/<job>/<…>.
-class spool {
+/// The files that hold streamed output, one directory per owner: spool/<uid>/<job>/<…>. What ended
+/// jobs left is kept until it is more than the limits; then the oldest jobs' goes.
+class spool : public std::enable_shared_from_this<spool> {
 public:
-  explicit spool(std::string directory) : directory_{std::move(directory)} {}
+  struct limits {
+    std::uint64_t bytes_max = 1u << 30;
+    std::uint64_t jobs_max = 10'000;
+    std::uint32_t ends_between_trims = 100;
+  };
+
+  explicit spool(std::string directory) : spool{std::move(directory), limits{}} {}
+  spool(std::string directory, limits how) : directory_{std::move(directory)}, limits_{how} {}
 
   /// Opens a stream's file for writing, creating it and its directories (0700, 0600).
   expected<unique_fd> open_for_writing(std::uint32_t uid, const stream_key& key) const;
@@ -40,12 +51,25 @@ public:
   /// The owner of a job's files, if it has any.
   std::optional<std::uint32_t> owner_of(job_id job) const;
 
-  /// Removes the oldest jobs' files until at most `bytes_max` are left. Never those in `live`.
-  void trim(std::uint64_t bytes_max, const std::function<bool(job_id)>& live) const;
+  /// This job's files stay until it is released as often as it was held.
+  void hold(job_id job);
+  /// Every now and then this starts a thread that trims.
+  void release(job_id job);
+
+  /// Removes the files of the oldest jobs until the limits are met: not of those that are held, nor
+  /// of those in `unfinished`.
+  void trim(const std::set<job_id>& unfinished = {});
 
 private:
   std::string path_of(std::uint32_t uid, const stream_key& key) const;
+  bool is_held(job_id job) const;
+
   std::string directory_;
+  limits limits_;
+  mutable std::mutex mutex_;
+  std::map<job_id, std::uint32_t> held_;
+  std::uint32_t ends_ = 0;
+  bool trimming_ = false;
 };
 
 /// Reads up to `bytes_max` bytes at `offset`; fewer at the end of what is there.

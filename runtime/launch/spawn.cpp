@@ -106,7 +106,8 @@ expected<pid_t> spawn_launcher(const launcher_place& place, const std::vector<st
 }
 
 expected<launcher_client> find_or_spawn_launcher(const launcher_place& place, byte_view keyring,
-                                                 std::chrono::milliseconds deadline) {
+                                                 std::chrono::milliseconds deadline,
+                                                 bool* spawned) {
   auto until = std::chrono::steady_clock::now() + deadline;
   auto client = launcher_client::connect(place.socket, keyring, deadline);
   if (client || client.error().code != errc::unreachable)
@@ -114,6 +115,8 @@ expected<launcher_client> find_or_spawn_launcher(const launcher_place& place, by
   auto pid = spawn_launcher(place);
   if (!pid)
     return tl::unexpected<error>{pid.error()};
+  if (spawned != nullptr)
+    *spawned = true;
   while (std::chrono::steady_clock::now() < until) {
     client = launcher_client::connect(place.socket, keyring, deadline);
     if (client || client.error().code != errc::unreachable)

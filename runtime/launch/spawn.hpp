@@ -34,8 +34,9 @@ expected<pid_t> spawn_launcher(const launcher_place& place,
                                const std::vector<std::string>& extra = {});
 
 /// Connects to the launcher at `place`, or starts it when none listens there; `deadline` covers
-/// both.
+/// both. `spawned` tells which it was.
 expected<launcher_client> find_or_spawn_launcher(const launcher_place& place, byte_view keyring,
-                                                 std::chrono::milliseconds deadline);
+                                                 std::chrono::milliseconds deadline,
+                                                 bool* spawned = nullptr);
 
 } // namespace troupe::launch

@@ -165,6 +165,22 @@ TEST_CASE("an altered audit log is found by verify") {
   CHECK(lines_of(found.err).size() == 1);
 }
 
+TEST_CASE("a daemon that cannot start takes the launcher that it started with it") {
+  test_cluster cluster;
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  const auto path = cluster.state() + "/audit.log";
+  REQUIRE(::rename(path.c_str(), (path + ".kept").c_str()) == 0);
+  REQUIRE(::mkdir(path.c_str(), 0700) == 0);
+  auto refused = cluster.troupe({"up"});
+  CHECK(refused.exit == 1);
+  CHECK(refused.err.find("audit.log") != std::string::npos);
+  CHECK(eventually([&] { return cluster.processes().empty(); }));
+  REQUIRE(::rmdir(path.c_str()) == 0);
+  REQUIRE(::rename((path + ".kept").c_str(), path.c_str()) == 0);
+  CHECK(cluster.troupe({"up"}).exit == 0);
+  CHECK(cluster.run_shell({}, "exit 3").exit == 3);
+}
+
 TEST_CASE("a state directory that cannot be written stops up with a clear sentence") {
   test_cluster cluster;
   REQUIRE(cluster.troupe({"down"}).exit == 0);

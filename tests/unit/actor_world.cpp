@@ -490,6 +490,10 @@ ledger::store& actor_world::store() {
   return *life_->store;
 }
 
+actors::world& actor_world::around() {
+  return *life_->around;
+}
+
 caf::actor_system& actor_world::system() {
   return *life_->system;
 }

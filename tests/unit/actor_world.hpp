@@ -142,6 +142,7 @@ public:
   actors::counter_table& counters();
   ledger::store& store();
   caf::actor_system& system();
+  actors::world& around();
   caf::scheduler::test_coordinator& coordinator();
 
   std::uint64_t seed;

@@ -119,6 +119,8 @@ int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logge
       [&] { ring(bell.get(), wake::failed); });
   if (!cluster) {
     log->critical("{}", cluster.error().text);
+    if ((*base)->launcher_is_new)
+      (void)(*base)->launcher->shutdown(false);
     std::_Exit(1);
   }
   log->info("trouped {}: {} nodes, socket {}", (*base)->settings.version, how.nodes, how.socket);

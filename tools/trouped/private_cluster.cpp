@@ -31,8 +31,7 @@ namespace {
 constexpr auto launcher_deadline = std::chrono::seconds(10);
 constexpr std::int64_t request_life_ns = 3600 * ns_per_s;
 constexpr std::uint64_t requests_remembered_max = 1'000'000;
-constexpr std::int64_t half_lives_remembered = 10;  ///< what was used before counts next to nothing
-constexpr std::uint64_t spool_bytes_max = 1u << 30; ///< at a start, the oldest ended jobs' go first
+constexpr std::int64_t half_lives_remembered = 10; ///< what was used before counts next to nothing
 
 expected<void> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
@@ -215,7 +214,7 @@ expected<void> find_the_launcher(foundation& base, spdlog::logger& log) {
       return enrolled;
   }
   auto found = launch::find_or_spawn_launcher(base.launcher_place, base.keys->ring->bytes(),
-                                              launcher_deadline);
+                                              launcher_deadline, &base.launcher_is_new);
   if (!found)
     return tl::unexpected<error>{found.error()};
   log.info("launcher: pid {}", found->launcher().launcher.pid);
@@ -342,10 +341,10 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
           shepherds->remove(what.line);
       });
   auto files = std::make_shared<spool>(base.settings.spool_directory);
-  std::set<job_id> unfinished;
+  std::set<job_id> unfinished; // which of them stream is not known yet
   for (const auto& job : base.start.jobs)
     unfinished.insert(job.birth.job);
-  files->trim(spool_bytes_max, [&](job_id job) { return unfinished.contains(job); });
+  files->trim(unfinished);
   const auto node_cap = capability(role::node);
   const auto agent_cap = capability(role::agent);
   auto links = std::make_shared<client_links>();

@@ -32,6 +32,7 @@ struct foundation {
   actors::scheduler_start start;
   launch::launcher_place launcher_place;
   std::shared_ptr<launch::launcher_client> launcher;
+  bool launcher_is_new = false; ///< started by this process: it runs nothing yet
 };
 
 expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
