@@ -22,6 +22,17 @@ public:
   interface::behavior_type make_behavior(auth::guard_observer& guard);
 
 private:
+  enum timer : std::uint8_t { timer_commit, timer_idle, timer_history };
+
+  struct known_job {
+    job_row row;
+    std::shared_ptr<submitted_event const> event;
+  };
+  struct unfinished_history {
+    job_rows found;
+    std::size_t next = 0; ///< the first row that does not tell what was asked
+    caf::typed_response_promise<job_rows> promise;
+  };
   struct waiting_append {
     append_entries what;
     caf::typed_response_promise<entries_kept> promise;
@@ -33,7 +44,8 @@ private:
   void commit_alone(waiting_append& one, bool essential);
   void remember(const append_entries& what);
   expected<submission_found> fetch(job_id job);
-  expected<job_rows> history(request<query_history>& what);
+  caf::result<job_rows> history(request<query_history>& what);
+  void add_some_of_what_was_asked();
   void add_what_was_asked(job_row& row);
   expected<estimates_found> estimates(request<query_estimates>& what);
   caf::result<job_view> job(request<query_job>& what);
@@ -41,7 +53,7 @@ private:
   caf::result<step_over> await(request<await_step>& what);
   caf::result<step_spawned> spawned(request<await_spawned>& what);
   caf::result<element_location> locate(request<locate_element>& what);
-  expected<job_row> row_with_spec(job_id job, std::shared_ptr<submitted_event const>* event);
+  caf::expected<known_job> look_up(const verified_capability& cap, job_id job, verb own, verb any);
   status_report status() const;
   void idle();
 
@@ -49,6 +61,7 @@ private:
   world& world_;
   std::shared_ptr<ledger::store> store_;
   std::vector<waiting_append> waiting_;
+  std::deque<unfinished_history> histories_;
   bool commit_due_ = false;
   std::uint64_t commits_ = 0, events_ = 0, failures_ = 0;
   std::uint64_t commits_at_idle_ = 0;

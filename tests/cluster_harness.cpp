@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <spawn.h>
 #include <sstream>
 #include <sys/stat.h>
@@ -81,6 +82,16 @@ std::vector<std::string> lines_of(const std::string& text) {
   for (std::string line; std::getline(in, line);)
     result.push_back(line);
   return result;
+}
+
+void check_each_once(const std::string& text, int first, int last) {
+  std::multiset<int> seen;
+  for (const auto& line : lines_of(text))
+    seen.insert(std::stoi(line));
+  for (int i = first; i <= last; ++i)
+    if (seen.count(i) != 1)
+      FAIL_CHECK("element " << i << " ran " << seen.count(i) << " times");
+  CHECK(seen.size() == static_cast<std::size_t>(last - first + 1));
 }
 
 void kill_and_wait(pid_t pid) {

@@ -129,6 +129,9 @@ private:
 bool is_alive(pid_t pid);
 std::string read_file(const std::string& path);
 std::vector<std::string> lines_of(const std::string& text);
+
+/// `text` has each number from `first` to `last` in a line of its own, once, whatever their order.
+void check_each_once(const std::string& text, int first, int last);
 /// Kills and waits until it is gone.
 void kill_and_wait(pid_t pid);
 

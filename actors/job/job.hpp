@@ -330,6 +330,7 @@ private:
   void remember_instances(const starting_event& starting);
   std::uint64_t restore_unit(std::vector<placement_part> parts, utc_ns started);
   void restore_slot(node_slots& at, std::uint32_t slot, utc_ns started);
+  static active_element adopted_element(const placed_chunk& what, std::uint32_t element);
   void adopt_lone(const placed_chunk& what);
   void adopt_wide(const placed_chunk& what);
   void adopt_running(std::uint32_t node,

@@ -96,6 +96,20 @@ std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts,
   return event.unit;
 }
 
+/// As it was ordered before the restart, whatever its launcher says of it.
+job_state_machine::active_element job_state_machine::adopted_element(const placed_chunk& what,
+                                                                     std::uint32_t element) {
+  active_element active;
+  active.incarnation = what.incarnation;
+  active.ordered = active.adopted = true;
+  active.preempted = what.preempted.contains(element);
+  active.preempt_reason = what.preempted_why;
+  active.cancelled = what.cancelled.contains(element);
+  if (active.cancelled)
+    active.cancel_reason = what.cancel_reason;
+  return active;
+}
+
 void job_state_machine::adopt_lone(const placed_chunk& what) {
   const auto& parts = what.starting.parts;
   const auto first = std::find_if(parts.begin(), parts.end(),
@@ -106,14 +120,7 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       at.before.insert_or_assign(static_cast<std::uint32_t>(i), parts[i]);
   for (auto element = what.element_first;; ++element) {
     if (!what.ended.contains(element)) {
-      active_element active;
-      active.incarnation = what.incarnation;
-      active.ordered = active.adopted = true;
-      active.preempted = what.preempted.contains(element);
-      active.preempt_reason = what.preempted_why;
-      active.cancelled = what.cancelled.contains(element);
-      if (active.cancelled)
-        active.cancel_reason = what.cancel_reason;
+      auto active = adopted_element(what, element);
       active.parts = {*first};
       active.node = first->node;
       active.nodes_running.insert(first->node);
@@ -143,14 +150,7 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   const auto element = what.element_first;
   if (what.ended.contains(element))
     return;
-  active_element active;
-  active.incarnation = what.incarnation;
-  active.ordered = active.adopted = true;
-  active.preempted = what.preempted.contains(element);
-  active.preempt_reason = what.preempted_why;
-  active.cancelled = what.cancelled.contains(element);
-  if (active.cancelled)
-    active.cancel_reason = what.cancel_reason;
+  auto active = adopted_element(what, element);
   active.unit = restore_unit(what.starting.parts, world_.clock.utc());
   active.parts = what.starting.parts;
   const auto& slots = what.starting.slots;

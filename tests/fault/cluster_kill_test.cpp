@@ -30,16 +30,6 @@ void reach_a_random_moment(std::mt19937& random, std::chrono::milliseconds most)
   (void)eventually([&] { return std::chrono::steady_clock::now() >= end; }, most + 1s);
 }
 
-void check_each_once(const std::string& text, int first, int last) {
-  std::multiset<int> seen;
-  for (const auto& line : lines_of(text))
-    seen.insert(std::stoi(line));
-  for (int i = first; i <= last; ++i)
-    if (seen.count(i) != 1)
-      FAIL_CHECK("element " << i << " ran " << seen.count(i) << " times");
-  CHECK(seen.size() == static_cast<std::size_t>(last - first + 1));
-}
-
 } // namespace
 
 TEST_CASE("what was acknowledged before a kill is there after it, and runs once") {

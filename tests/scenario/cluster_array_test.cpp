@@ -8,17 +8,6 @@ using namespace troupe::test;
 
 namespace {
 
-/// Each element once, whatever their order.
-void check_each_once(const std::string& text, int first, int last) {
-  std::multiset<int> seen;
-  for (const auto& line : lines_of(text))
-    seen.insert(std::stoi(line));
-  for (int i = first; i <= last; ++i)
-    if (seen.count(i) != 1)
-      FAIL_CHECK("element " << i << " ran " << seen.count(i) << " times");
-  CHECK(seen.size() == static_cast<std::size_t>(last - first + 1));
-}
-
 /// The most that were between "+" and "-" at once.
 int most_at_once(const std::string& text) {
   int now = 0, most = 0;

@@ -137,7 +137,7 @@ public:
         wanted.nodes.push_back(node.id);
     wanted.from = now + gen.between(0, 20) - 5;
     wanted.until = wanted.from + gen.between(1, 20);
-    wanted.users = {gen.between(1, 3)};
+    wanted.users.assign(1, gen.between(1, 3));
     bool possible = wanted.until > last_pass_ && !wanted.nodes.empty();
     for (const auto& other : world.advance)
       for (auto node : wanted.nodes)

@@ -10,14 +10,16 @@ namespace troupe::cli {
 
 namespace {
 
-struct drain_options {
-  std::vector<std::string> nodes;
+struct chosen_nodes {
+  std::vector<std::string> lists;
   std::string reason;
 };
 
-int drain_nodes(const invocation& run, const drain_options& options) {
+/// Both commands: the nodes named, and what is asked of them.
+template <class Make>
+int set_nodes(const invocation& run, const chosen_nodes& options, Make make_call) {
   std::vector<std::string> names;
-  for (const auto& list : options.nodes) {
+  for (const auto& list : options.lists) {
     auto some = parse_node_list(list);
     if (!some)
       return report_usage(run, some.error().text);
@@ -26,7 +28,7 @@ int drain_nodes(const invocation& run, const drain_options& options) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  auto answer = to->call(calls::drain{std::move(names), options.reason});
+  auto answer = to->call(make_call(std::move(names)));
   if (!answer)
     return report(run, answer.error());
   auto text =
@@ -34,14 +36,32 @@ int drain_nodes(const invocation& run, const drain_options& options) {
   return print(text) ? exit_code::done : exit_code::failed;
 }
 
+std::shared_ptr<chosen_nodes> add_nodes(CLI::App& app) {
+  auto options = std::make_shared<chosen_nodes>();
+  app.add_option("NODES", options->lists, "nodes: node1 node[3-5]")->type_name("")->required();
+  return options;
+}
+
 } // namespace
 
 void define_drain(CLI::App& app, invocation& run) {
   app.footer("What runs there goes on; 'troupe resume' takes the nodes into use again.");
-  auto options = std::make_shared<drain_options>();
-  app.add_option("NODES", options->nodes, "nodes: node1 node[3-5]")->type_name("")->required();
+  auto options = add_nodes(app);
   app.add_option("--reason", options->reason, "why; shown by 'troupe nodes'")->type_name("TEXT");
-  run.act = [&run, options] { return drain_nodes(run, *options); };
+  run.act = [&run, options] {
+    return set_nodes(run, *options, [&](std::vector<std::string>&& names) {
+      return calls::drain{std::move(names), options->reason};
+    });
+  };
+}
+
+void define_resume(CLI::App& app, invocation& run) {
+  auto options = add_nodes(app);
+  run.act = [&run, options] {
+    return set_nodes(run, *options, [](std::vector<std::string>&& names) {
+      return calls::resume{std::move(names)};
+    });
+  };
 }
 
 } // namespace troupe::cli
