@@ -69,7 +69,7 @@ job_expectations planner_state::expect(const expect_starts& what) const {
     job_expectation each;
     each.job = job;
     if (result.jobs.size() < reasons_told_max) {
-      const auto why = core_.why(job, now);
+      const auto why = core_.in_brief(job, now);
       each.reason = in_words(why.reason);
       each.expected_start_utc_ns = why.expected_start.value_or(0);
     }

@@ -31,11 +31,11 @@ bool filters(const job_selector& selector) {
 } // namespace
 
 bool scheduler_state::matches(const job_record& job, const job_selector& selector) const {
-  if (!selector.user.empty() && job.row.user != selector.user)
+  if (!selector.user.empty() && job.row.user() != selector.user)
     return false;
   if (!selector.name.empty() && job.row.name != selector.name)
     return false;
-  if (!selector.queue.empty() && job.row.queue != selector.queue)
+  if (!selector.queue.empty() && job.row.queue() != selector.queue)
     return false;
   return selector.states.empty() || std::find(selector.states.begin(), selector.states.end(),
                                               job.row.state) != selector.states.end();
@@ -256,7 +256,7 @@ void scheduler_state::leave(const std::vector<job_id>& ids, const exit_report& w
     auto at = jobs_.find(id);
     if (at == jobs_.end())
       continue;
-    auto row = at->second.row;
+    job_row row = at->second.row;
     row.state = whole.state;
     erase(at);
     ++finished_;

@@ -35,7 +35,7 @@ queue_rows scheduler_state::queues() const {
   queue_rows result;
   std::map<std::string, std::uint64_t> running;
   for (const auto& [id, job] : jobs_)
-    running[job.row.queue] += job.row.state != job_state::pending;
+    running[job.row.queue()] += job.row.state != job_state::pending;
   for (const auto& from : config_->queues) {
     queue_row row;
     row.name = from.name;

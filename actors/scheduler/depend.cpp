@@ -99,9 +99,11 @@ scheduler_state::open_dependencies(const verified_capability& cap, const job_spe
 }
 
 void scheduler_state::wait_for(job_table::iterator at, std::vector<job_dependency> open) {
+  if (open.empty())
+    return;
   for (const auto& each : open)
     dependents_.emplace(each.job, at->first);
-  at->second.dependencies = std::move(open);
+  not_met_[at->first] = std::move(open);
 }
 
 /// A job has started or ended: those that wait for it may go, or have to.
@@ -117,7 +119,8 @@ void scheduler_state::dependency_changed(job_id job, const job_row& row) {
     if (at == jobs_.end() || at->second.leaving)
       continue;
     std::string never;
-    std::erase_if(at->second.dependencies, [&](const job_dependency& each) {
+    auto& open = not_met_.at(id);
+    std::erase_if(open, [&](const job_dependency& each) {
       if (each.job != job)
         return false;
       if (never.empty())
@@ -126,7 +129,7 @@ void scheduler_state::dependency_changed(job_id job, const job_row& row) {
     });
     if (!never.empty())
       end_unstartable(at, never);
-    else if (at->second.dependencies.empty())
+    else if (open.empty())
       set_hold(at, by_dependency, false, events);
   }
   if (is_final(row.state))

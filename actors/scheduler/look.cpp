@@ -48,9 +48,9 @@ void scheduler_state::tell_hold(job_row& row, const job_record& job) const {
     return;
   if ((job.holds & by_dependency) != 0) {
     row.reason = "after";
-    for (const auto& each : job.dependencies)
-      row.reason +=
-          fmt::format("{} job {}", &each == &job.dependencies.front() ? "" : ",", each.job);
+    const auto& open = not_met_.at(row.job);
+    for (const auto& each : open)
+      row.reason += fmt::format("{} job {}", &each == &open.front() ? "" : ",", each.job);
   } else if ((job.holds & by_person) != 0) {
     row.reason = "held";
   }
@@ -101,7 +101,7 @@ caf::result<job_view> scheduler_state::show(request<show_job>& what) {
   auto promise = self_->make_response_promise<job_view>();
   ask(self_, to_.ledger, cap_, fetch_submission{at->first})
       .then(
-          [promise, row = job.row](submission_found& found) mutable {
+          [promise, row = job_row(job.row)](submission_found& found) mutable {
             job_view view;
             view.row = row;
             view.spec = found.event->spec;
@@ -152,13 +152,13 @@ why_view scheduler_state::why_dependent(job_id id, const job_record& job) const 
   view.state = job.row.state;
   view.sentence = "waits for what becomes of";
   view.reasons.emplace_back("dependency");
-  for (const auto& each : job.dependencies) {
+  const auto& open = not_met_.at(id);
+  for (const auto& each : open) {
     auto other = jobs_.find(each.job);
     const auto state =
         other == jobs_.end() ? "unknown" : std::string{to_string(other->second.row.state)};
-    view.sentence +=
-        fmt::format("{} job {} ({}, {})", &each == &job.dependencies.front() ? "" : ",", each.job,
-                    to_string(each.kind), state);
+    view.sentence += fmt::format("{} job {} ({}, {})", &each == &open.front() ? "" : ",", each.job,
+                                 to_string(each.kind), state);
     view.reasons.push_back(
         fmt::format("{}:{}: job {} is {}", to_string(each.kind), each.job, each.job, state));
   }
@@ -316,16 +316,18 @@ void scheduler_state::attach(request<attach_job>& what) {
   auto at = jobs_.find(what.msg.job);
   if (at == jobs_.end())
     return;
-  auto& job = at->second;
+  const auto& job = at->second;
   if (!what.cap.permits(verb::job_read, verb::job_read_any, job.uid, at->first, world_.clock.utc()))
     return;
-  job.followers.push_back(what.msg.by);
-  job.unattended_since = world_.clock.boot();
+  if (auto attended = attended_.find(at->first); attended != attended_.end()) {
+    attended->second.followers.push_back(what.msg.by);
+    attended->second.unattended_since = world_.clock.boot();
+  }
 }
 
 void scheduler_state::detach(const detach_follower& what) {
-  auto at = jobs_.find(what.job);
-  if (at != jobs_.end() && std::erase(at->second.followers, what.by) > 0)
+  auto at = attended_.find(what.job);
+  if (at != attended_.end() && std::erase(at->second.followers, what.by) > 0)
     at->second.unattended_since = world_.clock.boot();
 }
 
@@ -333,8 +335,8 @@ void scheduler_state::detach(const detach_follower& what) {
 void scheduler_state::check_unattended() {
   const auto limit = world_.clock.boot() - std::int64_t{world_.config.attached_grace_s} * ns_per_s;
   cancel_jobs ending;
-  for (const auto& [id, job] : jobs_)
-    if (job.attached && job.followers.empty() && job.unattended_since < limit && !job.leaving &&
+  for (const auto& [id, each] : attended_)
+    if (each.followers.empty() && each.unattended_since < limit && !jobs_.at(id).leaving &&
         ending.selector.targets.size() < 1024)
       ending.selector.targets.push_back({id, id, std::nullopt});
   if (!ending.selector.targets.empty()) {

@@ -104,10 +104,10 @@ void scheduler_state::amend(const std::shared_ptr<modification>& what, job_id jo
     // Its own place in the queue is not one more.
     auto at = jobs_.find(job);
     if (at != jobs_.end())
-      tally_.remove(at->second.row.queue, at->second.uid);
+      tally_.remove(at->second.row.queue(), at->second.uid);
     ok = admit(what->cap, *spec, found.identity);
     if (at != jobs_.end())
-      tally_.add(at->second.row.queue, at->second.uid);
+      tally_.add(at->second.row.queue(), at->second.uid);
   }
   if (!ok) {
     end_change(what, job, ok.error());
@@ -159,10 +159,10 @@ void scheduler_state::modified(job_id job, std::shared_ptr<submitted_event const
   row.queue = queue_of(event->spec);
   row.held = record.row.held;
   row.elements_pending = record.row.elements_pending;
-  tally_.remove(record.row.queue, record.uid);
+  tally_.remove(record.row.queue(), record.uid);
   tally_.add(row.queue, record.uid);
-  record.row = std::move(row);
-  auto changed = submission_of(job, {event, &event->spec}, record.row.elements_pending, record.row);
+  auto changed = submission_of(job, {event, &event->spec}, row.elements_pending, row);
+  record.row = rows_.keep(std::move(row));
   changed.what = plan_event::kind::changed;
   std::vector<plan_event> events;
   events.push_back(std::move(changed));

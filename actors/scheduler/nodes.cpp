@@ -39,11 +39,12 @@ void scheduler_state::begin(scheduler_start start) {
   for (auto& job : start.jobs) {
     const auto id = job.birth.job;
     job_record entry;
-    entry.row = job.birth.row;
-    entry.row.queue = queue_of(*job.spec);
-    entry.holds = static_cast<std::uint8_t>((entry.row.held ? by_person : 0) |
+    auto row = job.birth.row;
+    row.queue = queue_of(*job.spec);
+    entry.holds = static_cast<std::uint8_t>((row.held ? by_person : 0) |
                                             (job.open_dependencies.empty() ? 0 : by_dependency));
-    events.push_back(submission_of(id, job.spec, job.birth.row.elements_pending, entry.row));
+    events.push_back(submission_of(id, job.spec, job.birth.row.elements_pending, row));
+    entry.row = rows_.keep(std::move(row));
     // The planner has it from the spec; it may have been held or released since.
     if ((entry.holds != 0) != job.spec->held) {
       plan_event held;
@@ -52,8 +53,8 @@ void scheduler_state::begin(scheduler_start start) {
       events.push_back(std::move(held));
     }
     entry.uid = job.uid;
-    entry.attached = job.attached;
-    entry.unattended_since = world_.clock.boot();
+    if (job.attached)
+      attended_[id].unattended_since = world_.clock.boot();
     if (job.live) {
       job.birth.nodes = entries;
       if (auto actor = spawn_job(std::move(job.birth)))

@@ -210,23 +210,22 @@ void scheduler_state::take_progress(job_progress& what) {
   auto& record = at->second;
   const auto first_start = record.row.started_utc_ns == 0 && what.row.started_utc_ns != 0;
   const auto held = record.row.held;
-  auto queue = std::move(record.row.queue);
-  record.row = std::move(what.row);
+  what.row.queue = record.row.queue();
+  record.row = rows_.keep(std::move(what.row));
   record.row.held = held;
-  record.row.queue = std::move(queue);
   auto events = std::move(what.events);
   for (auto& event : events)
     if (event.spec) {
-      event.user = record.row.user;
-      event.account = record.row.account;
+      event.user = record.row.user();
+      event.account = record.row.account();
       event.at_utc_ns = record.row.submitted_utc_ns;
     }
   for (const auto& end : what.ends)
     if (end.core_seconds > 0) {
       plan_event used;
       used.what = plan_event::kind::used;
-      used.user = record.row.user;
-      used.account = record.row.account;
+      used.user = record.row.user();
+      used.account = record.row.account();
       used.core_seconds = end.core_seconds;
       used.at_utc_ns = end.ended_utc_ns;
       events.push_back(std::move(used));
@@ -254,12 +253,11 @@ void scheduler_state::take_progress(job_progress& what) {
       settle(what.job, what.ends, nullptr);
     return;
   }
-  const auto& row = at->second.row;
+  const job_row row = at->second.row;
   const exit_report whole{row.state, row.exit_code, row.signal, row.reason};
   settle(what.job, what.ends, &whole);
-  const auto ended = row;
   erase(at);
-  dependency_changed(what.job, ended);
+  dependency_changed(what.job, row);
 }
 
 } // namespace troupe::actors

@@ -3,6 +3,7 @@
 
 #include "actors/job/job.hpp"
 #include "actors/plan_codec.hpp"
+#include "actors/scheduler/kept_row.hpp"
 #include "actors/scheduler/tally.hpp"
 #include "actors/shell.hpp"
 #include "config/cluster_config.hpp"
@@ -65,19 +66,21 @@ public:
 
 private:
   struct job_record {
-    job_row row;
+    kept_row row;
     std::uint32_t uid = 0;
     /// Why it must not start, one bit each; the planner sees a held job.
     std::uint8_t holds = 0;
-    std::vector<job_dependency> dependencies; ///< that do not hold yet
-    job_actor actor;                          ///< none while the job only waits
     bool activating = false;
-    bool leaving = false; ///< its end is being written
-    bool lease = false;   ///< may refill its slots
-    bool attached = false;
+    bool leaving = false;                     ///< its end is being written
+    bool lease = false;                       ///< may refill its slots
+    job_actor actor;                          ///< none while the job only waits
+    std::unique_ptr<start_units> first_units; ///< wait for the actor
+  };
+
+  /// Who looks at a job that ends when nobody does.
+  struct attendance {
     std::vector<follower> followers;
     boot_ns unattended_since = 0;
-    std::unique_ptr<start_units> first_units; ///< wait for the actor
   };
 
   struct node_record {
@@ -250,6 +253,9 @@ private:
   verified_capability cap_;
   peers to_;
   job_table jobs_;
+  row_keeper rows_;
+  std::map<job_id, attendance> attended_;                 ///< attached jobs
+  std::map<job_id, std::vector<job_dependency>> not_met_; ///< that a job still waits for
   std::map<std::uint32_t, node_record> nodes_;
   plan_names names_;
   plan::planner_core shapes_; ///< nodes only: says what is impossible

@@ -89,17 +89,19 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
 }
 
 scheduler_state::job_table::iterator scheduler_state::insert(job_id job, job_record record) {
-  tally_.add(record.row.queue, record.uid);
+  tally_.add(record.row.queue(), record.uid);
   return jobs_.emplace_hint(jobs_.end(), job, std::move(record));
 }
 
 void scheduler_state::erase(job_table::iterator at) {
-  tally_.remove(at->second.row.queue, at->second.uid);
-  for (const auto& dependency : at->second.dependencies) {
-    auto [first, last] = dependents_.equal_range(dependency.job);
-    while (first != last)
-      first = first->second == at->first ? dependents_.erase(first) : std::next(first);
-  }
+  tally_.remove(at->second.row.queue(), at->second.uid);
+  if (auto open = not_met_.extract(at->first); !open.empty())
+    for (const auto& dependency : open.mapped()) {
+      auto [first, last] = dependents_.equal_range(dependency.job);
+      while (first != last)
+        first = first->second == at->first ? dependents_.erase(first) : std::next(first);
+    }
+  attended_.erase(at->first);
   jobs_.erase(at);
 }
 
@@ -109,15 +111,15 @@ void scheduler_state::take_submitted(const warranted_job& job, utc_ns at,
   ++submitted_;
   const auto& spec = job.event->spec;
   job_record entry;
-  entry.row = row_of_submission(job.job, *job.event, at);
-  entry.row.queue = queue_of(spec);
+  auto row = row_of_submission(job.job, *job.event, at);
+  row.queue = queue_of(spec);
+  events.push_back(submission_of(job.job, {job.event, &spec}, element_count(spec), row));
+  entry.row = rows_.keep(std::move(row));
   entry.uid = job.event->identity.uid;
-  entry.attached = spec.attached;
-  entry.unattended_since = world_.clock.boot();
+  if (spec.attached)
+    attended_[job.job].unattended_since = world_.clock.boot();
   entry.holds = spec.held ? by_person : 0;
   const auto inserted = insert(job.job, std::move(entry));
-  events.push_back(
-      submission_of(job.job, {job.event, &spec}, element_count(spec), inserted->second.row));
   if (open.empty())
     return;
   wait_for(inserted, std::move(open));

@@ -347,6 +347,7 @@ expected<void> store::checkpoint() {
   auto& s = *state_;
   if (const int code = s.move_wal(SQLITE_CHECKPOINT_TRUNCATE); code != SQLITE_OK)
     return s.failure(code, "moving the log into the ledger");
+  sqlite3_db_release_memory(s.db.get()); // pages that a burst of work filled
   s.reserve.take();
   return {};
 }

@@ -140,6 +140,8 @@ public:
 
   /// Why `job` waits, as of `now`; changes nothing. Its cost grows with what is ahead in the queue.
   explanation why(job_id job, instant now) const;
+  /// The same without its place in the queue: for many jobs at once.
+  explanation in_brief(job_id job, instant now) const;
 
   /// When and where would this job start, if it were submitted now? Changes nothing. Exact while
   /// fewer jobs are ahead of it than have reservations; else by a simulation of the queue.

@@ -165,7 +165,7 @@ void planner_core::take_estimates(std::shared_ptr<const start_estimates> estimat
   state_->estimates = std::move(estimates);
 }
 
-explanation planner_core::why(job_id id, instant now) const {
+explanation planner_core::in_brief(job_id id, instant now) const {
   const auto& s = *state_;
   explanation out;
   out.job = id;
@@ -202,14 +202,22 @@ explanation planner_core::why(job_id id, instant now) const {
   if (job->stands != standing::waiting)
     return out;
 
-  s.count_positions(*job, out);
   s.explain_room(*job, now, out);
   out.promised = job->promised != nullptr;
-  if (out.reason == wait_reason::queue_order) {
-    out.expected_start = now;
+  out.expected_start = out.reason == wait_reason::queue_order ? now : s.expected_start(*job);
+  return out;
+}
+
+explanation planner_core::why(job_id id, instant now) const {
+  const auto& s = *state_;
+  auto out = in_brief(id, now);
+  const auto in_queue = out.reason == wait_reason::queue_order ||
+                        out.reason == wait_reason::reservation ||
+                        out.reason == wait_reason::resources;
+  const auto* job = s.find(id);
+  if (!in_queue || job->stands != standing::waiting)
     return out;
-  }
-  out.expected_start = s.expected_start(*job);
+  s.count_positions(*job, out);
   if (!out.expected_start && !job->promised && !s.estimates &&
       out.position <= s.config.estimate_units_max) {
     auto few = estimate_starts(*snapshot(now), s.config.estimate_units_max);
