@@ -107,6 +107,9 @@ struct register_step {
   std::uint32_t universe_size = 0; ///< cores of the allocation; 0: as many as ranks
   std::string cwd;
   bool shares_cores = false; ///< other ranks may run on the same cores: who waits is to yield
+  /// Index of the node that keeps what this step and those of its spawn family publish: the same
+  /// for all of them, also when the step that began it is over.
+  std::uint32_t keeper = 0;
   bool operator==(const register_step&) const = default;
   static constexpr auto fields() {
     using s = register_step;
@@ -125,7 +128,7 @@ struct register_step {
         field<15>("notify_failures", &s::notify_failures),
         field<16>("universe_size", &s::universe_size),
         field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
-        field<18>("shares_cores", &s::shares_cores));
+        field<18>("shares_cores", &s::shares_cores), field<19>("keeper", &s::keeper));
   }
 };
 

@@ -283,6 +283,7 @@ private:
   active_element* ranks_of(std::uint32_t element, std::uint32_t step);
   std::string nspace_of(std::uint32_t element, const active_element& what) const;
   std::uint32_t root_of(const active_element& what) const;
+  std::uint32_t keeper_of(const active_element& what) const;
   std::vector<const active_element*> relatives_of(std::uint32_t element,
                                                   const active_element& what) const;
   void note_shepherd(std::uint32_t element, active_element& active, std::uint32_t node);

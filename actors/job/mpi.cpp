@@ -57,6 +57,7 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   if (what.step != 0)
     if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
       step.parent = shepherd::process_name{origin.parent_nspace, origin.parent_rank};
+  step.keeper = keeper_of(what);
   step.node_index = node_index;
   for (const auto& part : what.parts) {
     shepherd::step_node node;
@@ -122,6 +123,17 @@ std::uint32_t job_state_machine::root_of(const active_element& what) const {
     return 0;
   const auto& origin = steps_.at(what.step).spawned;
   return origin.spawn_request == 0 ? what.step : origin.root_step;
+}
+
+/// Index of the node that keeps what a family of steps publishes: the first one with ranks of the
+/// step that began it, handed down to what it spawned because it may be over before they are.
+std::uint32_t job_state_machine::keeper_of(const active_element& what) const {
+  if (what.step != 0)
+    if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
+      return origin.keeper;
+  const auto first = std::find_if(what.parts.begin(), what.parts.end(),
+                                  [](const placement_part& part) { return part.ranks > 0; });
+  return first == what.parts.end() ? 0 : static_cast<std::uint32_t>(first - what.parts.begin());
 }
 
 /// The steps that its ranks may meet: the others of its family.

@@ -108,6 +108,7 @@ void job_state_machine::spawn(std::uint32_t element, const active_element& what,
   if (parent == nullptr)
     return no("no step of that name runs");
   waiting.spawned.root_step = root_of(*parent);
+  waiting.spawned.keeper = keeper_of(*parent);
   if (asked.apps.size() != 1 || asked.apps.front().argv.empty())
     return no("one program can be spawned at a time, not several (MPI_Comm_spawn_multiple)");
   auto spec = spec_of_spawn(spec_of(*parent), asked.apps.front());

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,8 @@ struct step_record {
   };
   std::optional<asker> asked_by;
   bool started = false;
-  bool forgotten = false;
+  bool forgotten = false;               ///< the shepherds have been told to
+  std::set<std::uint32_t> forgotten_on; ///< nodes whose shepherd has
 };
 
 class mpi_world {

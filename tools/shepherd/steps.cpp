@@ -60,17 +60,8 @@ std::vector<std::uint32_t> step_table::nodes_of(const std::vector<process_name>&
 }
 
 std::uint32_t step_table::keeper_of(const std::string& nspace) {
-  const auto* root = find(nspace);
-  while (root != nullptr && root->about.parent)
-    if (const auto* parent = find(root->about.parent->nspace); parent != nullptr && parent != root)
-      root = parent;
-    else
-      break;
-  if (root == nullptr)
-    return 0;
-  const auto& nodes = root->about.nodes;
-  const auto at = std::ranges::find_if(nodes, [](const auto& each) { return each.rank_count > 0; });
-  return at == nodes.end() ? 0 : static_cast<std::uint32_t>(at - nodes.begin());
+  const auto* step = find(nspace);
+  return step == nullptr ? 0 : step->about.keeper;
 }
 
 std::vector<std::uint32_t> step_table::nodes_with_ranks() const {
@@ -85,6 +76,9 @@ std::vector<std::uint32_t> step_table::nodes_with_ranks() const {
 std::string fault_of(const register_step& about) {
   if (about.nspace.empty())
     return "it has no namespace";
+  if (about.keeper >= about.nodes.size())
+    return "node " + std::to_string(about.keeper) + " of " + std::to_string(about.nodes.size()) +
+           " is to keep what it publishes";
   if (about.node_index >= about.nodes.size())
     return "this node is number " + std::to_string(about.node_index) + " of " +
            std::to_string(about.nodes.size());

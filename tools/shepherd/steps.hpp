@@ -83,8 +83,7 @@ public:
 
   /// Nodes where any of these processes is, ascending; empty where one of them is not known.
   std::vector<std::uint32_t> nodes_of(const std::vector<process_name>& processes);
-  /// The node that keeps what a step and those it was spawned by or spawns publish: the first that
-  /// has ranks of the step where the spawning began, as far as it is known here.
+  /// The node that keeps what a step and those of its spawn family publish.
   std::uint32_t keeper_of(const std::string& nspace);
   /// Nodes that have ranks of any step, and so a shepherd.
   std::vector<std::uint32_t> nodes_with_ranks() const;
