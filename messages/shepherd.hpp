@@ -29,8 +29,9 @@ inline constexpr std::size_t nspace_bytes_max = 255; ///< PMIX_MAX_NSLEN
 inline constexpr std::size_t payload_bytes_max = 1u << 20;
 inline constexpr std::size_t log_bytes_max = 1u << 16;
 
-/// Which process manager interface the step's ranks speak.
-enum class mpi_kind : std::uint8_t { pmix, pmi1 };
+/// Which process manager interface the step's ranks speak. `rte`: none; they are daemons of another
+/// runtime, which serve ranks of their own.
+enum class mpi_kind : std::uint8_t { pmix, pmi1, rte };
 
 const char* to_string(mpi_kind kind);
 bool from_string(std::string_view text, mpi_kind& kind);
@@ -77,12 +78,18 @@ struct step_app {
   std::uint32_t rank_first = 0;
   std::uint32_t rank_count = 0;
   std::vector<std::string> argv;
+  /// Of a step with several programs, where they differ from what the step's order says.
+  std::vector<std::string> env; ///< "K=V"
+  std::string cwd;
   bool operator==(const step_app&) const = default;
   static constexpr auto fields() {
     using s = step_app;
+    constexpr auto owner = visibility::owner;
     return field_list(field<1>("rank_first", &s::rank_first),
                       field<2>("rank_count", &s::rank_count),
-                      field<3>("argv", &s::argv, at_most(arguments_max)));
+                      field<3>("argv", &s::argv, at_most(arguments_max)),
+                      field<4>("env", &s::env, owner, at_most(arguments_max)),
+                      field<5>("cwd", &s::cwd, owner, at_most(path_bytes_max)));
   }
 };
 

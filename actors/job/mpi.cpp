@@ -37,6 +37,14 @@ std::string list_of(std::span<const std::uint64_t> words) {
   return text;
 }
 
+shepherd::mpi_kind kind_of(mpi_mode mode) {
+  switch (mode) {
+  case mpi_mode::pmi1: return shepherd::mpi_kind::pmi1;
+  case mpi_mode::rte: return shepherd::mpi_kind::rte;
+  default: return shepherd::mpi_kind::pmix;
+  }
+}
+
 } // namespace
 
 std::string job_state_machine::nspace_of(std::uint32_t element, const active_element& what) const {
@@ -64,22 +72,27 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
     node.name = nodes_.at(part.node).entry->offers->name;
     node.rank_first = part.rank_first;
     node.rank_count = part.ranks;
+    node.ranks = part.rank_numbers;
     step.nodes.push_back(std::move(node));
   }
   step.ranks_total = spec.tasks;
   step.cores_per_rank = spec.cores_per_task;
   step.universe_size = std::max(event_->spec.tasks, spec.tasks);
-  step.mpi = spec.mpi == mpi_mode::pmi1 ? shepherd::mpi_kind::pmi1 : shepherd::mpi_kind::pmix;
+  step.mpi = kind_of(spec.mpi);
   step.cwd = spec.cwd;
   step.notify_failures = spec.notify_failures;
-  step.apps.push_back({0, spec.tasks, spec.argv});
+  if (what.step != 0)
+    step.apps = steps_.at(what.step).spawned.apps;
+  if (step.apps.empty())
+    step.apps.push_back({0, spec.tasks, spec.argv, {}, {}});
   const auto& here = what.parts[node_index];
   const auto& offers = *nodes_.at(here.node).entry->offers;
   // Ranks that were spawned may have to share cores with those that wait for them.
   step.shares_cores = offers.oversubscribed || step.parent.has_value();
   if (spec.bind != bind_mode::none) {
     const auto words = cpuset_words(offers);
-    const auto sets = rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);
+    const auto sets = rank_cpusets(
+        offers, here, {here.ranks, spec.cores_per_task, spec.bind, spec.map_by}, words);
     for (std::uint32_t rank = 0; rank < here.ranks; ++rank)
       step.cpusets.push_back(list_of(std::span{sets}.subspan(std::size_t{rank} * words, words)));
   }
@@ -273,7 +286,7 @@ void job_state_machine::abort(std::uint32_t element, active_element& what,
 /// taken itself for the whole job. Empty when all is well, or when nobody can tell any more.
 std::string job_state_machine::unconnected(const active_element& what) const {
   const auto& spec = spec_of(what);
-  if (spec.mpi == mpi_mode::none || what.adopted)
+  if (spec.mpi == mpi_mode::none || spec.mpi == mpi_mode::rte || what.adopted)
     return {};
   std::uint32_t count = 0;
   for (const auto& [node, ranks] : what.connected)

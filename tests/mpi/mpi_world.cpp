@@ -484,6 +484,11 @@ void mpi_world::kill_shepherd(std::uint32_t index) {
   (void)wait_for([&] { return nodes_[index].ended; });
 }
 
+bool mpi_world::end_shepherd(std::uint32_t index) {
+  ::kill(nodes_[index].pid, SIGTERM);
+  return wait_for([&] { return nodes_[index].ended; }, 5s);
+}
+
 void mpi_world::close_channel(std::uint32_t index) {
   nodes_[index].channel.reset();
   nodes_[index].channel_copy.reset();

@@ -89,6 +89,8 @@ public:
   /// them are still carried meanwhile.
   bool stop(std::chrono::milliseconds deadline = 2s);
   void kill_shepherd(std::uint32_t node);
+  /// As when the last rank of its node has ended.
+  bool end_shepherd(std::uint32_t node);
   /// As when a launcher learns that the shepherd is gone: nobody holds the channel any more.
   void close_channel(std::uint32_t node);
   void send_as_agent(std::uint32_t node, const std::string& bytes);

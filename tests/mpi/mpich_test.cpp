@@ -67,6 +67,19 @@ TEST_CASE("what a parent left for its child is found on another node after the p
   CHECK(world.stop());
 }
 
+TEST_CASE("who asks a keeper that is gone, with the last rank of its node, is answered") {
+  mpi_world world{2};
+  const auto fifo = world.folder() + "/go";
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  const auto parent = world.start(wish("pmi1_talk", {1, 1}, {"spawn", "alone"}));
+  REQUIRE(world.wait_for([&] { return world.step(parent).forgotten_on.size() == 2; }));
+  REQUIRE(world.end_shepherd(0));
+  std::ofstream{fifo} << "go" << std::flush;
+  REQUIRE(world.wait_for([&] { return world.all_ended(); }));
+  INFO(world.output(1, 0));
+  check_good(world, world.step(1));
+}
+
 #ifdef TROUPE_HAS_MPICH
 TEST_CASE("MPICH's world has all ranks, and those of one node share it") {
   for (const auto& ranks : std::vector<std::vector<std::uint32_t>>{{2}, {2, 2}, {3, 1}}) {

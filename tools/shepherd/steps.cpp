@@ -37,6 +37,21 @@ bool has_only_loopback() {
   return only;
 }
 
+/// What Open MPI needs where virtual nodes share a host.
+void add_host_settings(const step_state& step, std::vector<std::string>& env) {
+  // They share the names of these files.
+  env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
+  env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Open MPI 5 asks the kernel for a route between them, and takes the loopback for none.
+  env.emplace_back("OMPI_MCA_reachable=weighted");
+  // Ranks that spin while they wait take the core from the one they wait for.
+  if (step.about.shares_cores)
+    env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");
+  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
+  if (has_only_loopback())
+    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
+}
+
 } // namespace
 
 std::vector<std::uint32_t> step_table::nodes_of(const std::vector<process_name>& processes) {
@@ -110,17 +125,16 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   env.push_back("MPI_LOCALNRANKS=" + local_size);
   // Open MPI 4 heeds PMIx only below a launcher it knows: this is the one that asks nothing else.
   env.emplace_back("JSM_JSRUN_PORT=1");
-  // Virtual nodes share a host, and so the names of these files.
-  env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
-  env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
-  // Open MPI 5 asks the kernel for a route between them, and takes the loopback for none.
-  env.emplace_back("OMPI_MCA_reachable=weighted");
-  // Ranks that spin while they wait take the core from the one they wait for.
-  if (step.about.shares_cores)
-    env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");
-  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
-  if (has_only_loopback())
-    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
+  add_host_settings(step, env);
+  return env;
+}
+
+std::vector<std::string> rte_environment(const step_state& step) {
+  std::vector<std::string> env;
+  add_host_settings(step, env);
+  // Daemons on nodes that share a host would meet in one session directory.
+  env.push_back("OMPI_MCA_orte_tmpdir_base=" + step.directory);
+  env.push_back("PRTE_MCA_prte_tmpdir_base=" + step.directory);
   return env;
 }
 

@@ -8,7 +8,7 @@
 
 // A bare PMI-1 client: says what MPICH's library says, and checks each answer. "spawn" spawns one
 // more of itself with a value for it; "child" is that one. "spawn late": the child first waits
-// until somebody writes to the FIFO $HOME/go.
+// until somebody writes to the FIFO $HOME/go; "spawn alone": and then finds nobody who keeps names.
 
 namespace {
 
@@ -92,9 +92,11 @@ int main(int argc, char** argv) {
   ask("cmd=put kvsname=x key=k" + own + " value=again", "cmd=put_result rc=-1");
   ask("cmd=barrier_in", "cmd=barrier_out");
   ask("cmd=get kvsname=x key=k" + next, "cmd=get_result rc=0 msg=success value=v" + next);
-  if (how == "child" && when == "late")
+  if (how == "child" && when != "now")
     wait_for_word();
-  if (how == "child")
+  if (how == "child" && when == "alone")
+    ask("cmd=lookup_name service=shop", "cmd=lookup_result rc=1");
+  else if (how == "child")
     ask("cmd=get kvsname=x key=PARENT", "cmd=get_result rc=0 msg=success value=the_port");
   else
     ask("cmd=get kvsname=x key=none", "cmd=get_result rc=-1");
