@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/client_templates.hpp"
+#include "actors/placing.hpp"
 
 #include <fmt/format.h>
 
@@ -104,8 +105,8 @@ void client_state::follow_located(const std::shared_ptr<following>& what, elemen
     const auto known = to_->node_names.find(part.node);
     const auto& node = known == to_->node_names.end() ? std::string{"?"} : known->second;
     state.state->nodelist += fmt::format("{}{}", state.state->nodelist.empty() ? "" : ",", node);
-    state.state->cpus += fmt::format("{}{}:{}", state.state->cpus.empty() ? "" : " ", node,
-                                     fmt::join(part.cores, ","));
+    state.state->cpus +=
+        (state.state->cpus.empty() ? "" : " ") + describe_binding(node, part, where.map_by);
   }
   answer_part(what->slot, state);
   if (!what->call.until_end)
@@ -124,8 +125,9 @@ void client_state::add_streams(const std::shared_ptr<following>& what,
     return;
   const auto first = what->streams.size();
   for (const auto& part : where.parts)
-    for (std::uint32_t rank = part.rank_first; rank < part.rank_first + part.ranks; ++rank)
+    for (std::uint32_t local = 0; local < part.ranks; ++local)
       for (auto error_stream : {false, true}) {
+        const auto rank = part.rank_of(local);
         if (!(error_stream ? where.streams_errors : where.streams_output))
           continue;
         auto node = to_->nodes.find(part.node);

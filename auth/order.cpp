@@ -26,10 +26,21 @@ private:
   std::vector<std::uint8_t> out_;
 };
 
+std::uint16_t flags_of(const launch_order& order) {
+  unsigned flags = 0;
+  if (!order.gpus.empty())
+    flags |= order_has_gpus;
+  if (!order.ranks.empty())
+    flags |= order_has_ranks;
+  if (!order.node_tasks.empty())
+    flags |= order_has_node_tasks;
+  return static_cast<std::uint16_t>(flags);
+}
+
 void write_fixed(writer& out, const launch_order& order) {
   out.number<std::uint8_t>(1);
   out.number(order.bind_mode);
-  out.number(static_cast<std::uint16_t>(order.gpus.empty() ? 0 : order_has_gpus));
+  out.number(flags_of(order));
   out.bytes(order.cluster_id);
   out.number(order.node_id);
   out.bytes(order.instance);
@@ -64,6 +75,13 @@ expected<void> check_lengths(const launch_order& order) {
   if (!order.gpus.empty() && order.gpus.size() != ranks)
     return fail(errc::invalid, "the order has GPUs for " + std::to_string(order.gpus.size()) +
                                    " ranks, its window and ranks need " + std::to_string(ranks));
+  if (!order.ranks.empty() && order.ranks.size() != order.ranks_here)
+    return fail(errc::invalid, "the order numbers " + std::to_string(order.ranks.size()) +
+                                   " ranks, and has " + std::to_string(order.ranks_here));
+  if (!order.node_tasks.empty() && order.node_tasks.size() != order.node_count)
+    return fail(errc::invalid, "the order tells the tasks of " +
+                                   std::to_string(order.node_tasks.size()) + " nodes, and has " +
+                                   std::to_string(order.node_count));
   if (order.cpusets.size() != words)
     return fail(errc::invalid, "the order has " + std::to_string(order.cpusets.size()) +
                                    " cpuset words, its window, ranks and width need " +
@@ -84,6 +102,10 @@ expected<std::vector<std::uint8_t>> encode_order(const launch_order& order) {
     out.number(word);
   for (auto mask : order.gpus)
     out.number(mask);
+  for (auto rank : order.ranks)
+    out.number(rank);
+  for (auto tasks : order.node_tasks)
+    out.number(tasks);
   out.bytes(order.spec_digest);
   for (const auto* text : {&order.user, &order.home, &order.shell, &order.node_name,
                            &order.nodelist, &order.job_name, &order.submit_dir})
@@ -131,6 +153,10 @@ expected<launch_order> decode_order(byte_view bytes) {
     order.cpusets.push_back(load_le<std::uint64_t>(&view.cpusets[i * 8]));
   for (std::size_t i = 0; i < view.gpus.size() / 8; ++i)
     order.gpus.push_back(load_le<std::uint64_t>(&view.gpus[i * 8]));
+  for (std::size_t i = 0; i < view.ranks.size() / 4; ++i)
+    order.ranks.push_back(load_le<std::uint32_t>(&view.ranks[i * 4]));
+  for (std::size_t i = 0; i < view.node_tasks.size() / 4; ++i)
+    order.node_tasks.push_back(load_le<std::uint32_t>(&view.node_tasks[i * 4]));
   std::copy(view.spec_digest.begin(), view.spec_digest.end(), order.spec_digest.begin());
   order.user = view.user;
   order.home = view.home;

@@ -40,8 +40,10 @@ struct launch_order {
   std::vector<std::uint32_t> groups; ///< sorted, unique
   std::uint16_t cpu_words = 0;       ///< u64 words of one cpuset, 0 = no binding
   std::vector<std::uint64_t>
-      cpusets;                     ///< window x ranks_here x cpu_words, slot-major, PU os indexes
-  std::vector<std::uint64_t> gpus; ///< window x ranks_here, a bit per GPU of the machine; or empty
+      cpusets;                      ///< window x ranks_here x cpu_words, slot-major, PU os indexes
+  std::vector<std::uint64_t> gpus;  ///< window x ranks_here, a bit per GPU of the machine; or empty
+  std::vector<std::uint32_t> ranks; ///< ranks_here, ascending; empty: rank_first + i
+  std::vector<std::uint32_t> node_tasks; ///< node_count, of a script that starts MPI programs
   digest spec_digest{};
   std::string user;
   std::string home;

@@ -18,7 +18,10 @@ inline constexpr std::uint32_t order_ranks_here_max = 4096;
 inline constexpr std::uint32_t order_groups_max = 1024;
 inline constexpr std::uint32_t order_cpu_words_max = 128;          ///< 8,192 processing units
 inline constexpr std::uint64_t order_cpuset_words_max = 64 * 1024; ///< window x ranks x words
-inline constexpr unsigned order_has_gpus = 1; ///< flag: GPU masks follow the cpusets
+inline constexpr unsigned order_has_gpus = 1;          ///< flag: GPU masks follow the cpusets
+inline constexpr unsigned order_has_ranks = 2;         ///< flag: then the numbers of the ranks here
+inline constexpr unsigned order_has_node_tasks = 4;    ///< flag: then how many tasks each node has
+inline constexpr std::uint32_t order_nodes_max = 4096; ///< whose tasks are told
 inline constexpr std::size_t order_name_bytes_max = 255;
 inline constexpr std::size_t order_path_bytes_max = 4095;
 inline constexpr std::size_t order_nodelist_bytes_max = 32767;
@@ -51,9 +54,11 @@ struct order_view {
   std::uint32_t grace_s = 0;
   std::uint16_t group_count = 0;
   std::uint16_t cpu_words = 0;
-  byte_view groups;  ///< group_count x u32, ascending
-  byte_view cpusets; ///< window x ranks_here x cpu_words x u64, slot-major
-  byte_view gpus;    ///< window x ranks_here x u64, a bit per GPU of the machine; or empty
+  byte_view groups;     ///< group_count x u32, ascending
+  byte_view cpusets;    ///< window x ranks_here x cpu_words x u64, slot-major
+  byte_view gpus;       ///< window x ranks_here x u64, a bit per GPU of the machine; or empty
+  byte_view ranks;      ///< ranks_here x u32, ascending; empty where they are rank_first + i
+  byte_view node_tasks; ///< node_count x u32, for a script that starts MPI programs; or empty
   byte_view spec_digest;
   std::string_view user;
   std::string_view home;
@@ -62,6 +67,15 @@ struct order_view {
   std::string_view nodelist;
   std::string_view job_name;
   std::string_view submit_dir;
+
+  /// The number of the rank that is `local` of those here.
+  std::uint32_t rank_of(std::uint32_t local) const {
+    return ranks.empty() ? rank_first + local
+                         : load_le<std::uint32_t>(&ranks[std::size_t{local} * 4]);
+  }
+  std::uint32_t tasks_on(std::uint32_t node) const {
+    return load_le<std::uint32_t>(&node_tasks[std::size_t{node} * 4]);
+  }
 
   bool is_array() const { return element_first != no_element; }
   std::uint32_t group(std::size_t i) const { return load_le<std::uint32_t>(&groups[i * 4]); }
@@ -140,7 +154,29 @@ inline problem take_gpus(byte_reader& in, order_view& out) {
   return {"the order says that it has GPUs, but names none"};
 }
 
-inline problem take_lists(byte_reader& in, order_view& out, bool has_gpus) {
+/// One rank order and no other: from `rank_first`, ascending, below `ranks_total`.
+inline problem take_ranks(byte_reader& in, order_view& out) {
+  out.ranks = in.take_bytes(std::size_t{out.ranks_here} * 4);
+  if (in.failed())
+    return {"the order ends inside its ranks"};
+  for (std::uint32_t i = 0; i < out.ranks_here; ++i)
+    if (out.rank_of(i) >= out.ranks_total || (i > 0 && out.rank_of(i) <= out.rank_of(i - 1)))
+      return {"the order's ranks are not ascending below its total"};
+  if (out.rank_of(0) != out.rank_first)
+    return {"the order's first rank is not the first of its ranks"};
+  return {};
+}
+
+inline problem take_node_tasks(byte_reader& in, order_view& out) {
+  if (out.node_count > order_nodes_max)
+    return {"the order has tasks for more than 4,096 nodes"};
+  out.node_tasks = in.take_bytes(std::size_t{out.node_count} * 4);
+  if (in.failed())
+    return {"the order ends inside its nodes' tasks"};
+  return {};
+}
+
+inline problem take_lists(byte_reader& in, order_view& out, unsigned flags) {
   if (out.group_count > order_groups_max)
     return {"the order has more than 1,024 supplementary groups"};
   out.groups = in.take_bytes(std::size_t{out.group_count} * 4);
@@ -153,8 +189,14 @@ inline problem take_lists(byte_reader& in, order_view& out, bool has_gpus) {
   if (out.cpu_words > order_cpu_words_max || words > order_cpuset_words_max)
     return {"the order's cpusets are larger than 65,536 words"};
   out.cpusets = in.take_bytes(static_cast<std::size_t>(words) * 8);
-  if (has_gpus && !in.failed())
+  if ((flags & order_has_gpus) != 0 && !in.failed())
     if (auto bad = take_gpus(in, out))
+      return bad;
+  if ((flags & order_has_ranks) != 0 && !in.failed())
+    if (auto bad = take_ranks(in, out))
+      return bad;
+  if ((flags & order_has_node_tasks) != 0 && !in.failed())
+    if (auto bad = take_node_tasks(in, out))
       return bad;
   out.spec_digest = in.take_bytes(32);
   if (in.failed())
@@ -200,11 +242,11 @@ inline problem decode_order(byte_view bytes, order_view& out) {
     return {"the order is shorter than its fixed part"};
   if (version != 1)
     return {"the order's version is not 1"};
-  if ((flags & ~order_has_gpus) != 0)
+  if ((flags & ~(order_has_gpus | order_has_ranks | order_has_node_tasks)) != 0)
     return {"a reserved field of the order is not zero"};
   if (auto bad = order_detail::check_numbers(out))
     return bad;
-  if (auto bad = order_detail::take_lists(in, out, (flags & order_has_gpus) != 0))
+  if (auto bad = order_detail::take_lists(in, out, flags))
     return bad;
   if (auto bad = order_detail::take_texts(in, out))
     return bad;

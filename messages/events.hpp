@@ -2,6 +2,7 @@
 #pragma once
 
 #include "messages/scheduling.hpp"
+#include "messages/shepherd.hpp"
 
 // What the ledger's events carry, by kind. A job's whole story is `submitted` and what follows it.
 
@@ -101,7 +102,9 @@ struct step_started_event {
   std::uint32_t parent_rank = 0;
   std::uint32_t spawn_node = 0;
   std::uint64_t spawn_request = 0;
-  std::uint32_t root_step = 0; ///< where the spawning began
+  std::uint32_t root_step = 0;          ///< where the spawning began
+  std::uint32_t keeper = 0;             ///< index of the part that keeps what the family publishes
+  std::vector<shepherd::step_app> apps; ///< of a spawn of several programs: each with its ranks
 
   static constexpr auto fields() {
     using s = step_started_event;
@@ -110,7 +113,8 @@ struct step_started_event {
         field<3>("parts", &s::parts, at_most(nodes_max)),
         field<4>("parent_nspace", &s::parent_nspace), field<5>("parent_rank", &s::parent_rank),
         field<6>("spawn_node", &s::spawn_node), field<7>("spawn_request", &s::spawn_request),
-        field<8>("root_step", &s::root_step));
+        field<8>("root_step", &s::root_step), field<9>("keeper", &s::keeper),
+        field<10>("apps", &s::apps, visibility::owner, at_most(shepherd::apps_max)));
   }
 };
 

@@ -136,6 +136,7 @@ struct element_location {
   std::vector<placement_part> parts;
   bool streams_output = false;
   bool streams_errors = false;
+  map_mode map_by = map_mode::slot;
   bool may_spawn = false;          ///< its ranks may start further steps
   std::optional<exit_report> exit; ///< when it has ended
   using answer_tag = void;

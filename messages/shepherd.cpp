@@ -11,12 +11,13 @@ const char* to_string(mpi_kind kind) {
   switch (kind) {
   case mpi_kind::pmix: return "pmix";
   case mpi_kind::pmi1: return "pmi1";
+  case mpi_kind::rte: return "rte";
   }
   return "unknown";
 }
 
 bool from_string(std::string_view text, mpi_kind& kind) {
-  for (auto each : {mpi_kind::pmix, mpi_kind::pmi1})
+  for (auto each : {mpi_kind::pmix, mpi_kind::pmi1, mpi_kind::rte})
     if (text == to_string(each)) {
       kind = each;
       return true;

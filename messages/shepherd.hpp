@@ -29,8 +29,9 @@ inline constexpr std::size_t nspace_bytes_max = 255; ///< PMIX_MAX_NSLEN
 inline constexpr std::size_t payload_bytes_max = 1u << 20;
 inline constexpr std::size_t log_bytes_max = 1u << 16;
 
-/// Which process manager interface the step's ranks speak.
-enum class mpi_kind : std::uint8_t { pmix, pmi1 };
+/// Which process manager interface the step's ranks speak. `rte`: none; they are daemons of another
+/// runtime, which serve ranks of their own.
+enum class mpi_kind : std::uint8_t { pmix, pmi1, rte };
 
 const char* to_string(mpi_kind kind);
 bool from_string(std::string_view text, mpi_kind& kind);
@@ -77,12 +78,18 @@ struct step_app {
   std::uint32_t rank_first = 0;
   std::uint32_t rank_count = 0;
   std::vector<std::string> argv;
+  /// Of a step with several programs, where they differ from what the step's order says.
+  std::vector<std::string> env; ///< "K=V"
+  std::string cwd;
   bool operator==(const step_app&) const = default;
   static constexpr auto fields() {
     using s = step_app;
+    constexpr auto owner = visibility::owner;
     return field_list(field<1>("rank_first", &s::rank_first),
                       field<2>("rank_count", &s::rank_count),
-                      field<3>("argv", &s::argv, at_most(arguments_max)));
+                      field<3>("argv", &s::argv, at_most(arguments_max)),
+                      field<4>("env", &s::env, owner, at_most(arguments_max)),
+                      field<5>("cwd", &s::cwd, owner, at_most(path_bytes_max)));
   }
 };
 
@@ -107,6 +114,9 @@ struct register_step {
   std::uint32_t universe_size = 0; ///< cores of the allocation; 0: as many as ranks
   std::string cwd;
   bool shares_cores = false; ///< other ranks may run on the same cores: who waits is to yield
+  /// Index of the node that keeps what this step and those of its spawn family publish: the same
+  /// for all of them, also when the step that began it is over.
+  std::uint32_t keeper = 0;
   bool operator==(const register_step&) const = default;
   static constexpr auto fields() {
     using s = register_step;
@@ -125,7 +135,7 @@ struct register_step {
         field<15>("notify_failures", &s::notify_failures),
         field<16>("universe_size", &s::universe_size),
         field<17>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
-        field<18>("shares_cores", &s::shares_cores));
+        field<18>("shares_cores", &s::shares_cores), field<19>("keeper", &s::keeper));
   }
 };
 

@@ -32,7 +32,8 @@ const char* name_of(const std::array<const char*, N>& names, E value) {
 }
 
 constexpr std::array bind_names{"none", "core", "socket"};
-constexpr std::array mpi_names{"none", "pmix", "pmi1"};
+constexpr std::array map_names{"slot", "core", "node"};
+constexpr std::array mpi_names{"none", "pmix", "pmi1", "rte"};
 constexpr std::array dependency_names{"after", "afterany", "afterok", "afternotok"};
 constexpr std::array job_state_names{"pending", "starting",  "running",   "completing", "completed",
                                      "failed",  "cancelled", "timed_out", "lost"};
@@ -163,6 +164,13 @@ const char* to_string(bind_mode mode) {
 }
 bool from_string(std::string_view text, bind_mode& mode) {
   return find_name(bind_names, text, mode);
+}
+
+const char* to_string(map_mode mode) {
+  return name_of(map_names, mode);
+}
+bool from_string(std::string_view text, map_mode& mode) {
+  return find_name(map_names, text, mode);
 }
 
 const char* to_string(mpi_mode mode) {

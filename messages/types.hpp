@@ -39,8 +39,17 @@ enum class bind_mode : std::uint8_t { none, core, socket };
 const char* to_string(bind_mode mode);
 bool from_string(std::string_view text, bind_mode& mode);
 
+/// How ranks are laid out on their nodes. `slot`: node after node, each with all cores of its task;
+/// `core`: the same, each on one core, in the order of the node's cores; `node`: dealt out to the
+/// nodes in turn.
+enum class map_mode : std::uint8_t { slot, core, node };
+
+const char* to_string(map_mode mode);
+bool from_string(std::string_view text, map_mode& mode);
+
 /// How the ranks of a job find each other: not at all, by PMIx (Open MPI), or by PMI-1 (MPICH).
-enum class mpi_mode : std::uint8_t { none, pmix, pmi1 };
+/// `rte`: the program is another runtime's daemon that starts ranks itself, and needs directories.
+enum class mpi_mode : std::uint8_t { none, pmix, pmi1, rte };
 
 const char* to_string(mpi_mode mode);
 bool from_string(std::string_view text, mpi_mode& mode);
@@ -109,6 +118,7 @@ struct job_spec {
   std::int32_t nice = 0;                    ///< taken from the priority: higher waits longer
   std::string reservation;                  ///< start in this reservation's nodes and time only
   std::vector<job_dependency> dependencies; ///< all must hold before it starts
+  map_mode map_by = map_mode::slot;
 
   bool operator==(const job_spec&) const = default;
   static constexpr auto fields() {
@@ -141,7 +151,8 @@ struct job_spec {
         field<32>("dependencies", &s::dependencies, at_most(dependencies_max)),
         field<40>("batch", &s::batch), field<44>("append", &s::append),
         field<45>("notify_failures", &s::notify_failures), field<41>("overlap", &s::overlap),
-        field<42>("step_of", &s::step_of), field<43>("step_of_element", &s::step_of_element));
+        field<42>("step_of", &s::step_of), field<43>("step_of_element", &s::step_of_element),
+        field<46>("map_by", &s::map_by));
   }
 };
 
@@ -237,15 +248,20 @@ struct placement_part {
   std::uint32_t ranks = 1;
   std::vector<std::uint32_t> cores; ///< the node's core numbers, rank-major
   std::uint64_t memory_bytes = 0;
-  std::vector<std::uint32_t> gpus; ///< the node's GPU numbers, rank-major
+  std::vector<std::uint32_t> gpus;         ///< the node's GPU numbers, rank-major
+  std::vector<std::uint32_t> rank_numbers; ///< ascending; only where they are not rank_first + i
 
+  std::uint32_t rank_of(std::uint32_t local) const {
+    return local < rank_numbers.size() ? rank_numbers[local] : rank_first + local;
+  }
   bool operator==(const placement_part&) const = default;
   static constexpr auto fields() {
     using s = placement_part;
     return field_list(field<1>("node", &s::node), field<2>("rank_first", &s::rank_first),
                       field<3>("ranks", &s::ranks), field<4>("cores", &s::cores, at_most(65'536)),
                       field<5>("memory_bytes", &s::memory_bytes),
-                      field<6>("gpus", &s::gpus, at_most(65'536)));
+                      field<6>("gpus", &s::gpus, at_most(65'536)),
+                      field<7>("rank_numbers", &s::rank_numbers, at_most(65'536)));
   }
 };
 

@@ -185,6 +185,10 @@ caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& wh
     for (auto [first, last] : elements.intervals())
       tell(slots_on(key.first).entry->actor, cap_,
            signal_group{{job_, key.second, 0}, first, last, what.msg.signal});
+  // Its steps are as much the job as its script is.
+  for (const auto& [number, step] : steps_)
+    if (in_ranges(what.msg.ranges, step.element))
+      signal_ranks(step, what.msg.signal);
   changed.jobs = changed.elements > 0 ? 1 : 0;
   if (changed.elements == 0)
     return auth::to_caf(

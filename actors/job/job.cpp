@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/job.hpp"
 
+#include "actors/placing.hpp"
 #include "messages/exec.hpp"
 
 #include <fmt/format.h>
@@ -19,6 +20,8 @@ job_state_machine::job_state_machine(self_pointer self, world& around, job_links
     exec_bytes_ = std::move(*encoded);
     exec_digest_ = auth::exec_spec_digest(exec_bytes_);
   }
+  self_->set_down_handler(
+      [this](caf::scheduled_actor*, caf::down_msg& gone) { client_gone(gone.source); });
   for (const auto& report : birth.ended)
     count_end(report);
   recover(birth.placed, birth.nodes);
@@ -90,8 +93,7 @@ element_view job_state_machine::element_row(std::uint32_t element,
       continue;
     const auto& node = at->second.entry->offers->name;
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
-    row.cpus +=
-        fmt::format("{}{}:{}", row.cpus.empty() ? "" : " ", node, fmt::join(part.cores, ","));
+    row.cpus += (row.cpus.empty() ? "" : " ") + describe_binding(node, part, spec_of(what).map_by);
     if (!part.gpus.empty())
       row.gpus +=
           fmt::format("{}{}:{}", row.gpus.empty() ? "" : " ", node, fmt::join(part.gpus, ","));
@@ -127,6 +129,7 @@ element_location job_state_machine::location_of(const active_element& what) cons
     result.parts.resize(1);
     result.parts.front().ranks = 1;
   }
+  result.map_by = event_->spec.map_by;
   result.may_spawn = event_->spec.mpi == mpi_mode::pmix;
   result.streams_output = event_->spec.stdout_path == "|";
   result.streams_errors = event_->spec.stderr_path == "|" && !event_->spec.merge_stderr;

@@ -132,6 +132,7 @@ private:
     submission what;
     auth::request_id request{};
     caf::typed_response_promise<step_begun> promise;
+    caf::actor_addr client; ///< whose connection asked; none: a rank did
     step_started_event spawned;
   };
 
@@ -248,7 +249,10 @@ private:
   step_view view_of(const job_step& what) const;
   void add_steps(std::uint32_t element, std::vector<step_view>& to) const;
   void answer_parked_step(std::uint32_t step);
+  void watch_clients();
+  void client_gone(const caf::actor_addr& client);
   void end_step(job_step& what, const std::string& reason);
+  void signal_ranks(const job_step& what, std::int32_t number);
 
   // step_start.cpp: from waiting to an order
   step_wish wish_of(const job_spec& spec, const active_element& element) const;
@@ -283,6 +287,7 @@ private:
   active_element* ranks_of(std::uint32_t element, std::uint32_t step);
   std::string nspace_of(std::uint32_t element, const active_element& what) const;
   std::uint32_t root_of(const active_element& what) const;
+  std::uint32_t keeper_of(const active_element& what) const;
   std::vector<const active_element*> relatives_of(std::uint32_t element,
                                                   const active_element& what) const;
   void note_shepherd(std::uint32_t element, active_element& active, std::uint32_t node);
@@ -390,6 +395,7 @@ private:
 
   std::map<std::uint32_t, job_step> steps_; ///< by number
   std::vector<waiting_step> waiting_steps_;
+  std::set<caf::actor_addr> watched_clients_;
   std::map<std::uint32_t, ended_step> ended_steps_; ///< the last `ended_steps_max`
   static constexpr std::size_t ended_steps_max = 4096;
   static constexpr std::size_t waiting_steps_max = 4096;

@@ -37,6 +37,14 @@ std::string list_of(std::span<const std::uint64_t> words) {
   return text;
 }
 
+shepherd::mpi_kind kind_of(mpi_mode mode) {
+  switch (mode) {
+  case mpi_mode::pmi1: return shepherd::mpi_kind::pmi1;
+  case mpi_mode::rte: return shepherd::mpi_kind::rte;
+  default: return shepherd::mpi_kind::pmix;
+  }
+}
+
 } // namespace
 
 std::string job_state_machine::nspace_of(std::uint32_t element, const active_element& what) const {
@@ -57,28 +65,34 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   if (what.step != 0)
     if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
       step.parent = shepherd::process_name{origin.parent_nspace, origin.parent_rank};
+  step.keeper = keeper_of(what);
   step.node_index = node_index;
   for (const auto& part : what.parts) {
     shepherd::step_node node;
     node.name = nodes_.at(part.node).entry->offers->name;
     node.rank_first = part.rank_first;
     node.rank_count = part.ranks;
+    node.ranks = part.rank_numbers;
     step.nodes.push_back(std::move(node));
   }
   step.ranks_total = spec.tasks;
   step.cores_per_rank = spec.cores_per_task;
   step.universe_size = std::max(event_->spec.tasks, spec.tasks);
-  step.mpi = spec.mpi == mpi_mode::pmi1 ? shepherd::mpi_kind::pmi1 : shepherd::mpi_kind::pmix;
+  step.mpi = kind_of(spec.mpi);
   step.cwd = spec.cwd;
   step.notify_failures = spec.notify_failures;
-  step.apps.push_back({0, spec.tasks, spec.argv});
+  if (what.step != 0)
+    step.apps = steps_.at(what.step).spawned.apps;
+  if (step.apps.empty())
+    step.apps.push_back({0, spec.tasks, spec.argv, {}, {}});
   const auto& here = what.parts[node_index];
   const auto& offers = *nodes_.at(here.node).entry->offers;
   // Ranks that were spawned may have to share cores with those that wait for them.
   step.shares_cores = offers.oversubscribed || step.parent.has_value();
   if (spec.bind != bind_mode::none) {
     const auto words = cpuset_words(offers);
-    const auto sets = rank_cpusets(offers, here, here.ranks, spec.cores_per_task, spec.bind, words);
+    const auto sets = rank_cpusets(
+        offers, here, {here.ranks, spec.cores_per_task, spec.bind, spec.map_by}, words);
     for (std::uint32_t rank = 0; rank < here.ranks; ++rank)
       step.cpusets.push_back(list_of(std::span{sets}.subspan(std::size_t{rank} * words, words)));
   }
@@ -122,6 +136,17 @@ std::uint32_t job_state_machine::root_of(const active_element& what) const {
     return 0;
   const auto& origin = steps_.at(what.step).spawned;
   return origin.spawn_request == 0 ? what.step : origin.root_step;
+}
+
+/// Index of the node that keeps what a family of steps publishes: the first one with ranks of the
+/// step that began it, handed down to what it spawned because it may be over before they are.
+std::uint32_t job_state_machine::keeper_of(const active_element& what) const {
+  if (what.step != 0)
+    if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
+      return origin.keeper;
+  const auto first = std::find_if(what.parts.begin(), what.parts.end(),
+                                  [](const placement_part& part) { return part.ranks > 0; });
+  return first == what.parts.end() ? 0 : static_cast<std::uint32_t>(first - what.parts.begin());
 }
 
 /// The steps that its ranks may meet: the others of its family.
@@ -261,7 +286,7 @@ void job_state_machine::abort(std::uint32_t element, active_element& what,
 /// taken itself for the whole job. Empty when all is well, or when nobody can tell any more.
 std::string job_state_machine::unconnected(const active_element& what) const {
   const auto& spec = spec_of(what);
-  if (spec.mpi == mpi_mode::none || what.adopted)
+  if (spec.mpi == mpi_mode::none || spec.mpi == mpi_mode::rte || what.adopted)
     return {};
   std::uint32_t count = 0;
   for (const auto& [node, ranks] : what.connected)

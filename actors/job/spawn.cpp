@@ -32,14 +32,47 @@ std::vector<std::string> merged(const std::vector<std::string>& own,
   return result;
 }
 
+/// A sentence where it asks for something that is no command for some ranks.
+std::string fault_of(const std::vector<shepherd::spawn_app>& apps) {
+  std::uint64_t ranks = 0;
+  for (const auto& app : apps) {
+    ranks += app.ranks;
+    if (app.argv.empty() || app.argv.front().empty() || app.ranks == 0)
+      return "a program to spawn has no name, or no ranks";
+  }
+  if (apps.empty() || ranks > tasks_max)
+    return fmt::format("{} programs of {} ranks cannot be spawned", apps.size(), ranks);
+  return {};
+}
+
+/// Of several programs: each with its ranks, one after another. They are the ranks' own matter:
+/// their stubs are told of them.
+std::vector<shepherd::step_app> several(const std::vector<shepherd::spawn_app>& apps) {
+  std::vector<shepherd::step_app> all;
+  if (apps.size() < 2)
+    return all;
+  std::uint32_t rank = 0;
+  for (const auto& app : apps) {
+    all.push_back({rank, app.ranks, app.argv, app.env, app.cwd});
+    rank += app.ranks;
+  }
+  return all;
+}
+
 /// What is to run: as the step that asks, with another program.
-job_spec spec_of_spawn(const job_spec& parent, const shepherd::spawn_app& app) {
+job_spec spec_of_spawn(const job_spec& parent, const std::vector<shepherd::spawn_app>& apps) {
+  const auto& app = apps.front();
   auto spec = parent;
   spec.argv = app.argv;
-  spec.env = merged(parent.env, app.env);
-  if (!app.cwd.empty())
-    spec.cwd = app.cwd;
-  spec.tasks = app.ranks;
+  if (apps.size() == 1) {
+    spec.env = merged(parent.env, app.env);
+    if (!app.cwd.empty())
+      spec.cwd = app.cwd;
+  }
+  spec.tasks = 0;
+  for (const auto& each : apps)
+    spec.tasks += each.ranks;
+  spec.map_by = map_mode::slot;
   spec.nodes = 0;
   spec.nodes_required.clear();
   spec.nodes_excluded.clear();
@@ -108,9 +141,11 @@ void job_state_machine::spawn(std::uint32_t element, const active_element& what,
   if (parent == nullptr)
     return no("no step of that name runs");
   waiting.spawned.root_step = root_of(*parent);
-  if (asked.apps.size() != 1 || asked.apps.front().argv.empty())
-    return no("one program can be spawned at a time, not several (MPI_Comm_spawn_multiple)");
-  auto spec = spec_of_spawn(spec_of(*parent), asked.apps.front());
+  waiting.spawned.keeper = keeper_of(*parent);
+  if (auto fault = fault_of(asked.apps); !fault.empty())
+    return no(fault);
+  waiting.spawned.apps = several(asked.apps);
+  auto spec = spec_of_spawn(spec_of(*parent), asked.apps);
   spec.step_of = job_;
   spec.step_of_element = element;
   spec.mpi = asked.mpi == shepherd::mpi_kind::pmi1 ? mpi_mode::pmi1 : mpi_mode::pmix;

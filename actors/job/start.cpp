@@ -86,6 +86,8 @@ void job_state_machine::place_wide(placed_unit unit, std::vector<chunk>& chunks)
     return;
   }
   const auto element = next->second.first;
+  if (!runs_once())
+    number_ranks(unit.parts, event_->spec.map_by);
   active_element active;
   active.incarnation = next->first;
   active.unit = unit.unit;
@@ -378,6 +380,7 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   const auto cores_each = [&](const placement_part& of) {
     return runs_once() ? static_cast<std::uint32_t>(of.cores.size()) : spec.cores_per_task;
   };
+  const auto map_by = runs_once() ? map_mode::slot : spec.map_by;
   auto order = identity_order();
   order.bind_mode = static_cast<std::uint8_t>(spec.bind);
   order.node_id = part.node;
@@ -387,6 +390,10 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.element_count = what.last - what.first + 1;
   order.window = static_cast<std::uint32_t>(at.slots.size());
   order.rank_first = part.rank_first;
+  order.ranks = part.rank_numbers;
+  if (runs_once() && what.parts.size() <= auth::order_nodes_max)
+    for (const auto& each : what.parts)
+      order.node_tasks.push_back(each.ranks);
   order.ranks_here = ranks_here;
   order.ranks_total = spec.tasks;
   order.node_index = static_cast<std::uint32_t>(part_index);
@@ -396,15 +403,18 @@ expected<bytes> job_state_machine::encode_order_for(const chunk& what,
   order.grace_s = spec.grace_s;
   order.cpu_words = cpuset_words(node);
   for (const auto& slot : at.slots) {
-    auto sets = is_open(slot, what)
-                    ? rank_cpusets(node, slot.part, ranks_here, cores_each(slot.part), spec.bind,
-                                   order.cpu_words)
-                    : std::vector<std::uint64_t>(std::size_t{ranks_here} * order.cpu_words);
+    auto sets =
+        is_open(slot, what)
+            ? rank_cpusets(node, slot.part, {ranks_here, cores_each(slot.part), spec.bind, map_by},
+                           order.cpu_words)
+            : std::vector<std::uint64_t>(std::size_t{ranks_here} * order.cpu_words);
     order.cpusets.insert(order.cpusets.end(), sets.begin(), sets.end());
     if (spec.gpus_per_task == 0)
       continue;
-    auto masks = is_open(slot, what) ? rank_gpus(node, slot.part, part.ranks, spec.gpus_per_task)
-                                     : std::vector<std::uint64_t>(part.ranks);
+    const auto gpus_each =
+        runs_once() ? static_cast<std::uint32_t>(slot.part.gpus.size()) : spec.gpus_per_task;
+    auto masks = is_open(slot, what) ? rank_gpus(node, slot.part, ranks_here, gpus_each)
+                                     : std::vector<std::uint64_t>(ranks_here);
     order.gpus.insert(order.gpus.end(), masks.begin(), masks.end());
   }
   order.spec_digest = exec_digest_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/step_places.hpp"
 
+#include "actors/placing.hpp"
+
 #include <algorithm>
 #include <numeric>
 
@@ -56,31 +58,36 @@ std::vector<std::uint32_t> spread(const std::vector<std::uint32_t>& room, std::u
   return tasks == 0 ? counts : std::vector<std::uint32_t>{};
 }
 
+/// As many nodes as can have a task: where tasks are dealt out to the nodes in turn.
+std::uint32_t widest(const std::vector<std::uint32_t>& room, std::uint32_t tasks) {
+  const auto usable = std::count_if(room.begin(), room.end(), [](auto each) { return each > 0; });
+  return std::min(static_cast<std::uint32_t>(usable), tasks);
+}
+
 } // namespace
 
 std::optional<std::vector<placement_part>> place_step(std::span<const placement_part> allocation,
                                                       const taken_cores& taken,
                                                       const step_wish& wish) {
   const auto room = room_of(allocation, taken, wish);
-  const auto counts =
-      wish.nodes == 0 ? fill(room, wish.tasks) : spread(room, wish.tasks, wish.nodes);
+  const auto nodes =
+      wish.nodes == 0 && wish.map_by == map_mode::node ? widest(room, wish.tasks) : wish.nodes;
+  const auto counts = nodes == 0 ? fill(room, wish.tasks) : spread(room, wish.tasks, nodes);
   if (counts.empty())
     return std::nullopt;
   std::vector<placement_part> parts;
-  std::uint32_t rank = 0;
   for (std::size_t i = 0; i < allocation.size(); ++i) {
     placement_part part;
     part.node = allocation[i].node;
-    part.rank_first = rank;
     part.ranks = counts[i];
     part.memory_bytes = allocation[i].memory_bytes;
     const auto wanted = std::size_t{counts[i]} * wish.cores_per_task;
     for (auto core : allocation[i].cores)
       if (part.cores.size() < wanted && !taken[i].contains(core))
         part.cores.push_back(core);
-    rank += counts[i];
     parts.push_back(std::move(part));
   }
+  number_ranks(parts, wish.map_by);
   return parts;
 }
 

@@ -16,6 +16,7 @@ struct step_wish {
   std::uint32_t cores_per_task = 1;
   std::uint32_t nodes = 0;          ///< 0: as few as will do
   std::set<std::uint32_t> excluded; ///< nodes that it must not or cannot use
+  map_mode map_by = map_mode::slot;
 };
 
 /// Cores that other steps have, for each part of an allocation.

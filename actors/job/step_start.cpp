@@ -26,7 +26,7 @@ bool named(const std::vector<std::string>& names, const std::string& name) {
 } // namespace
 
 step_wish job_state_machine::wish_of(const job_spec& spec, const active_element& element) const {
-  step_wish wish{spec.tasks, spec.cores_per_task, spec.nodes, {}};
+  step_wish wish{spec.tasks, spec.cores_per_task, spec.nodes, {}, spec.map_by};
   for (const auto& part : element.parts) {
     const auto& node = nodes_.at(part.node).entry->offers->name;
     if (named(spec.nodes_excluded, node) ||
@@ -186,6 +186,7 @@ expected<bytes> job_state_machine::encode_step_order(const job_step& what,
   order.step = what.ranks.step;
   order.element_first = what.element;
   order.rank_first = part.rank_first;
+  order.ranks = part.rank_numbers;
   order.ranks_here = part.ranks;
   order.ranks_total = spec.tasks;
   order.node_index = static_cast<std::uint32_t>(part_index);
@@ -197,8 +198,8 @@ expected<bytes> job_state_machine::encode_step_order(const job_step& what,
                            : spec.time_limit_s;
   order.grace_s = spec.grace_s;
   order.cpu_words = cpuset_words(node);
-  order.cpusets =
-      rank_cpusets(node, part, part.ranks, spec.cores_per_task, spec.bind, order.cpu_words);
+  order.cpusets = rank_cpusets(
+      node, part, {part.ranks, spec.cores_per_task, spec.bind, spec.map_by}, order.cpu_words);
   order.spec_digest = what.exec_digest;
   order.node_name = node.name;
   std::vector<std::shared_ptr<node_entry const>> entries;

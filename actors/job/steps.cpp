@@ -84,6 +84,8 @@ caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step
                                            waiting_steps_max, job_)});
   auto promise = self_->make_response_promise<step_begun>();
   waiting.promise = promise;
+  waiting.client = caf::actor_cast<caf::actor_addr>(
+      static_cast<caf::response_promise&>(waiting.promise).source());
   const auto same =
       std::find_if(waiting_steps_.begin(), waiting_steps_.end(),
                    [&](const waiting_step& each) { return each.request == waiting.request; });
@@ -92,8 +94,29 @@ caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step
   else
     waiting_steps_.push_back(std::move(waiting));
   begin_waiting_steps();
+  watch_clients();
   publish();
   return promise;
+}
+
+/// A step that nobody waits for any more is not to start: `troupe run` is gone, and would see
+/// neither its output nor its end.
+void job_state_machine::watch_clients() {
+  for (const auto& each : waiting_steps_)
+    if (each.client && watched_clients_.insert(each.client).second)
+      self_->monitor(each.client);
+}
+
+void job_state_machine::client_gone(const caf::actor_addr& client) {
+  watched_clients_.erase(client);
+  const auto gone = std::erase_if(waiting_steps_,
+                                  [&](const waiting_step& each) { return each.client == client; });
+  if (gone == 0)
+    return;
+  world_.log->info("job {}: {} of its steps will not start: who asked for them is gone", job_,
+                   gone);
+  begin_waiting_steps(); // others may have waited behind them
+  publish();
 }
 
 // -- looking --------------------------------------------------------------------
@@ -106,6 +129,7 @@ element_location job_state_machine::location_of(const job_step& what) const {
     if (part.ranks > 0)
       result.parts.push_back(part);
   const auto& spec = what.asked->spec;
+  result.map_by = spec.map_by;
   result.may_spawn = spec.mpi == mpi_mode::pmix;
   result.streams_output = spec.stdout_path == "|";
   result.streams_errors = spec.stderr_path == "|" && !spec.merge_stderr;
@@ -282,13 +306,18 @@ caf::result<jobs_changed> job_state_machine::signal_step(request<troupe::signal_
   if (what.msg.signal == 0)
     end_step(step, what.msg.reason);
   else
-    for (auto node : step.ranks.nodes_running)
-      tell(slots_on(node).entry->actor, cap_,
-           signal_group{{job_, step.ranks.incarnation, step.ranks.step},
-                        step.element,
-                        step.element,
-                        what.msg.signal});
+    signal_ranks(step, what.msg.signal);
   return jobs_changed{1, 1, {}};
+}
+
+/// Of a step whose order has left.
+void job_state_machine::signal_ranks(const job_step& what, std::int32_t number) {
+  if (!what.ranks.ordered || what.ranks.ending)
+    return;
+  for (auto node : what.ranks.nodes_running)
+    tell(slots_on(node).entry->actor, cap_,
+         signal_group{
+             {job_, what.ranks.incarnation, what.ranks.step}, what.element, what.element, number});
 }
 
 } // namespace troupe::actors

@@ -43,6 +43,8 @@ foreach(name pmi1_talk pmix_asks pmix_ends pmix_events pmix_group pmix_hello pmi
     pmix_names pmix_places)
   pmix_program(${name})
 endforeach()
+pmix_program(bound)
+target_link_libraries(bound PRIVATE PkgConfig::HWLOC)
 add_library(claim_uid SHARED ${mpi_folder}/programs/claim_uid.cpp)
 target_compile_options(claim_uid PRIVATE -Wall -Wextra -Werror)
 add_dependencies(troupe_mpi_world claim_uid)
@@ -64,7 +66,7 @@ troupe_test(mpi_growth_test LABEL mpi TIMEOUT 600
 find_program(MPICC_OPENMPI mpicc.openmpi)
 find_program(MPICC_MPICH mpicc.mpich)
 if(MPICC_OPENMPI)
-  foreach(name ends_badly hello names ring spawn waits)
+  foreach(name ends_badly hello names ring spawn spawn_several waits)
     mpi_program(${MPICC_OPENMPI} openmpi ${name})
   endforeach()
   troupe_test(mpi_openmpi_test LABEL mpi TIMEOUT 300
@@ -84,7 +86,12 @@ if(MPICC_OPENMPI AND MPICC_MPICH)
     SOURCES ${mpi_folder}/cluster_steps_test.cpp LINK troupe_cluster_harness)
   troupe_test(mpi_cluster_growth_test LABEL mpi TIMEOUT 600
     SOURCES ${mpi_folder}/cluster_growth_test.cpp LINK troupe_cluster_harness)
-  foreach(name mpi_cluster_test mpi_steps_test mpi_cluster_growth_test)
+  troupe_test(mpi_mapping_test LABEL mpi TIMEOUT 300
+    SOURCES ${mpi_folder}/cluster_mapping_test.cpp LINK troupe_cluster_harness)
+  troupe_test(mpi_mpirun_test LABEL mpi TIMEOUT 300
+    SOURCES ${mpi_folder}/cluster_mpirun_test.cpp LINK troupe_cluster_harness)
+  foreach(name mpi_cluster_test mpi_steps_test mpi_cluster_growth_test mpi_mapping_test
+      mpi_mpirun_test)
     target_compile_definitions(${name} PRIVATE TROUPE_MPI_PROGRAMS="${mpi_programs}")
     add_dependencies(${name} troupe_mpi_world)
   endforeach()

@@ -99,6 +99,13 @@ std::uint64_t make_job_number() {
   return static_cast<std::uint64_t>(::getpid()) * 1000 + ++count;
 }
 
+std::uint32_t first_with_ranks(const shepherd::register_step& about) {
+  std::uint32_t index = 0;
+  while (index + 1 < about.nodes.size() && about.nodes[index].rank_count == 0)
+    ++index;
+  return index;
+}
+
 std::string make_folder() {
   auto path = (fs::temp_directory_path() / "troupe-mpi-test-XXXXXX").string();
   if (::mkdtemp(path.data()) == nullptr)
@@ -209,6 +216,7 @@ std::uint32_t mpi_world::add_step(step_wish wish) {
     first += entry.rank_count;
   }
   about.ranks_total = first;
+  about.keeper = first_with_ranks(about);
   about.shares_cores = first > std::thread::hardware_concurrency();
   step.wish = std::move(wish);
   return number;
@@ -367,6 +375,8 @@ void mpi_world::take(std::uint32_t index, shepherd::to_agent frame) {
     logs.push_back(*frame.log);
   if (frame.signal_request)
     signals.push_back(*frame.signal_request);
+  if (frame.forgotten)
+    steps_.at(frame.forgotten->step).forgotten_on.insert(index);
   if (frame.failed)
     failures.push_back(frame.failed->why);
 }
@@ -395,6 +405,9 @@ void mpi_world::take_spawn(std::uint32_t index, const shepherd::spawn_request& f
   const auto number = add_step(std::move(wish));
   auto& step = steps_.at(number);
   step.about.parent = from.parent;
+  for (const auto& [other, each] : steps_)
+    if (each.about.nspace == from.parent.nspace)
+      step.about.keeper = each.about.keeper;
   step.asked_by = asked_by;
   register_on_all(number);
 }
@@ -469,6 +482,11 @@ void mpi_world::agents_return() {
 void mpi_world::kill_shepherd(std::uint32_t index) {
   ::kill(nodes_[index].pid, SIGKILL);
   (void)wait_for([&] { return nodes_[index].ended; });
+}
+
+bool mpi_world::end_shepherd(std::uint32_t index) {
+  ::kill(nodes_[index].pid, SIGTERM);
+  return wait_for([&] { return nodes_[index].ended; }, 5s);
 }
 
 void mpi_world::close_channel(std::uint32_t index) {

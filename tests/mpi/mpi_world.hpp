@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,8 @@ struct step_record {
   };
   std::optional<asker> asked_by;
   bool started = false;
-  bool forgotten = false;
+  bool forgotten = false;               ///< the shepherds have been told to
+  std::set<std::uint32_t> forgotten_on; ///< nodes whose shepherd has
 };
 
 class mpi_world {
@@ -87,6 +89,8 @@ public:
   /// them are still carried meanwhile.
   bool stop(std::chrono::milliseconds deadline = 2s);
   void kill_shepherd(std::uint32_t node);
+  /// As when the last rank of its node has ended.
+  bool end_shepherd(std::uint32_t node);
   /// As when a launcher learns that the shepherd is gone: nobody holds the channel any more.
   void close_channel(std::uint32_t node);
   void send_as_agent(std::uint32_t node, const std::string& bytes);

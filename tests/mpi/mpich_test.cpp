@@ -2,6 +2,9 @@
 #include "catch.hpp"
 #include "tests/mpi/mpi_world.hpp"
 
+#include <fstream>
+#include <sys/stat.h>
+
 using namespace troupe;
 using namespace troupe::testing;
 
@@ -48,6 +51,33 @@ TEST_CASE("a PMI-1 client spawns, and the child finds what its parent left for i
   INFO(world.output(1, 0));
   check_good(world, world.step(1));
   CHECK(world.stop());
+}
+
+TEST_CASE("what a parent left for its child is found on another node after the parent's end") {
+  mpi_world world{2};
+  const auto fifo = world.folder() + "/go";
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  const auto parent = world.start(wish("pmi1_talk", {1, 1}, {"spawn", "late"}));
+  REQUIRE(world.wait_for([&] { return world.step(parent).forgotten_on.size() == 2; }));
+  std::ofstream{fifo} << "go" << std::flush;
+  REQUIRE(world.wait_for([&] { return world.all_ended(); }));
+  INFO(world.output(1, 0));
+  check_good(world, world.step(parent));
+  check_good(world, world.step(1));
+  CHECK(world.stop());
+}
+
+TEST_CASE("who asks a keeper that is gone, with the last rank of its node, is answered") {
+  mpi_world world{2};
+  const auto fifo = world.folder() + "/go";
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  const auto parent = world.start(wish("pmi1_talk", {1, 1}, {"spawn", "alone"}));
+  REQUIRE(world.wait_for([&] { return world.step(parent).forgotten_on.size() == 2; }));
+  REQUIRE(world.end_shepherd(0));
+  std::ofstream{fifo} << "go" << std::flush;
+  REQUIRE(world.wait_for([&] { return world.all_ended(); }));
+  INFO(world.output(1, 0));
+  check_good(world, world.step(1));
 }
 
 #ifdef TROUPE_HAS_MPICH

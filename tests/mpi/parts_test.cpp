@@ -7,6 +7,7 @@
 #include "tools/shepherd/published.hpp"
 #include "tools/shepherd/relay.hpp"
 #include "tools/shepherd/steps.hpp"
+#include "tools/stub/nodes.hpp"
 
 #include <filesystem>
 #include <pmix_common.h>
@@ -448,4 +449,26 @@ TEST_CASE("a parent directory that others may write, or that is a link, is refus
   CHECK_FALSE(held_directory::make(base, "1.0.0.0"));
   CHECK(fs::is_empty(base + "/elsewhere"));
   fs::remove_all(base);
+}
+
+TEST_CASE("a script's nodes and their tasks are read side by side, up to where they fit") {
+  const auto told = [](const char* names, const char* tasks) {
+    std::string text;
+    stub::node_reader nodes{names, tasks};
+    while (nodes.next())
+      text += std::string{nodes.name, nodes.name_bytes} + "=" + std::to_string(nodes.tasks) + " ";
+    return text;
+  };
+  CHECK(told("node1", "4") == "node1=4 ");
+  CHECK(told("a,b,c", "4(x2),3") == "a=4 b=4 c=3 ");
+  CHECK(told("a,b", "4") == "a=4 ");
+  CHECK(told("a", "4(x3)") == "a=4 ");
+  for (const auto* bad : {"", "x", "(x2)", "4(x", "4(x)", "4(x0)"})
+    CHECK(told("a", bad).empty());
+  CHECK(told(nullptr, "1").empty());
+  CHECK(told("a", nullptr).empty());
+  stub::node_reader nodes{"node1,node10", "1(x2)"};
+  REQUIRE(nodes.next());
+  CHECK(nodes.is("node1"));
+  CHECK_FALSE(nodes.is("node10"));
 }

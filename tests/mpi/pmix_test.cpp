@@ -106,7 +106,7 @@ TEST_CASE("where asked, a rank that dies becomes an event and the others go on")
     CHECK(step.ranks.at(rank).exit_code == 0);
 }
 
-TEST_CASE("queries, words for the log and job control arrive") {
+TEST_CASE("queries, words for the output, words for the log and job control arrive") {
   mpi_world world{2};
   const auto& step = world.run(wish("pmix_asks", {1, 1}));
   check_good(world, step);
@@ -116,6 +116,12 @@ TEST_CASE("queries, words for the log and job control arrive") {
   REQUIRE(world.signals.size() == 1);
   CHECK(world.signals[0].signal == 12);
   CHECK(world.signals[0].step == 0);
+  // In the rank's own output, in order; all other channels are the job's log.
+  for (std::uint32_t rank : {0U, 1U}) {
+    const auto name = "rank " + std::to_string(rank);
+    CHECK(world.output(0, rank).find("before\n" + name + " says\n" + name + " complains\nafter") !=
+          std::string::npos);
+  }
   REQUIRE(world.logs.size() == 2);
   CHECK(world.logs[0].text.find(" logs") != std::string::npos);
 }

@@ -264,6 +264,26 @@ TEST_CASE("an order's cpusets are found by slot and rank") {
   CHECK(view.cpuset_word(1, 1, 1) == 1);
 }
 
+TEST_CASE("an order may number its ranks, and tell how many tasks each node has") {
+  auto order = sample_order();
+  order.ranks = {4, 7};
+  order.node_tasks = {1, 2, 2, 3};
+  const auto bytes = encode_order(order);
+  REQUIRE(bytes);
+  CHECK(*decode_order(*bytes) == order);
+  order_view view;
+  REQUIRE_FALSE(decode_order(*bytes, view));
+  CHECK(view.rank_of(1) == 7);
+  CHECK(view.tasks_on(3) == 3);
+  refuses_every_other_length(*bytes, [](const auto& other) { return bool(decode_order(other)); });
+  survives_noise(
+      *bytes, [](const auto& noisy) { return decode_order(noisy); },
+      [](const auto& decoded_order) { return encode_order(decoded_order); });
+  const auto plain = encode_order(sample_order());
+  REQUIRE_FALSE(decode_order(*plain, view));
+  CHECK(view.rank_of(1) == 5);
+}
+
 TEST_CASE("an order that breaks a rule is refused") {
   auto refused = [](auto&& change) {
     auto order = sample_order();
@@ -284,5 +304,10 @@ TEST_CASE("an order that breaks a rule is refused") {
   CHECK(refused([](launch_order& o) { o.node_index = 4; }));
   CHECK(refused([](launch_order& o) { o.cpusets.pop_back(); }));
   CHECK(refused([](launch_order& o) { o.bind_mode = 3; }));
+  CHECK(refused([](launch_order& o) { o.ranks = {4}; }));
+  CHECK(refused([](launch_order& o) { o.ranks = {4, 8}; }));
+  CHECK(refused([](launch_order& o) { o.ranks = {4, 4}; }));
+  CHECK(refused([](launch_order& o) { o.ranks = {3, 5}; }));
+  CHECK(refused([](launch_order& o) { o.node_tasks = {1, 2, 3}; }));
   CHECK(refused([](launch_order& o) { o.home = std::string(order_path_bytes_max + 1, 'x'); }));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/step_places.hpp"
+#include "actors/placing.hpp"
 #include "catch.hpp"
 
 #include <numeric>
@@ -67,4 +68,33 @@ TEST_CASE("what does not fit gets no place") {
   CHECK(!place_step(allocation, none, {1, 5, 0, {}}));
   CHECK(!place_step(allocation, none, {5, 1, 0, {1}}));
   CHECK(!place_step(allocation, {{10, 11, 12, 13}, {}}, {2, 1, 2, {}}));
+}
+
+TEST_CASE("ranks that are dealt out go to as many nodes as there are, in turn") {
+  const auto allocation = allocation_of({4, 4, 2});
+  const taken_cores none(3);
+  const auto placed = place_step(allocation, none, {5, 1, 0, {}, map_mode::node});
+  REQUIRE(placed);
+  CHECK(ranks_of(placed) == counts{2, 2, 1});
+  CHECK((*placed)[0].rank_numbers == counts{0, 3});
+  CHECK((*placed)[1].rank_numbers == counts{1, 4});
+  CHECK((*placed)[2].rank_numbers == counts{2});
+  CHECK((*placed)[1].rank_of(1) == 4);
+  CHECK(ranks_of(place_step(allocation, none, {2, 1, 0, {}, map_mode::node})) == counts{1, 1, 0});
+  CHECK(ranks_of(place_step(allocation, none, {2, 1, 2, {}, map_mode::slot})) == counts{1, 1, 0});
+}
+
+TEST_CASE("bindings are told by node, with their ranks where these do not follow each other") {
+  auto parts = allocation_of({2, 2});
+  for (auto& part : parts)
+    part.ranks = 2;
+  number_ranks(parts, map_mode::slot);
+  CHECK(parts[1].rank_first == 2);
+  CHECK(describe_binding("a", parts[0], map_mode::slot) == "a:10,11");
+  number_ranks(parts, map_mode::node);
+  CHECK(describe_binding("b", parts[1], map_mode::node) == "b:20,21 (tasks 1,3)");
+  auto part = allocation_of({4}).front();
+  part.cores = {13, 11, 10, 12};
+  part.ranks = 2;
+  CHECK(describe_binding("c", part, map_mode::core) == "c:10,11");
 }

@@ -125,6 +125,20 @@ TEST_CASE("job ids name jobs, ranges, elements and step 0") {
   }
 }
 
+TEST_CASE("a step is a number behind its job or element") {
+  const auto step = parse_step("812_7.3");
+  REQUIRE(step);
+  REQUIRE(*step);
+  CHECK((*step)->of.job == 812);
+  CHECK((*step)->of.element == 7);
+  CHECK((*step)->step == 3);
+  CHECK(format_step(**step) == "812_7.3");
+  CHECK(*parse_step("812") == std::nullopt);
+  CHECK(*parse_step("812.0") == std::nullopt);
+  for (auto bad : {"812.", "812.x", "812-813.1", ".1", "812.99999999"})
+    CHECK_FALSE(parse_step(bad));
+}
+
 TEST_CASE("one job is one job or one element") {
   CHECK(parse_one_job("812")->element == no_element);
   CHECK(parse_one_job("812_7")->element == 7);

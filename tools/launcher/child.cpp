@@ -162,7 +162,7 @@ bool expand(const child_plan& plan, const char* pattern, char* out) {
     switch (*at) {
     case 'j': buffer.put_number(plan.order->job); break;
     case 'a': buffer.put_number(plan.order->is_array() ? plan.element : 0); break;
-    case 't': buffer.put_number(plan.order->rank_first + plan.local_rank); break;
+    case 't': buffer.put_number(plan.order->rank_of(plan.local_rank)); break;
     case 'N': buffer.put(plan.order->node_name); break;
     case '%': buffer.put("%"); break;
     default: buffer.put({at - 1, 2});
@@ -231,7 +231,7 @@ void open_files(const child_plan& plan) {
                 STDERR_FILENO);
   }
   // Of MPI ranks the first alone reads it, as MPI programs expect.
-  auto reads = !spec.view.has_shepherd || plan.order->rank_first + plan.local_rank == 0;
+  auto reads = !spec.view.has_shepherd || plan.order->rank_of(plan.local_rank) == 0;
   if (spec.input[0] != '\0' && reads)
     open_as(plan, start_stage::input, spec.input, O_RDONLY, STDIN_FILENO);
 }
@@ -375,7 +375,7 @@ char** make_environment(const child_plan& plan, char** out, char* numbers, std::
   };
   if (plan.order->is_array())
     number("TROUPE_ELEMENT=", plan.element);
-  number("TROUPE_RANK=", plan.order->rank_first + plan.local_rank);
+  number("TROUPE_RANK=", plan.order->rank_of(plan.local_rank));
   number("TROUPE_LOCAL_RANK=", plan.local_rank);
   *at = nullptr;
   return out;
@@ -400,6 +400,7 @@ start_stage stage_of_name(const char* name) {
   return start_stage::session;
 }
 
+/// A script on its nodes begins as a stub as well, which tells mpirun where these are.
 void run_child(const child_plan& plan) {
   set_basics(plan);
   if (plan.changes_ids) {
@@ -413,14 +414,21 @@ void run_child(const child_plan& plan) {
   close_the_rest(plan);
   const auto& spec = *plan.spec;
   char numbers[1024];
-  auto** env = static_cast<char**>(alloca((spec.envc + 20UL) * sizeof(char*)));
+  auto** env = static_cast<char**>(alloca((spec.envc + 24UL) * sizeof(char*)));
   make_environment(plan, env, numbers, sizeof numbers);
   if (plan.channel_fd >= 0)
     execute_stub(plan, env);
   if (spec.script_fd < 0)
     execute(plan, spec.argv[0], spec.argv, env);
-  auto** argv = static_cast<char**>(alloca((spec.argc + 4UL) * sizeof(char*)));
-  execute(plan, spec.interpreter, make_script_arguments(spec, argv), env);
+  auto** argv = static_cast<char**>(alloca((spec.argc + 6UL) * sizeof(char*)));
+  make_script_arguments(spec, argv + 2);
+  // An interpreter that cannot be executed is told of by `execute`.
+  if (!plan.order->node_tasks.empty() && ::access(spec.interpreter, X_OK) == 0) {
+    argv[0] = const_cast<char*>("troupe-stub");
+    argv[1] = const_cast<char*>("--script");
+    ::execve(plan.stub, argv, env);
+  }
+  execute(plan, spec.interpreter, argv + 2, env);
 }
 
 void run_helper(const helper_plan& plan) {

@@ -42,7 +42,7 @@ void rank_died(launcher& l, std::uint32_t index, int status, const rusage& usage
   add_usage(e, usage);
   if (status != 0 && !e.has_failed) {
     e.has_failed = true;
-    e.failed_rank = l.orders[e.order].view.rank_first + r.local;
+    e.failed_rank = l.orders[e.order].view.rank_of(r.local);
     e.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     e.signal = WIFSIGNALED(status) ? static_cast<std::uint32_t>(WTERMSIG(status)) : 0;
   }
@@ -96,7 +96,7 @@ void take_failure(launcher& l, std::uint32_t rank_index, const child_failure& fa
   if (r.pid != failure.pid || !r.alive)
     return;
   auto& e = l.elements[r.element];
-  note_failure(l, e, l.orders[e.order].view.rank_first + r.local, failure.stage, failure.error,
+  note_failure(l, e, l.orders[e.order].view.rank_of(r.local), failure.stage, failure.error,
                failure.text, failure.length);
 }
 

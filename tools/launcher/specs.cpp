@@ -119,6 +119,23 @@ void take_environment(prepared_spec& out, spec_arena& arena) {
   }
 }
 
+constexpr std::size_t tasks_text_bytes_max = 24; ///< "4294967295(x4294967295),"
+
+/// "4(x2),3": the tasks of each node, in the order of the list of nodes.
+char* put_node_tasks(char* at, const auth::order_view& order) {
+  at += std::sprintf(at, "TROUPE_TASKS_PER_NODE=");
+  for (std::uint32_t node = 0; node < order.node_count;) {
+    auto end = node + 1;
+    while (end < order.node_count && order.tasks_on(end) == order.tasks_on(node))
+      ++end;
+    at += std::sprintf(at, "%s%u", node == 0 ? "" : ",", order.tasks_on(node));
+    if (end - node > 1)
+      at += std::sprintf(at, "(x%u)", end - node);
+    node = end;
+  }
+  return at + 1;
+}
+
 } // namespace
 
 prepared_spec* prepare_spec(const std::uint8_t* bytes, std::uint32_t length) {
@@ -166,6 +183,7 @@ prepared_spec* prepare_spec(const std::uint8_t* bytes, std::uint32_t length) {
 char* prepare_order_strings(const auth::order_view& order, const prepared_spec& spec) {
   auto size = order.user.size() * 2 + order.home.size() + order.shell.size() +
               order.node_name.size() + order.nodelist.size() + order.submit_dir.size() + 512;
+  size += order.node_tasks.size() / 4 * tasks_text_bytes_max;
   auto* memory = static_cast<char*>(std::malloc(size));
   if (memory == nullptr)
     return nullptr;
@@ -176,6 +194,9 @@ char* prepare_order_strings(const auth::order_view& order, const prepared_spec& 
   at += std::sprintf(at, "TROUPE_JOB_ID=%llu", static_cast<unsigned long long>(order.job)) + 1;
   at += std::sprintf(at, "TROUPE_STEP=%u", order.step) + 1;
   at += std::sprintf(at, "TROUPE_NTASKS=%u", order.ranks_total) + 1;
+  at += std::sprintf(at, "TROUPE_CORES_PER_TASK=%u", order.cores_per_rank) + 1;
+  if (!order.node_tasks.empty())
+    at = put_node_tasks(at, order);
   text("TROUPE_NODELIST", order.nodelist);
   text("TROUPE_NODE", order.node_name);
   text("TROUPE_SUBMIT_DIR", order.submit_dir);

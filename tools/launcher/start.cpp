@@ -43,7 +43,7 @@ void link_element(launcher& l, std::uint32_t index) {
 int open_streams(launcher& l, const element& e, const auth::order_view& order,
                  const prepared_spec& spec, std::uint32_t rank_index) {
   auto& r = l.ranks[rank_index];
-  auto number = order.rank_first + r.local;
+  auto number = order.rank_of(r.local);
   if (spec.view.stdout_path == "|" && (r.output = open_stream(l, e, number, 1)) == none)
     return errno;
   if (spec.view.stderr_path == "|" && !spec.view.merge_stderr &&
@@ -104,7 +104,7 @@ void start_ranks(launcher& l, std::uint32_t index, std::uint32_t ranks) {
   for (std::uint32_t local = 0; local < ranks; ++local) {
     auto rank_index = l.ranks.take();
     if (rank_index == none) {
-      note_failure(l, e, order.rank_first + local, launch::start_stage::fork, EAGAIN, "", 0);
+      note_failure(l, e, order.rank_of(local), launch::start_stage::fork, EAGAIN, "", 0);
       return;
     }
     auto& r = l.ranks[rank_index];
@@ -121,7 +121,7 @@ void start_ranks(launcher& l, std::uint32_t index, std::uint32_t ranks) {
       bad = start_rank(l, e, rank_index, plan);
     }
     if (bad != 0) {
-      note_failure(l, e, order.rank_first + local, stage, bad, "", 0);
+      note_failure(l, e, order.rank_of(local), stage, bad, "", 0);
       return;
     }
   }
@@ -202,8 +202,8 @@ void check_exec(launcher& l, std::uint32_t index) {
     char text[96];
     auto length = std::snprintf(text, sizeof text, "(not done %lld s after the start: ended)",
                                 static_cast<long long>(l.opts.exec_deadline_ns / second_ns));
-    note_failure(l, e, l.orders[e.order].view.rank_first + r.local, stage_of_name(stat.name),
-                 ETIMEDOUT, text, static_cast<std::size_t>(length));
+    note_failure(l, e, l.orders[e.order].view.rank_of(r.local), stage_of_name(stat.name), ETIMEDOUT,
+                 text, static_cast<std::size_t>(length));
     (void)::kill(r.pid, SIGKILL);
   }
   if (e.start_failed && e.state == element_state::running)

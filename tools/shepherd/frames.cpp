@@ -77,7 +77,7 @@ void shepherd::take_step(register_step about) {
   auto& step = steps_.add(std::move(about));
   if (!prepare_step(step))
     return;
-  if (step.about.mpi == mpi_kind::pmi1)
+  if (step.about.mpi != mpi_kind::pmix)
     return step_is_ready(step);
   pmix::job_places places{directory_->path(), step.directory, {}};
   for (std::uint32_t i = 0; i < step.ranks.size(); ++i)
@@ -113,7 +113,7 @@ bool shepherd::prepare_step(step_state& step) {
   }
   step.directory = *directory;
   step.shared_directory = *shared;
-  if (server_ || step.about.mpi == mpi_kind::pmi1)
+  if (server_ || step.about.mpi != mpi_kind::pmix)
     return true;
   pmix::server_place place;
   place.nspace = "troupe-shepherd." + std::to_string(job_->job) + "." +
@@ -165,6 +165,8 @@ void shepherd::take_end(const rank_ended& from) {
   if (local->ended)
     return;
   local->ended = true;
+  local->output.reset();
+  local->error_output.reset();
   // A rank that finalised and ended well is missed by nobody.
   const bool is_quiet = local->finalised && from.exit_code == 0 && from.signal == 0;
   if (!is_quiet) {
@@ -191,7 +193,7 @@ void shepherd::forget(std::uint32_t number) {
   published_.step_ended(step->about.nspace);
   collectives_.step_ended(step->about.nspace);
   std::erase_if(aborts_, [&](const abort& each) { return each.step == number; });
-  std::erase_if(parked_, [&](const parked_stub& each) { return each.who.step == number; });
+  std::erase_if(parked_, [&](const parked_stub& each) { return each.stub.who.step == number; });
   directory_->drop(std::to_string(number));
   shared_directory_->drop(std::to_string(number));
   steps_.remove(number);

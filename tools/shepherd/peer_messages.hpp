@@ -85,7 +85,7 @@ struct stored_value {
   }
 };
 
-/// To node 0, which keeps what is published; answered by `answer`.
+/// To the node that keeps what is published; answered by `answer`.
 struct publish_ask {
   std::uint64_t token = 0;
   process_name owner;
@@ -100,7 +100,7 @@ struct publish_ask {
   }
 };
 
-/// To node 0. With `waits` it answers when all keys are there, or at the timeout (0: none).
+/// To the keeper. With `waits` it answers when all keys are there, or at the timeout (0: none).
 struct lookup_ask {
   std::uint64_t token = 0;
   process_name who;
@@ -117,7 +117,7 @@ struct lookup_ask {
   }
 };
 
-/// To node 0. No keys: all of the owner's.
+/// To the keeper. No keys: all of the owner's.
 struct unpublish_ask {
   std::uint64_t token = 0;
   process_name owner;

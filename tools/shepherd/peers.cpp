@@ -8,6 +8,14 @@
 
 namespace troupe::shepherd {
 
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto keeper_patience = 20s;
+
+} // namespace
+
 void shepherd::take_peer(std::uint32_t node, peer_message message) {
   if (message.collective_part)
     collectives_.take(node, std::move(*message.collective_part));
@@ -66,6 +74,28 @@ std::uint64_t shepherd::expect(publisher done) {
   return token;
 }
 
+/// A keeper whose own ranks have all ended is gone, and nobody says so: who asks it is not to wait
+/// for ever. Long enough for a trouped that is killed and comes back.
+std::uint64_t shepherd::expect_of_keeper(publisher done, std::uint32_t wait_s) {
+  const auto token = expect(std::move(done));
+  asked_until_.emplace(token, steady::now() + keeper_patience + std::chrono::seconds{wait_s});
+  return token;
+}
+
+void shepherd::give_up_asks(steady::time_point now) {
+  for (auto at = asked_until_.begin(); at != asked_until_.end();) {
+    const auto [token, until] = *at;
+    const auto waiting = expected_.find(token);
+    const bool over = waiting == expected_.end() || now >= until;
+    at = over ? asked_until_.erase(at) : std::next(at);
+    if (!over || waiting == expected_.end())
+      continue;
+    const auto done = std::move(waiting->second);
+    expected_.erase(waiting);
+    done({token, PMIX_ERR_UNREACH, {}});
+  }
+}
+
 void shepherd::answer_peer(std::uint32_t node, std::uint64_t token, std::int32_t status,
                            std::vector<stored_value> values) {
   peer_message message;
@@ -87,7 +117,7 @@ void shepherd::publish_at_keeper(publish_ask ask, publisher done) {
   const auto keeper = steps_.keeper_of(ask.owner.nspace);
   if (job_->node_index == keeper)
     return done({ask.token, published_.publish(ask), {}});
-  ask.token = expect(std::move(done));
+  ask.token = expect_of_keeper(std::move(done), 0);
   peer_message message;
   message.publish_ask = std::move(ask);
   tell(keeper, message);
@@ -100,7 +130,10 @@ void shepherd::lookup_at_keeper(lookup_ask ask, publisher done) {
                                       std::int32_t status, std::vector<stored_value> values) {
       done({token, status, std::move(values)});
     });
-  ask.token = expect(std::move(done));
+  if (ask.waits && ask.timeout_s == 0)
+    ask.token = expect(std::move(done)); // for as long as it takes
+  else
+    ask.token = expect_of_keeper(std::move(done), ask.timeout_s);
   peer_message message;
   message.lookup_ask = std::move(ask);
   tell(keeper, message);
@@ -112,7 +145,7 @@ void shepherd::unpublish_at_keeper(unpublish_ask ask, publisher done) {
     published_.unpublish(ask);
     return done({ask.token, PMIX_SUCCESS, {}});
   }
-  ask.token = expect(std::move(done));
+  ask.token = expect_of_keeper(std::move(done), 0);
   peer_message message;
   message.unpublish_ask = std::move(ask);
   tell(keeper, message);

@@ -8,7 +8,7 @@
 
 namespace troupe::shepherd {
 
-/// What the job's ranks have published: kept at node 0, for all.
+/// What the job's ranks have published: kept at one node, for all of a family of steps.
 class published_values {
 public:
   using lookup_done = std::function<void(std::int32_t status, std::vector<stored_value> values)>;

@@ -34,40 +34,47 @@ std::int32_t pid_of(int socket) {
 
 } // namespace
 
-void shepherd::take_stub(const stub::hello& from, unique_fd socket) {
-  auto* step = steps_.find(from.step);
+void shepherd::take_stub(waiting_stub from) {
+  for (auto* each : {&from.socket, &from.output, &from.error_output})
+    *each = move_high(std::move(*each));
+  auto* step = steps_.find(from.who.step);
   if (step != nullptr && step->ready)
-    return start_rank(*step, from.local_rank, move_high(std::move(socket)));
+    return start_rank(*step, std::move(from));
   if (parked_.size() >= parked_max)
     return say("more than %zu ranks wait for a step: one is refused", parked_max);
-  parked_.push_back({from, move_high(std::move(socket)), steady::now() + stub_patience});
+  parked_.push_back({std::move(from), steady::now() + stub_patience});
 }
 
 void shepherd::answer_parked(step_state& step) {
   std::vector<parked_stub> rest;
-  for (auto& stub : std::exchange(parked_, {})) {
-    if (stub.who.step == step.about.step)
-      start_rank(step, stub.who.local_rank, std::move(stub.socket));
+  for (auto& each : std::exchange(parked_, {})) {
+    if (each.stub.who.step == step.about.step)
+      start_rank(step, std::move(each.stub));
     else
-      rest.push_back(std::move(stub));
+      rest.push_back(std::move(each));
   }
-  for (auto& stub : rest)
-    parked_.push_back(std::move(stub));
+  for (auto& each : rest)
+    parked_.push_back(std::move(each));
 }
 
-void shepherd::start_rank(step_state& step, std::uint32_t local, unique_fd socket) {
+void shepherd::start_rank(step_state& step, waiting_stub from) {
+  const auto local = from.who.local_rank;
+  auto& socket = from.socket;
   if (local >= step.ranks.size())
     return say("step %u has no local rank %u here", step.about.step, local);
   auto& rank = step.ranks[local];
   if (std::exchange(rank.told, true))
     return say("local rank %u of step %u asks twice: refused", local, step.about.step);
+  rank.output = std::make_unique<rank_output>(poll_, std::move(from.output));
+  rank.error_output = std::make_unique<rank_output>(poll_, std::move(from.error_output));
   rank.pid = pid_of(socket.get());
-  auto env = base_environment(step, local);
+  const auto is_daemon = step.about.mpi == mpi_kind::rte;
+  auto env = is_daemon ? rte_environment(step) : base_environment(step, local);
   const auto number = step.rank_of(local);
   if (step.about.mpi == mpi_kind::pmi1) {
     for (auto& each : pmi1_environment(step, local))
       env.push_back(std::move(each));
-  } else {
+  } else if (!is_daemon) {
     (void)directory_->add(std::to_string(step.about.step) + "/" + std::to_string(local));
     auto own = server_->environment_of(step.name_of(number));
     if (!own)
@@ -76,7 +83,13 @@ void shepherd::start_rank(step_state& step, std::uint32_t local, unique_fd socke
       env.push_back(std::move(each));
   }
   watch_rank(step, rank, number);
-  if (!answer_stub(socket.get(), env))
+  std::vector<std::string> command;
+  if (const auto* app = step.app_of(number)) {
+    command.push_back(app->cwd);
+    command.insert(command.end(), app->argv.begin(), app->argv.end());
+    env.insert(env.end(), app->env.begin(), app->env.end());
+  }
+  if (!answer_stub(socket.get(), command, env))
     return say("rank %u of step %u is gone before it started", number, step.about.step);
   if (step.about.mpi == mpi_kind::pmi1)
     pmi1_.add(step.about.step, number, std::move(socket));

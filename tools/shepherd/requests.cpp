@@ -191,14 +191,39 @@ void shepherd::handle(pmix::event call) {
   tell_all(message);
 }
 
+/// Words for standard output and error land where the rank's own do; all others are for the job's
+/// log. The rank goes on when they are written.
 void shepherd::handle(pmix::log_request call) {
+  auto* step = steps_.find(call.who.nspace);
+  auto* rank = step == nullptr ? nullptr : step->find(call.who.rank);
+  struct progress {
+    decltype(call.answer) answer;
+    std::size_t left;
+    bool good = true;
+  };
+  auto state =
+      std::make_shared<progress>(progress{std::move(call.answer), call.entries.size() + 1});
+  const auto one_done = [state](bool good) {
+    state->good = state->good && good;
+    if (--state->left == 0)
+      state->answer(state->good ? PMIX_SUCCESS : PMIX_ERROR);
+  };
   for (auto& entry : call.entries) {
+    if (rank != nullptr && entry.channel == log_channel::standard_output && rank->output) {
+      rank->output->write(entry.text, one_done);
+      continue;
+    }
+    if (rank != nullptr && entry.channel == log_channel::standard_error && rank->error_output) {
+      rank->error_output->write(entry.text, one_done);
+      continue;
+    }
     to_agent frame;
     entry.text.resize(std::min(entry.text.size(), log_bytes_max));
     frame.log = log{call.who, entry.channel, std::move(entry.text)};
     agent_.send(frame);
+    one_done(true);
   }
-  call.answer(PMIX_SUCCESS);
+  one_done(true);
 }
 
 void shepherd::handle(pmix::control_request call) {

@@ -57,9 +57,7 @@ void say(const char* format, ...) {
 shepherd::shepherd(int agent_fd, int channel_fd)
     : session_{make_session()}, next_token_{(session_ & ~std::uint64_t{0xffffffff}) | 1},
       agent_{agent_fd, poll_, [this](to_shepherd frame) { take(std::move(frame)); }},
-      channel_{
-          channel_fd, poll_,
-          [this](const stub::hello& who, unique_fd socket) { take_stub(who, std::move(socket)); }},
+      channel_{channel_fd, poll_, [this](waiting_stub from) { take_stub(std::move(from)); }},
       peers_{session_,
              [this](relay part) {
                to_agent frame;
@@ -85,12 +83,15 @@ int shepherd::run() {
     auto due = std::min({peers_.next_tick(), published_.next_tick(), collectives_.next_tick()});
     for (const auto& stub : parked_)
       due = std::min(due, stub.until);
+    for (const auto& [token, until] : asked_until_)
+      due = std::min(due, until);
     poll_.wait(milliseconds_until(due));
     const auto now = steady::now();
     peers_.tick(now);
     published_.tick(now);
     collectives_.tick(now);
     drop_old_stubs(now);
+    give_up_asks(now);
     say_counts();
     if (agent_.is_stuck() || peers_.is_stuck())
       fail("nobody takes what this shepherd has to say: more than is allowed waits");

@@ -44,9 +44,9 @@ private:
   void fail(const std::string& why);
 
   // ranks.cpp: stubs and what becomes of them
-  void take_stub(const stub::hello& from, unique_fd socket);
+  void take_stub(waiting_stub from);
   void answer_parked(step_state& step);
-  void start_rank(step_state& step, std::uint32_t local, unique_fd socket);
+  void start_rank(step_state& step, waiting_stub from);
   void watch_rank(const step_state& step, local_rank& rank, std::uint32_t number);
   void drop_old_stubs(steady::time_point now);
   void note_rank(const process_name& who, bool local_rank::*mark);
@@ -87,13 +87,14 @@ private:
   void rank_is_gone(const end_notice& what, std::uint32_t node);
   void notify_failure(const step_state& step, const end_notice& what);
   std::uint64_t expect(publisher done);
+  std::uint64_t expect_of_keeper(publisher done, std::uint32_t wait_s);
+  void give_up_asks(steady::time_point now);
 
   // pmi1: what ranks ask through PMI-1
   pmi1_host pmi1_functions();
 
   struct parked_stub {
-    stub::hello who;
-    unique_fd socket;
+    waiting_stub stub;
     steady::time_point until;
   };
   struct served_modex {
@@ -124,7 +125,8 @@ private:
   std::vector<parked_stub> parked_;
   std::vector<abort> aborts_;
   std::map<std::uint64_t, pending_spawn> spawns_;
-  std::map<std::uint64_t, publisher> expected_;       ///< answers of other nodes, by token
+  std::map<std::uint64_t, publisher> expected_;             ///< answers of other nodes, by token
+  std::map<std::uint64_t, steady::time_point> asked_until_; ///< tokens that a keeper is to answer
   std::map<std::uint64_t, process_name> modex_asked_; ///< tokens in `expected_` that are about one
   std::map<std::uint64_t, served_modex> modex_served_;
   std::set<std::uint32_t> changed_counts_;

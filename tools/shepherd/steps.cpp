@@ -37,6 +37,21 @@ bool has_only_loopback() {
   return only;
 }
 
+/// What Open MPI needs where virtual nodes share a host.
+void add_host_settings(const step_state& step, std::vector<std::string>& env) {
+  // They share the names of these files.
+  env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
+  env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
+  // Open MPI 5 asks the kernel for a route between them, and takes the loopback for none.
+  env.emplace_back("OMPI_MCA_reachable=weighted");
+  // Ranks that spin while they wait take the core from the one they wait for.
+  if (step.about.shares_cores)
+    env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");
+  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
+  if (has_only_loopback())
+    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
+}
+
 } // namespace
 
 std::vector<std::uint32_t> step_table::nodes_of(const std::vector<process_name>& processes) {
@@ -60,17 +75,8 @@ std::vector<std::uint32_t> step_table::nodes_of(const std::vector<process_name>&
 }
 
 std::uint32_t step_table::keeper_of(const std::string& nspace) {
-  const auto* root = find(nspace);
-  while (root != nullptr && root->about.parent)
-    if (const auto* parent = find(root->about.parent->nspace); parent != nullptr && parent != root)
-      root = parent;
-    else
-      break;
-  if (root == nullptr)
-    return 0;
-  const auto& nodes = root->about.nodes;
-  const auto at = std::ranges::find_if(nodes, [](const auto& each) { return each.rank_count > 0; });
-  return at == nodes.end() ? 0 : static_cast<std::uint32_t>(at - nodes.begin());
+  const auto* step = find(nspace);
+  return step == nullptr ? 0 : step->about.keeper;
 }
 
 std::vector<std::uint32_t> step_table::nodes_with_ranks() const {
@@ -85,6 +91,9 @@ std::vector<std::uint32_t> step_table::nodes_with_ranks() const {
 std::string fault_of(const register_step& about) {
   if (about.nspace.empty())
     return "it has no namespace";
+  if (about.keeper >= about.nodes.size())
+    return "node " + std::to_string(about.keeper) + " of " + std::to_string(about.nodes.size()) +
+           " is to keep what it publishes";
   if (about.node_index >= about.nodes.size())
     return "this node is number " + std::to_string(about.node_index) + " of " +
            std::to_string(about.nodes.size());
@@ -116,17 +125,16 @@ std::vector<std::string> base_environment(const step_state& step, std::uint32_t 
   env.push_back("MPI_LOCALNRANKS=" + local_size);
   // Open MPI 4 heeds PMIx only below a launcher it knows: this is the one that asks nothing else.
   env.emplace_back("JSM_JSRUN_PORT=1");
-  // Virtual nodes share a host, and so the names of these files.
-  env.push_back("OMPI_MCA_btl_vader_backing_directory=" + step.shared_directory);
-  env.push_back("OMPI_MCA_btl_sm_backing_directory=" + step.shared_directory);
-  // Open MPI 5 asks the kernel for a route between them, and takes the loopback for none.
-  env.emplace_back("OMPI_MCA_reachable=weighted");
-  // Ranks that spin while they wait take the core from the one they wait for.
-  if (step.about.shares_cores)
-    env.emplace_back("OMPI_MCA_mpi_yield_when_idle=1");
-  // Open MPI leaves the loopback out; virtual nodes of a host without a network have nothing else.
-  if (has_only_loopback())
-    env.emplace_back("OMPI_MCA_btl_tcp_if_include=lo");
+  add_host_settings(step, env);
+  return env;
+}
+
+std::vector<std::string> rte_environment(const step_state& step) {
+  std::vector<std::string> env;
+  add_host_settings(step, env);
+  // Daemons on nodes that share a host would meet in one session directory.
+  env.push_back("OMPI_MCA_orte_tmpdir_base=" + step.directory);
+  env.push_back("PRTE_MCA_prte_tmpdir_base=" + step.directory);
   return env;
 }
 

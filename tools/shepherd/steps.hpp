@@ -3,6 +3,7 @@
 
 #include "base/unique_fd.hpp"
 #include "messages/shepherd.hpp"
+#include "tools/shepherd/rank_output.hpp"
 
 #include <algorithm>
 #include <map>
@@ -17,6 +18,7 @@ struct local_rank {
   bool finalised = false;
   bool ended = false;
   std::int32_t pid = 0;
+  std::unique_ptr<rank_output> output, error_output;
   unique_fd alive; ///< readable once its process is gone; where its failure is to be told
 };
 
@@ -30,6 +32,12 @@ struct step_state {
   std::map<std::string, std::string> key_values; ///< PMI-1's, this node's view
   std::size_t key_value_bytes = 0;
 
+  /// The rank's program where the step has several, else nullptr: then it is the order's.
+  const step_app* app_of(std::uint32_t rank) const {
+    const auto at = std::ranges::find_if(
+        about.apps, [&](const step_app& each) { return rank - each.rank_first < each.rank_count; });
+    return about.apps.size() < 2 || at == about.apps.end() ? nullptr : &*at;
+  }
   const step_node& own_node() const { return about.nodes[about.node_index]; }
   process_name name_of(std::uint32_t rank) const { return {about.nspace, rank}; }
 
@@ -83,8 +91,7 @@ public:
 
   /// Nodes where any of these processes is, ascending; empty where one of them is not known.
   std::vector<std::uint32_t> nodes_of(const std::vector<process_name>& processes);
-  /// The node that keeps what a step and those it was spawned by or spawns publish: the first that
-  /// has ranks of the step where the spawning began, as far as it is known here.
+  /// The node that keeps what a step and those of its spawn family publish.
   std::uint32_t keeper_of(const std::string& nspace);
   /// Nodes that have ranks of any step, and so a shepherd.
   std::vector<std::uint32_t> nodes_with_ranks() const;
@@ -98,6 +105,8 @@ std::string fault_of(const register_step& about);
 
 /// The environment that a rank needs beyond its own: see tools/stub/protocol.hpp.
 std::vector<std::string> base_environment(const step_state& step, std::uint32_t local);
+/// Of another runtime's daemon: what the ranks that it starts need on this node.
+std::vector<std::string> rte_environment(const step_state& step);
 std::vector<std::string> pmi1_environment(const step_state& step, std::uint32_t local);
 
 /// PMI_process_mapping: "(vector,(0,2,4))", which says which ranks share a node.

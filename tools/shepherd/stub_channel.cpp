@@ -13,7 +13,7 @@ namespace {
 
 constexpr int hellos_per_turn = 64;
 
-/// The descriptors that came along, owned; a well-formed hello brings one.
+/// The descriptors that came along, owned; a well-formed hello brings three.
 std::vector<unique_fd> descriptors_of(msghdr& message) {
   std::vector<unique_fd> all;
   for (auto* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
@@ -52,7 +52,7 @@ bool stub_channel::take_some() {
   for (int i = 0; i < hellos_per_turn; ++i) {
     stub::hello who;
     iovec part{&who, sizeof who};
-    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -65,23 +65,27 @@ bool stub_channel::take_some() {
     if (got == 0)
       return false;
     const bool whole = got == sizeof who && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-    if (!whole || who.magic != stub::hello_magic || descriptors.size() != 1) {
+    if (!whole || who.magic != stub::hello_magic || descriptors.size() != stub::hello_descriptors) {
       say("something that is no stub spoke on the stub channel: ignored");
       continue;
     }
-    receive_(who, std::move(descriptors.front()));
+    receive_(
+        {who, std::move(descriptors[0]), std::move(descriptors[1]), std::move(descriptors[2])});
   }
   return true;
 }
 
-bool answer_stub(int fd, const std::vector<std::string>& variables) {
-  std::string bytes(sizeof(std::uint32_t), '\0');
-  for (const auto& each : variables)
-    bytes.append(each).push_back('\0');
+bool answer_stub(int fd, const std::vector<std::string>& command,
+                 const std::vector<std::string>& variables) {
+  std::string bytes(sizeof(stub::answer_head), '\0');
+  for (const auto* texts : {&command, &variables})
+    for (const auto& each : *texts)
+      bytes.append(each).push_back('\0');
   if (bytes.size() > stub::environment_bytes_max)
     return false;
-  store_le(reinterpret_cast<std::uint8_t*>(bytes.data()),
-           static_cast<std::uint32_t>(bytes.size() - sizeof(std::uint32_t)));
+  auto* head = reinterpret_cast<std::uint8_t*>(bytes.data());
+  store_le(head, static_cast<std::uint32_t>(bytes.size() - sizeof(stub::answer_head)));
+  store_le(head + 4, static_cast<std::uint32_t>(command.size()));
   std::size_t sent = 0;
   while (sent < bytes.size()) {
     const auto done =

@@ -10,10 +10,18 @@
 
 namespace troupe::shepherd {
 
+/// A rank that waits for its environment, and where its output goes.
+struct waiting_stub {
+  stub::hello who;
+  unique_fd socket;
+  unique_fd output;
+  unique_fd error_output;
+};
+
 /// The receiving end of the stub channel: ranks that are to become the user's program.
 class stub_channel {
 public:
-  using receiver = std::function<void(const stub::hello&, unique_fd)>;
+  using receiver = std::function<void(waiting_stub)>;
 
   stub_channel(int fd, poller& poll, receiver receive);
   stub_channel(const stub_channel&) = delete;
@@ -28,8 +36,10 @@ private:
   receiver receive_;
 };
 
-/// Tells a stub its environment (see tools/stub/protocol.hpp). It fits into the socket's buffer;
-/// false where it does not or where the stub is gone.
-bool answer_stub(int fd, const std::vector<std::string>& variables);
+/// Tells a stub its environment, and its command where that is not its own (see
+/// tools/stub/protocol.hpp). It fits into the socket's buffer; false where it does not or where the
+/// stub is gone.
+bool answer_stub(int fd, const std::vector<std::string>& command,
+                 const std::vector<std::string>& variables);
 
 } // namespace troupe::shepherd

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/stub/protocol.hpp"
+#include "tools/stub/script.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -15,6 +16,7 @@
 // as the user, so nothing that PMIx or MPI needs ever passes through a privileged process.
 //
 //   troupe-stub LOCAL-RANK STEP PROGRAM [ARGUMENT...]
+//   troupe-stub --script INTERPRETER [ARGUMENT...]
 
 namespace troupe::stub {
 
@@ -58,13 +60,14 @@ void wait_for(int fd, short events, std::int64_t deadline) {
   }
 }
 
-/// Sends one end of a new socketpair over the channel; answers the other.
+/// Sends one end of a new socketpair, and its output, over the channel; answers the other end.
 int introduce(const hello& who, std::int64_t deadline) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     give_up(errno, "(a socket for the job's shepherd)");
   iovec part{const_cast<hello*>(&who), sizeof who};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  const int lent[hello_descriptors] = {ends[1], STDOUT_FILENO, STDERR_FILENO};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof lent)] = {};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -73,8 +76,8 @@ int introduce(const hello& who, std::int64_t deadline) {
   auto* rights = CMSG_FIRSTHDR(&message);
   rights->cmsg_level = SOL_SOCKET;
   rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(rights), &ends[1], sizeof(int));
+  rights->cmsg_len = CMSG_LEN(sizeof lent);
+  std::memcpy(CMSG_DATA(rights), lent, sizeof lent);
   while (::sendmsg(channel_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     if (errno == EAGAIN)
       wait_for(channel_fd, POLLOUT, deadline);
@@ -107,17 +110,49 @@ struct texts {
   char* end;
 };
 
-texts read_environment(int fd, std::int64_t deadline) {
-  std::uint32_t bytes = 0;
-  read_all(fd, &bytes, sizeof bytes, deadline);
-  if (bytes > environment_bytes_max)
+struct answer {
+  char** command; ///< directory and words, or nullptr
+  texts variables;
+};
+
+/// Its first `count` texts, with a nullptr behind them; what follows them is left in `from`.
+char** take_words(texts& from, std::uint32_t count) {
+  auto** words = static_cast<char**>(std::malloc((count + 1UL) * sizeof(char*)));
+  if (words == nullptr)
+    give_up(ENOMEM, "(the command)");
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (from.begin >= from.end)
+      give_up(EPROTO, "(the job's shepherd said too little)");
+    words[i] = from.begin;
+    from.begin += std::strlen(from.begin) + 1;
+  }
+  words[count] = nullptr;
+  return words;
+}
+
+answer read_answer(int fd, std::int64_t deadline) {
+  answer_head head;
+  read_all(fd, &head, sizeof head, deadline);
+  if (head.bytes > environment_bytes_max || head.words > head.bytes || head.words == 1)
     give_up(EPROTO, "(the job's shepherd said too much)");
-  auto* memory = static_cast<char*>(std::malloc(bytes + 1));
+  auto* memory = static_cast<char*>(std::malloc(head.bytes + 1));
   if (memory == nullptr)
     give_up(ENOMEM, "(the environment)");
-  read_all(fd, memory, bytes, deadline);
-  memory[bytes] = '\0'; // the last text ends, whatever was sent
-  return {memory, memory + bytes};
+  read_all(fd, memory, head.bytes, deadline);
+  memory[head.bytes] = '\0'; // the last text ends, whatever was sent
+  answer told{nullptr, {memory, memory + head.bytes}};
+  if (head.words != 0)
+    told.command = take_words(told.variables, head.words);
+  return told;
+}
+
+/// Its own program, or the one it was told of.
+char** command_of(const answer& told, char** own) {
+  if (told.command == nullptr)
+    return own;
+  if (told.command[0][0] != '\0' && ::chdir(told.command[0]) != 0)
+    give_up(errno, told.command[0]);
+  return told.command + 1;
 }
 
 /// Whether a text of the shepherd's removes or replaces the variable `entry`.
@@ -223,9 +258,12 @@ bool parse(const char* text, std::uint32_t& number) {
 
 int run(int argc, char** argv) {
   hello who;
+  if (argc > 2 && std::strcmp(argv[1], "--script") == 0)
+    return run_script(argv + 2);
   if (argc < 4 || !parse(argv[1], who.local_rank) || !parse(argv[2], who.step)) {
     std::fputs("troupe-stub: started by troupe-launcher alone\n"
-               "  troupe-stub LOCAL-RANK STEP PROGRAM [ARGUMENT...]\n",
+               "  troupe-stub LOCAL-RANK STEP PROGRAM [ARGUMENT...]\n"
+               "  troupe-stub --script INTERPRETER [ARGUMENT...]\n",
                stderr);
     return 2;
   }
@@ -233,8 +271,8 @@ int run(int argc, char** argv) {
   (void)::fcntl(error_fd, F_SETFD, FD_CLOEXEC);
   const auto deadline = now_ms() + std::int64_t{deadline_s} * 1000;
   const auto fd = introduce(who, deadline);
-  const auto told = read_environment(fd, deadline);
-  execute(argv + 3, merge(environ, told, fd));
+  const auto told = read_answer(fd, deadline);
+  execute(command_of(told, argv + 3), merge(environ, told.variables, fd));
 }
 
 } // namespace

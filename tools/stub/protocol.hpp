@@ -15,17 +15,27 @@ inline constexpr int error_fd = 4;   ///< the launcher's pipe for failed starts;
 /// First in every hello: "TRS1".
 inline constexpr std::uint32_t hello_magic = 0x31535254;
 
-/// One packet on the stub channel, with one half of a stream socketpair as SCM_RIGHTS. On the other
-/// half the shepherd answers { u32 bytes, little-endian, then texts that each end with a NUL }:
-/// "K=V" sets, "K" removes, "P*" removes all that begin with P; removals are done first. PMI_FD=
-/// gets the number of the stub's half, which then stays open over the exec. A close without an
-/// answer: the rank is not to run.
+/// One packet on the stub channel, with three descriptors as SCM_RIGHTS: one half of a stream
+/// socketpair, and the rank's standard output and error, for what it logs through PMIx. On the
+/// other half the shepherd answers { u32 bytes, u32 words, little-endian, then `bytes` of texts
+/// that each end with a NUL }. The first `words` of them, if any, are a directory ("": stay here)
+/// and a command instead of the stub's own: a spawned step may have several programs. The others
+/// are variables: "K=V" sets, "K" removes, "P*" removes all that begin with P; removals are done
+/// first. PMI_FD= gets the number of the stub's half, which then stays open over the exec. A close
+/// without an answer: the rank is not to run.
 struct hello {
   std::uint32_t magic = hello_magic;
   std::uint32_t step = 0;
   std::uint32_t local_rank = 0;
 };
 static_assert(sizeof(hello) == 12);
+inline constexpr unsigned hello_descriptors = 3;
+
+struct answer_head {
+  std::uint32_t bytes = 0;
+  std::uint32_t words = 0;
+};
+static_assert(sizeof(answer_head) == 8);
 
 inline constexpr std::uint32_t environment_bytes_max = 1u << 20;
 inline constexpr int deadline_s = 30;

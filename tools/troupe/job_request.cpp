@@ -20,10 +20,10 @@ namespace troupe::cli {
 namespace {
 
 // What the launcher sets itself; those of a job around this one would only mislead.
-constexpr std::array<std::string_view, 10> job_variables{
-    "TROUPE_JOB_ID",     "TROUPE_ELEMENT",    "TROUPE_STEP", "TROUPE_NODELIST",
-    "TROUPE_NTASKS",     "TROUPE_RANK",       "TROUPE_NODE", "TROUPE_SUBMIT_DIR",
-    "TROUPE_LOCAL_RANK", "TROUPE_INCARNATION"};
+constexpr std::array<std::string_view, 12> job_variables{
+    "TROUPE_JOB_ID",     "TROUPE_ELEMENT",     "TROUPE_STEP",           "TROUPE_NODELIST",
+    "TROUPE_NTASKS",     "TROUPE_RANK",        "TROUPE_NODE",           "TROUPE_SUBMIT_DIR",
+    "TROUPE_LOCAL_RANK", "TROUPE_INCARNATION", "TROUPE_TASKS_PER_NODE", "TROUPE_CORES_PER_TASK"};
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {

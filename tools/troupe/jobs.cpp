@@ -44,9 +44,45 @@ expected<job_selector> to_selector(const job_choice& from) {
   return selector;
 }
 
+bool is_empty(const job_choice& choice) {
+  return choice.ids.empty() && choice.user.empty() && choice.name.empty() && choice.queue.empty() &&
+         choice.states.empty() && !choice.all;
+}
+
+expected<std::vector<job_step_id>> take_steps(job_choice& from) {
+  std::vector<job_step_id> steps;
+  std::vector<std::string> others;
+  for (auto& id : from.ids) {
+    auto step = parse_step(id);
+    if (!step)
+      return tl::unexpected{step.error()};
+    if (*step)
+      steps.push_back(**step);
+    else
+      others.push_back(std::move(id));
+  }
+  from.ids = std::move(others);
+  return steps;
+}
+
+int change_steps(const invocation& run, session& to, const std::vector<job_step_id>& steps,
+                 std::int32_t number, const std::string& reason, const std::string& done) {
+  int code = exit_code::done;
+  for (const auto& each : steps) {
+    auto answer = to.call(calls::signal_step{each.of.job, each.step, number, reason});
+    if (!answer) {
+      code = report(run, answer.error());
+      continue;
+    }
+    const auto told = run.json ? answer->json : done + " step " + format_step(each);
+    if (!print(told + "\n"))
+      return exit_code::failed;
+  }
+  return code;
+}
+
 expected<job_selector> to_deliberate_selector(const job_choice& from) {
-  if (from.ids.empty() && from.user.empty() && from.name.empty() && from.queue.empty() &&
-      from.states.empty() && !from.all)
+  if (is_empty(from))
     return fail(errc::invalid, "no job is named; give ids, a filter such as --name, or --all");
   return to_selector(from);
 }

@@ -36,6 +36,12 @@ expected<void> store_variable(std::string_view text, std::vector<std::string>& t
   return {};
 }
 
+expected<void> store_map(std::string_view text, map_mode& to) {
+  if (from_string(text, to))
+    return {};
+  return fail(errc::invalid, "'" + std::string{text.substr(0, 80)} + "' is not node, core or slot");
+}
+
 expected<void> store_bind(std::string_view text, bind_mode& to) {
   if (!from_string(text, to))
     return fail(errc::invalid, "'" + std::string{text.substr(0, 80)} +
@@ -161,6 +167,11 @@ constexpr std::array table{
                 [](to_job& to, text) { return set(to.spec.held); }},
     spec_option{"--bind", "core|socket|none", "what each task is bound to (core)",
                 [](to_job& to, text value) { return store_bind(value, to.spec.bind); }},
+    spec_option{
+        "--map-by", "node|core|slot",
+        "how tasks are laid out: dealt out to the nodes in turn, one on each core in order, "
+        "or node after node (slot)",
+        [](to_job& to, text value) { return store_map(value, to.spec.map_by); }},
     spec_option{"--mpi", "pmix|pmi1|none",
                 "how MPI ranks find each other (what the program's libraries need)",
                 [](to_job& to, text value) { return store_mpi(value, to); }},

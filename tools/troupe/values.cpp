@@ -316,7 +316,7 @@ expected<std::vector<job_selector::target>> parse_job_ids(std::string_view text)
     if (!step)
       return wrong(text, how);
     if (*step != 0)
-      return wrong(text, "names a step that jobs do not have; their only step is 0");
+      return wrong(text, "names a step; here jobs and elements are asked for");
     id = id.substr(0, dot);
   }
   auto under = id.find('_');
@@ -356,6 +356,25 @@ expected<job_and_element> parse_one_job(std::string_view text) {
     return wrong(text, "names more than one; give one job or one element");
   return job_and_element{one.first, one.elements ? static_cast<std::uint32_t>(one.elements->first)
                                                  : no_element};
+}
+
+expected<std::optional<job_step_id>> parse_step(std::string_view text) {
+  const auto dot = text.find('.');
+  if (dot == std::string_view::npos)
+    return std::nullopt;
+  const auto step = number_in(text.substr(dot + 1));
+  auto of = parse_one_job(text.substr(0, dot));
+  if (!step || *step > element_max)
+    return wrong(text, "is no step; write it like 812.1 or 812_7.1");
+  if (!of)
+    return tl::unexpected{of.error()};
+  if (*step == 0)
+    return std::nullopt;
+  return job_step_id{*of, static_cast<std::uint32_t>(*step)};
+}
+
+std::string format_step(const job_step_id& id) {
+  return format_id(id.of.job, id.of.element) + "." + std::to_string(id.step);
 }
 
 std::string signal_name(std::int32_t number) {

@@ -3,6 +3,7 @@
 
 #include "config/duration.hpp"
 #include "messages/types.hpp"
+#include <optional>
 
 #include <string>
 #include <string_view>
@@ -49,8 +50,21 @@ expected<std::vector<job_selector::target>> parse_job_ids(std::string_view text)
 struct job_and_element {
   job_id job = 0;
   std::uint32_t element = no_element;
+  bool operator==(const job_and_element&) const = default;
 };
 expected<job_and_element> parse_one_job(std::string_view text);
+
+/// A step beyond step 0: "812.1", "812_7.1".
+struct job_step_id {
+  job_and_element of;
+  std::uint32_t step = 0;
+  bool operator==(const job_step_id&) const = default;
+};
+/// Nothing where the id names no such step.
+expected<std::optional<job_step_id>> parse_step(std::string_view text);
+
+/// "812.1", "812_7.1".
+std::string format_step(const job_step_id& id);
 
 /// "SIGTERM" of 15, "signal 99" of a number without a name.
 std::string signal_name(std::int32_t number);

@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <string>
 #include <unistd.h>
 
 // A bare PMI-1 client: says what MPICH's library says, and checks each answer. "spawn" spawns one
-// more of itself with a value for it; "child" is that one.
+// more of itself with a value for it; "child" is that one. "spawn late": the child first waits
+// until somebody writes to the FIFO $HOME/go; "spawn alone": and then finds nobody who keeps names.
 
 namespace {
 
@@ -52,20 +54,31 @@ void names(int rank, int size) {
   }
 }
 
-void spawn(const char* program) {
+void spawn(const char* program, const std::string& when) {
   for (const auto* line : {"mcmd=spawn", "nprocs=1"})
     write_line(line);
   write_line(std::string{"execname="} + program);
-  for (const auto* line : {"totspawns=1", "spawnssofar=1", "arg1=child", "argcnt=1", "preput_num=1",
+  write_line("arg2=" + when);
+  for (const auto* line : {"totspawns=1", "spawnssofar=1", "arg1=child", "argcnt=2", "preput_num=1",
                            "preput_key_0=PARENT", "preput_val_0=the_port", "info_num=0"})
     write_line(line);
   ask("endcmd", "cmd=spawn_result rc=0");
+}
+
+void wait_for_word() {
+  const auto path = std::string{std::getenv("HOME")} + "/go";
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  char c = 0;
+  if (fd < 0 || ::read(fd, &c, 1) != 1)
+    std::_Exit(4);
+  ::close(fd);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
+  const std::string when = argc > 2 ? argv[2] : "now";
   const auto rank = std::atoi(std::getenv("PMI_RANK"));
   const auto size = std::atoi(std::getenv("PMI_SIZE"));
   ask("cmd=init pmi_version=1 pmi_subversion=1", "cmd=response_to_init rc=0");
@@ -79,12 +92,16 @@ int main(int argc, char** argv) {
   ask("cmd=put kvsname=x key=k" + own + " value=again", "cmd=put_result rc=-1");
   ask("cmd=barrier_in", "cmd=barrier_out");
   ask("cmd=get kvsname=x key=k" + next, "cmd=get_result rc=0 msg=success value=v" + next);
-  if (how == "child")
+  if (how == "child" && when != "now")
+    wait_for_word();
+  if (how == "child" && when == "alone")
+    ask("cmd=lookup_name service=shop", "cmd=lookup_result rc=1");
+  else if (how == "child")
     ask("cmd=get kvsname=x key=PARENT", "cmd=get_result rc=0 msg=success value=the_port");
   else
     ask("cmd=get kvsname=x key=none", "cmd=get_result rc=-1");
   if (how == "spawn" && rank == 0)
-    spawn(argv[0]);
+    spawn(argv[0], when);
   if (how.empty())
     names(rank, size);
   ask("cmd=finalize", "cmd=finalize_ack");

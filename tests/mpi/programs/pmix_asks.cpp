@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pmix_client.hpp"
 
-// Queries about the own job, words for the job's log, and job control.
+// Queries about the own job, words for its output and for the job's log, and job control.
 
 namespace {
 
-void log_line(const client::session& s) {
-  const auto text = "rank " + std::to_string(s.me.rank) + " logs\n";
+void log_line(const client::session& s, const char* channel, const std::string& words) {
+  const auto text = "rank " + std::to_string(s.me.rank) + words + "\n";
   pmix_info_t info;
-  PMIX_INFO_LOAD(&info, PMIX_LOG_STDERR, text.c_str(), PMIX_STRING);
+  PMIX_INFO_LOAD(&info, channel, text.c_str(), PMIX_STRING);
   client::need("log", PMIx_Log(&info, 1, nullptr, 0));
 }
 
@@ -44,7 +44,12 @@ void control(const client::session& s) {
 
 int main() {
   const client::session s;
-  log_line(s);
+  std::printf("before\n");
+  std::fflush(stdout);
+  log_line(s, PMIX_LOG_STDOUT, " says");
+  log_line(s, PMIX_LOG_STDERR, " complains");
+  log_line(s, PMIX_LOG_SYSLOG, " logs");
+  std::printf("after\n");
   if (s.me.rank == 0) {
     ask(s);
     control(s);

@@ -12,12 +12,19 @@ struct cancel_options {
 };
 
 int cancel(const invocation& run, const cancel_options& options) {
-  auto selector = to_deliberate_selector(*options.choice);
+  auto steps = take_steps(*options.choice);
+  if (!steps)
+    return report_usage(run, steps.error().text);
+  const bool only_steps = !steps->empty() && is_empty(*options.choice);
+  auto selector = only_steps ? job_selector{} : to_deliberate_selector(*options.choice);
   if (!selector)
     return report_usage(run, selector.error().text);
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
+  const auto code = change_steps(run, *to, *steps, 0, options.reason, "cancelled");
+  if (only_steps || code != exit_code::done)
+    return code;
   auto answer = to->call(calls::cancel{*selector, options.reason});
   if (!answer)
     return report(run, answer.error());
@@ -29,7 +36,8 @@ int cancel(const invocation& run, const cancel_options& options) {
 void define_cancel(CLI::App& app, invocation& run) {
   app.footer("Running jobs get SIGTERM, after their grace time SIGKILL; pending ones never start. "
              "The answer comes when\n"
-             "that is durable, not when the last process has ended: 'troupe wait' waits for that.");
+             "that is durable, not when the last process has ended: 'troupe wait' waits for that.\n"
+             "812.1 is a step of job 812: it is ended alone.");
   auto options = std::make_shared<cancel_options>();
   options->choice = define_job_choice(app);
   app.add_flag("--all", options->choice->all, "every job that you may cancel");

@@ -34,8 +34,9 @@ struct logs_options {
 
 class log_reader {
 public:
-  log_reader(const invocation& run, const logs_options& options, session to, job_and_element which)
-      : run_{run}, options_{options}, to_{std::move(to)}, which_{which} {
+  log_reader(const invocation& run, const logs_options& options, session to, job_and_element which,
+             std::uint32_t step)
+      : run_{run}, options_{options}, to_{std::move(to)}, which_{which}, step_{step} {
     if (options.label)
       writer_.label_lines();
   }
@@ -53,6 +54,8 @@ public:
           run_,
           "job " + format_id(which_.job) + " is an array; name one element, such as " +
               format_id(which_.job, static_cast<std::uint32_t>(view.spec.array->ranges[0].first)));
+    if (step_ != 0)
+      return follow_stream();
     bool separate = options_.errors && !view.spec.merge_stderr;
     const auto& pattern = separate ? view.spec.stderr_path : view.spec.stdout_path;
     if (pattern.empty())
@@ -68,6 +71,7 @@ private:
     calls::follow what;
     what.job = which_.job;
     what.element = which_.element;
+    what.step = step_;
     what.output = output;
     what.until_end = options_.follow;
     if (output)
@@ -115,12 +119,16 @@ private:
         continue;
       }
       const auto& output = (*news)->value.output;
+      streamed_ = streamed_ || output;
       if (output && writer_.write(*output) == output_writer::outcome::nobody_reads)
         return exit_code::failed;
       if ((*news)->value.end)
         break;
     }
     writer_.finish();
+    if (step_ != 0 && !streamed_)
+      notice(run_, "step " + format_step({which_, step_}) +
+                       " has streamed nothing; what it was to write to files (-o) is there");
     return exit_code::done;
   }
 
@@ -171,11 +179,16 @@ private:
   const logs_options& options_;
   session to_;
   job_and_element which_;
+  std::uint32_t step_; ///< 0: the job's own output
+  bool streamed_ = false;
   output_writer writer_;
 };
 
 int print_logs(const invocation& run, const logs_options& options) {
-  auto which = parse_one_job(options.id);
+  auto step = parse_step(options.id);
+  if (!step)
+    return report_usage(run, step.error().text);
+  auto which = *step ? expected<job_and_element>{(*step)->of} : parse_one_job(options.id);
   if (!which)
     return report_usage(run, which.error().text);
   auto task = parse_number(options.task, 0, tasks_max);
@@ -184,14 +197,16 @@ int print_logs(const invocation& run, const logs_options& options) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  return log_reader{run, options, std::move(*to), *which}.read(static_cast<std::uint32_t>(*task));
+  return log_reader{run, options, std::move(*to), *which, *step ? (*step)->step : 0}.read(
+      static_cast<std::uint32_t>(*task));
 }
 
 } // namespace
 
 void define_logs(CLI::App& app, invocation& run) {
   auto options = std::make_shared<logs_options>();
-  app.add_option("ID", options->id, "the job, or one element of an array: 812, 812_7")
+  app.add_option("ID", options->id,
+                 "the job, one element of an array, or a step: 812, 812_7, 812.1")
       ->type_name("")
       ->required();
   app.add_flag("-f,--follow", options->follow, "go on until the job has ended");

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cluster_harness.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <unistd.h>
+
+// mpirun in a job's script, as anybody would write it: it finds the job's nodes and slots, and
+// starts its daemons as steps.
+
+using namespace troupe::test;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string program(const std::string& name) {
+  return std::string{TROUPE_MPI_PROGRAMS} + "/" + name;
+}
+
+/// A cluster whose jobs keep temporary files in a directory of their own.
+class mpirun_cluster : public test_cluster {
+public:
+  explicit mpirun_cluster(cluster_shape shape) : test_cluster{std::move(shape)} {
+    fs::create_directory(path("tmp"));
+    set_environment("TMPDIR=" + path("tmp"));
+    // Open MPI's mpirun refuses root unless it is told twice; PRRTE's as well.
+    for (const auto* each : {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+                             "PRTE_ALLOW_RUN_AS_ROOT=1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"})
+      set_environment(each);
+  }
+
+  std::string submit_script(words options, const std::string& text) {
+    write("script.sh", "#!/bin/sh\n" + text, 0755);
+    options.push_back("./script.sh");
+    return submit(std::move(options));
+  }
+
+  std::vector<std::string> leftovers() const {
+    std::vector<std::string> found;
+    std::error_code none;
+    const auto own = "troupe-" + std::to_string(::getuid());
+    for (const auto& base : {path("tmp"), "/tmp/" + own, "/dev/shm/" + own})
+      for (const auto& entry : fs::directory_iterator{base, none})
+        found.push_back(entry.path());
+    return found;
+  }
+};
+
+std::vector<std::string> sorted_lines(const std::string& text) {
+  auto lines = lines_of(text);
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+} // namespace
+
+TEST_CASE("mpirun in a script starts a rank on every slot of the job's nodes, and leaves nothing") {
+  mpirun_cluster cluster{{2, 2, {}, {}}};
+  const auto before = cluster.leftovers();
+  for (const std::string kind : {"openmpi", "mpich"}) {
+    const auto id =
+        cluster.submit_script({"-N", "2", "-n", "4", "-o", "out." + kind, "-e", "err." + kind},
+                              "mpirun." + kind + " " + program("hello." + kind) + "\n");
+    const auto waited = cluster.wait(id);
+    INFO(kind << ": " << cluster.file("out." + kind) << cluster.file("err." + kind));
+    CHECK(waited.exit == 0);
+    CHECK(sorted_lines(cluster.file("out." + kind)) ==
+          std::vector<std::string>{"rank 0 of 4, 2 on its node", "rank 1 of 4, 2 on its node",
+                                   "rank 2 of 4, 2 on its node", "rank 3 of 4, 2 on its node"});
+    const auto where = cluster.submit_script({"-N", "2", "-n", "4", "-o", "nodes"},
+                                             "mpirun." + kind + " sh -c 'echo $TROUPE_NODE'\n");
+    CHECK(cluster.wait(where).exit == 0);
+    CHECK(sorted_lines(cluster.file("nodes")) ==
+          std::vector<std::string>{"node1", "node1", "node2", "node2"});
+  }
+  CHECK(eventually([&] { return cluster.job_processes().empty(); }));
+  CHECK(cluster.leftovers() == before);
+}
+
+TEST_CASE("mpirun counts slots as the job has them on each node, and passes on its exit code") {
+  mpirun_cluster cluster{{2, 2, {}, {}}};
+  const auto id = cluster.submit_script({"-N", "2", "-n", "3", "-o", "out"},
+                                        "mpirun.openmpi " + program("hello.openmpi") +
+                                            "\nmpirun.openmpi -n 2 " +
+                                            program("ends_badly.openmpi") + " exit 1\n");
+  CHECK(cluster.wait(id).exit == 1);
+  INFO(cluster.file("out"));
+  CHECK(cluster.file("out").find("rank 2 of 3, 1 on its node") != std::string::npos);
+  CHECK(cluster.row_of(id)["exit_code"] == 5);
+}
+
+TEST_CASE("a cancel ends mpirun with its daemons and ranks on every node, and leaves nothing") {
+  mpirun_cluster cluster{{2, 2, {}, {}}};
+  const auto before = cluster.leftovers();
+  const auto id = cluster.submit_script({"-N", "2", "-n", "4", "-o", "out"},
+                                        "exec mpirun.openmpi " + program("waits.openmpi") + " " +
+                                            cluster.path("never") + "\n");
+  const auto all_wait = [&] {
+    const auto lines = lines_of(cluster.file("out"));
+    return std::count_if(lines.begin(), lines.end(), [](const std::string& line) {
+             return line.ends_with(" of 4 waits");
+           }) == 4;
+  };
+  REQUIRE(eventually(all_wait));
+  CHECK(cluster.troupe({"cancel", id}).exit == 0);
+  CHECK(cluster.reaches(id, "cancelled"));
+  CHECK(eventually([&] { return cluster.job_processes().empty(); }));
+  CHECK(eventually([&] { return cluster.leftovers() == before; }));
+}
+
+TEST_CASE("the user's own settings for mpirun come before the job's") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  cluster.set_environment("OMPI_MCA_plm_rsh_agent=mine");
+  cluster.write("script.sh",
+                "#!/bin/sh\necho $OMPI_MCA_plm_rsh_agent\n"
+                "cat $OMPI_MCA_orte_default_hostfile $HYDRA_HOST_FILE\n",
+                0755);
+  CHECK(cluster.wait(cluster.submit({"-o", "out", "./script.sh"})).exit == 0);
+  CHECK(cluster.file("out") == "mine\nnode1 slots=1\nnode1:1\n");
+}
