@@ -76,7 +76,7 @@ std::shared_ptr<queue_snapshot> planner_core::state::copy(instant at) const {
     if (job.max_running > 0)
       with_limit.emplace(id, static_cast<std::uint32_t>(made->waiting.size()));
     made->waiting.push_back(
-        {by.key_at(job, at), maker.shape(*job.group->shape, advance),
+        {by.key_at(job.key, job.view, at), maker.shape(*job.group->shape, advance),
          counts.any() ? maker.group(job.group->counts_for) : queue_snapshot::none,
          job.group->limit(), job.pending, job.running, job.max_running, job.begin_time});
   }

@@ -64,13 +64,16 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
   job.expected = request.expected;
   job.group = &group;
   group.kind = s.kind_of(job, s.effective_limit(request.time_limit));
-  job.key = s.key_of(job);
-  auto key = s.queue_ordering().key_at(job, now);
+  s.enter_class(job, &group);
+  auto by = s.queue_ordering();
+  auto key = by.key_at(job.key, job.view, now);
 
   std::size_t unpromised = 0;
   s.queue.heads().each([&](const class_head& head) {
+    if (!(by.key_at(head.key, head.view, now) < key))
+      return !by.is_static();
     for (const auto& waiting : head.group->waiting) {
-      if (!(s.queue_ordering().key_at(*waiting.job, now) < key))
+      if (!(by.key_at(waiting.key, waiting.job->view, now) < key))
         break; // those behind it in its class are behind it in the queue
       unpromised += waiting.job->promised && s.config.backfill ? 0 : 1;
     }

@@ -15,21 +15,20 @@ constexpr std::size_t limited_looked_at_max = 4 * leases_max;
 
 job_record* planner_core::state::first_waiting() const {
   auto by = queue_ordering();
-  job_record* first = nullptr;
+  job_class* first = nullptr;
   queue_key best;
   queue.heads().each([&](const class_head& head) {
     if (counts.any() &&
         head.group->counts_for.blocked(head.shape->need.cores()) != wait_reason::not_waiting)
       return true;
-    auto* job = head.group->waiting.begin()->job;
-    auto key = by.key_at(*job, now);
+    auto key = by.key_at(head.key, head.view, now);
     if (first == nullptr || key < best) {
-      first = job;
+      first = head.group;
       best = key;
     }
     return !by.is_static();
   });
-  return first;
+  return first == nullptr ? nullptr : first->waiting.begin()->job;
 }
 
 bool planner_core::state::may_refill(const job_record& job, const job_record* first) const {
@@ -41,7 +40,8 @@ bool planner_core::state::may_refill(const job_record& job, const job_record* fi
   if (!job.group->shape->placeable)
     return false;
   auto by = queue_ordering();
-  return first == nullptr || !(by.key_at(*first, now) < by.key_at(job, now));
+  return first == nullptr ||
+         !(by.key_at(first->key, first->view, now) < by.key_at(job.key, job.view, now));
 }
 
 bool planner_core::refill_allowed(job_id id) const {

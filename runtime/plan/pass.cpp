@@ -50,7 +50,7 @@ struct planner_core::state::easy_view {
   std::vector<failed_need> failed{};
 
   easy_view(state& of, pass_result& to)
-      : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now) {}
+      : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now, of.ranks) {}
 
   /// The reservations, for `easy_pass`: whoever may start respects them all, whenever they are.
   struct promises {
@@ -172,8 +172,9 @@ struct planner_core::state::easy_view {
       if (s.config.backfill_order != queue_order::fcfs &&
           s.config.backfill_order != s.config.order) {
         started = false;
-        walk = queue_walk(s.queue, s.backfill_ordering(), s.now);
+        walk = queue_walk(s.queue, s.backfill_ordering(), s.now, s.ranks);
       }
+      walk.narrow(s.pool);
     }
     if (in_backfill_order && s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth)
       return nullptr;

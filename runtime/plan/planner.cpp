@@ -118,8 +118,7 @@ void planner_core::state::submit(const job_request& request) {
   job.nice = request.nice;
   job.expected = request.expected;
   auto limit = effective_limit(request.time_limit);
-  job.group = queue.join_class(request.shape, kind_of(job, limit));
-  job.key = key_of(job);
+  enter_class(job, queue.join_class(request.shape, kind_of(job, limit)));
   limit_overtaking(job);
   changed = true;
   set_pending(job, request.pending);
@@ -246,13 +245,12 @@ expected<void> planner_core::state::rejoin(job_id id, F&& change) {
   if (own_bound())
     bound.withdrawn(as_counted(*job), job->pending + job->running);
   change(*job, limit);
-  job->group = queue.join_class(*before->shape->shape, kind_of(*job, limit));
+  enter_class(*job, queue.join_class(*before->shape->shape, kind_of(*job, limit)));
   queue.leave_class(before);
   if (own_bound())
     bound.submitted(as_counted(*job), job->pending + job->running);
   for (std::uint32_t i = 0; i < job->running; ++i)
     job->group->counts_for.start(cores);
-  job->key = key_of(*job);
   queue.place(*job, now);
   changed = true;
   return {};

@@ -86,7 +86,8 @@ class_head job_queue::head_of(job_class& group) {
           group.shape,
           group.limit(),
           std::max(need.nodes, 1u),
-          static_cast<std::uint32_t>(std::min<std::uint64_t>(cores, cores_per_node_max + 1))};
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(cores, cores_per_node_max + 1)),
+          group.waiting.begin()->job->view};
 }
 
 void job_queue::list(job_class& group) {

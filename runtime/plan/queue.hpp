@@ -6,6 +6,7 @@
 #include "runtime/plan/fit.hpp"
 #include "runtime/plan/limits.hpp"
 #include "runtime/plan/nodes.hpp"
+#include "runtime/plan/order.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <map>
@@ -14,12 +15,12 @@
 
 namespace troupe::plan {
 
-/// The order of the queue: higher priority, then who is overdue, then the higher tier, the lower
-/// score, and earlier submission.
+/// The order of the queue: higher priority as set, then who is overdue, then the higher priority by
+/// the formula, the lower score, and earlier submission.
 struct queue_key {
   std::int64_t priority = 0;
-  std::int64_t tier = 0; ///< its queue's, where the order is not by priority
-  double score = 0;      ///< points below nothing, or what the order says
+  double points = 0; ///< by the formula of `priority_config`
+  double score = 0;  ///< what the order says
   std::uint64_t seq = 0;
   job_id id = 0;
   bool overdue = false;
@@ -30,8 +31,8 @@ struct queue_key {
       return priority > other.priority;
     if (overdue != other.overdue)
       return overdue;
-    if (tier != other.tier)
-      return tier > other.tier;
+    if (points != other.points)
+      return points > other.points;
     if (score != other.score)
       return score < other.score;
     return seq != other.seq ? seq < other.seq : id < other.id;
@@ -69,6 +70,7 @@ struct class_head {
   duration limit = never;
   /// So many nodes need so many free cores each.
   std::uint32_t nodes = 1, cores = 1;
+  order_view view{}; ///< of its first job
   bool operator<(const class_head& other) const { return key < other.key; }
 };
 
@@ -121,7 +123,8 @@ struct job_record {
   std::uint32_t preempted = 0; ///< units that were told to make room
   bool held = false, is_array = false;
   standing stands = standing::none;
-  instant begin_time = 0, submitted = 0, overdue_at = never;
+  instant begin_time = 0, submitted = 0;
+  order_view view{}; ///< in seconds, but for `overdue_at`
   queue_index queue = 0;
   user_id user = 0;
   account_id account = 0;
@@ -158,11 +161,12 @@ public:
 
   /// The classes that have somebody waiting, by their first job.
   const head_list& heads() const { return heads_; }
+  /// What such an entry is made of.
+  static class_head head_of(job_class& group);
   const std::set<queued>& at_array_limit() const { return at_array_limit_; }
   const std::map<job_shape, shape_entry>& shapes() const { return shapes_; }
 
 private:
-  static class_head head_of(job_class& group);
   void list(job_class& group);
   bool placeable(const shape_entry& entry) const;
 

@@ -49,6 +49,7 @@ struct planner_core::state {
   std::vector<job_id> leases;        ///< reported as allowed; in queue order
   std::shared_ptr<const start_estimates> estimates;
   chooser choose;
+  std::vector<ranked_class> ranks; ///< a pass's, kept for its memory
   outlook plan;                        ///< of this pass
   bool planned = false;                ///< has been made
   std::optional<instant> next_advance; ///< an advance reservation begins or ends
@@ -69,16 +70,16 @@ struct planner_core::state {
   expected<void> rejoin(job_id id, F&& change);
 
   // settings.cpp
-  bool by_priority() const { return config.order == queue_order::fcfs; }
   bool own_bound() const {
     return config.order == queue_order::slowdown && config.overtake_limit == 0;
   }
-  bool bounded() const { return config.overtake_limit > 0 || own_bound(); }
+  overtaking bound_kind() const;
   ordering queue_ordering() const;
   ordering backfill_ordering() const;
   queue_key key_of(const job_record& job) const;
   class_key kind_of(const job_record& job, duration limit) const;
   pool_job as_counted(const job_record& job) const;
+  void enter_class(job_record& job, job_class* group) const;
   void limit_overtaking(job_record& job);
   void rescore();
 

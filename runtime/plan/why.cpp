@@ -84,7 +84,7 @@ outlook planner_core::state::look_ahead(const queue_key* key, instant at) const 
   for (auto id : promised) {
     const auto* other = find(id);
     if (key == nullptr || other == nullptr || !other->promised ||
-        other->stands != standing::waiting || !(by.key_at(*other, now) < *key))
+        other->stands != standing::waiting || !(by.key_at(other->key, other->view, now) < *key))
       continue;
     for (const auto& share : other->promised->shares)
       ahead.claim(share.node, std::max(other->promised->at, at), other->promised->until,
@@ -95,15 +95,17 @@ outlook planner_core::state::look_ahead(const queue_key* key, instant at) const 
 
 void planner_core::state::count_positions(const job_record& job, explanation& out) const {
   auto by = queue_ordering();
-  auto key = by.key_at(job, now);
+  auto key = by.key_at(job.key, job.view, now);
   queue.heads().each([&](const class_head& head) {
-    for (const auto& waiting : head.group->waiting) {
-      auto other = by.key_at(*waiting.job, now);
-      if (!(other < key))
-        break; // those behind it in its class are behind it in the queue
-      ++out.position;
-      out.position_in_queue += waiting.job->queue == job.queue ? 1 : 0;
-    }
+    if (!(by.key_at(head.key, head.view, now) < key))
+      return !by.is_static(); // all behind it are behind it, too
+    std::uint64_t ahead = 1;
+    const auto& waiting = head.group->waiting;
+    for (auto at = std::next(waiting.begin());
+         at != waiting.end() && by.key_at(at->key, at->job->view, now) < key; ++at)
+      ++ahead;
+    out.position += ahead;
+    out.position_in_queue += head.group->kind.queue == job.queue ? ahead : 0;
     return true;
   });
   ++out.position;
@@ -120,7 +122,7 @@ void planner_core::state::explain_room(const job_record& job, instant at, explan
   earliest_search found;
   chooser fits;
   bool now_alone = fits_from_now(*job.group->shape, alone, until(at, limit), fits);
-  auto key = queue_ordering().key_at(job, now);
+  auto key = queue_ordering().key_at(job.key, job.view, now);
   if (const auto* first = first_waiting(); first != nullptr && first != &job)
     out.behind = first->key.id;
   if (now_alone) {
