@@ -49,9 +49,19 @@ bool planner_core::refill_allowed(job_id id) const {
   return job != nullptr && state_->may_refill(*job, state_->first_waiting());
 }
 
+/// Whoever was blocked first is first still, unless a limit has been reached since.
+const job_record* planner_core::state::first_after_pass() const {
+  const auto* job = first_blocked;
+  if (job != nullptr && job->stands == standing::waiting &&
+      job->group->waiting.begin()->job == job &&
+      job->group->counts_for.blocked(job->unit_cores()) == wait_reason::not_waiting)
+    return job;
+  return first_waiting();
+}
+
 void planner_core::state::report_leases(pass_result& result) {
   std::vector<job_id> holders;
-  const auto* first = first_waiting();
+  const auto* first = first_after_pass();
   std::size_t looked_at = 0;
   // Those at a limit are ahead of the first that could start, or have to wait for it.
   auto consider = [&](const job_record& job) {

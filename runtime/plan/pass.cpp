@@ -10,29 +10,13 @@ namespace troupe::plan {
 
 namespace {
 
-/// A need that found no room, among needs that name no nodes: whatever asks for no less finds none
-/// either. Kept so that many different shapes cost no more than few.
-struct failed_need {
-  std::uint32_t nodes = 0, least = 0, cores_per_task = 0, gpus_per_task = 0;
-  std::uint64_t tasks = 0, memory_bytes = 0;
-  duration limit = 0; ///< 0: it does not even fit now
-};
-
-constexpr std::size_t failed_needs_max = 64;
-
 /// How long an order that changes with time is believed in while nothing happens.
 constexpr duration sort_every_s = 30;
 
+/// Says `least_need` all that it asks for?
 bool is_plain(const unit_need& need) {
   return need.features == 0 && !need.exclusive && need.required.empty() && need.excluded.empty() &&
          need.plus_one == 0;
-}
-
-bool asks_no_less(const unit_need& need, duration limit, const failed_need& failed) {
-  bool spread = failed.nodes == 0 || (need.nodes >= failed.nodes && need.least >= failed.least);
-  return spread && need.tasks >= failed.tasks && need.cores_per_task >= failed.cores_per_task &&
-         need.gpus_per_task >= failed.gpus_per_task && need.memory_bytes >= failed.memory_bytes &&
-         limit >= failed.limit;
 }
 
 } // namespace
@@ -47,7 +31,7 @@ struct planner_core::state::easy_view {
   std::uint32_t starts = 0, tried = 0;
   bool started = false;           ///< what was looked at last has
   bool in_backfill_order = false; ///< behind the last reservation
-  std::vector<failed_need> failed{};
+  failed_needs failed{};
 
   easy_view(state& of, pass_result& to)
       : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now, of.ranks) {}
@@ -75,7 +59,7 @@ struct planner_core::state::easy_view {
 
   bool fits_now(const class_head& head) {
     // Most are turned down here, by what their row says.
-    if (s.pool.with_free(head.cores) < head.nodes)
+    if (s.pool.with_free(head.least.cores) < head.least.nodes || !s.bounds.may_hold(head.least))
       return false;
     auto& shape = *head.shape;
     if (shape.no_room_in_pass == s.pass_number ||
@@ -83,36 +67,24 @@ struct planner_core::state::easy_view {
       return false;
     const auto& need = shape.need;
     bool inside = shape.shape->reservation != 0;
-    if (!inside && has_failed(need, head.limit))
+    if (failed.turns_down(head.least, head.limit))
       return false;
     if (need.cores() > s.pool.cores_free() || (!inside && !s.choose.choose(need, s.pool))) {
       shape.no_room_in_pass = s.pass_number;
-      note_failed(need, 0, inside);
+      note_failed(head, 0);
       return false;
     }
     if (fits_through(head))
       return true;
     shape.not_beside_in_pass = s.pass_number;
     shape.not_beside_limit = head.limit;
-    note_failed(need, head.limit, inside);
+    note_failed(head, head.limit);
     return false;
   }
 
-  bool has_failed(const unit_need& need, duration limit) const {
-    return std::any_of(failed.begin(), failed.end(),
-                       [&](const failed_need& other) { return asks_no_less(need, limit, other); });
-  }
-
-  void note_failed(const unit_need& need, duration limit, bool inside) {
-    if (inside || !is_plain(need))
-      return;
-    failed_need entry{
-        need.nodes,        need.least, need.cores_per_task, need.gpus_per_task, need.tasks,
-        need.memory_bytes, limit};
-    if (failed.size() < failed_needs_max)
-      failed.push_back(entry);
-    else
-      failed[tried % failed_needs_max] = entry;
+  void note_failed(const class_head& head, duration limit) {
+    if (!head.least.inside && is_plain(head.shape->need))
+      failed.note(head.least, limit);
   }
 
   /// Until its end, beside everything that is planned; on the nodes promised to it if they will do.
@@ -174,7 +146,7 @@ struct planner_core::state::easy_view {
         started = false;
         walk = queue_walk(s.queue, s.backfill_ordering(), s.now, s.ranks);
       }
-      walk.narrow(s.pool);
+      walk.narrow(s.bounds, failed);
     }
     if (in_backfill_order && s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth)
       return nullptr;
@@ -187,6 +159,8 @@ struct planner_core::state::easy_view {
 
   /// It goes on waiting: with a reservation, as long as there are any.
   void passed_over(const class_head& head) {
+    if (s.first_blocked == nullptr)
+      s.first_blocked = &walk.job();
     if (s.promised.size() >= s.config.reservations)
       return;
     auto& job = walk.job();
@@ -248,6 +222,8 @@ pass_result planner_core::pass(instant now) {
     s.next_advance = s.advance.next_change(s.now);
     auto before = std::exchange(s.promised, {});
     s.reserved.clear();
+    s.bounds.begin(s.pool);
+    s.first_blocked = nullptr;
     state::easy_view view(s, result);
     s.planned = false;
     easy_pass(view);

@@ -79,15 +79,10 @@ void job_queue::leave_class(job_class* group) {
 }
 
 class_head job_queue::head_of(job_class& group) {
-  const auto& need = group.shape->need;
-  auto cores = std::uint64_t{std::max(need.least, 1u)} * need.cores_per_task;
-  return {group.waiting.begin()->key,
-          &group,
-          group.shape,
-          group.limit(),
-          std::max(need.nodes, 1u),
-          static_cast<std::uint32_t>(std::min<std::uint64_t>(cores, cores_per_node_max + 1)),
-          group.waiting.begin()->job->view};
+  auto least = least_need::of(group.shape->need);
+  least.inside = group.shape->shape->reservation != 0;
+  const auto& first = *group.waiting.begin();
+  return {first.key, &group, group.shape, group.limit(), least, first.job->view};
 }
 
 void job_queue::list(job_class& group) {

@@ -7,6 +7,7 @@
 #include "runtime/plan/limits.hpp"
 #include "runtime/plan/nodes.hpp"
 #include "runtime/plan/order.hpp"
+#include "runtime/plan/room_bounds.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <map>
@@ -68,8 +69,7 @@ struct class_head {
   job_class* group = nullptr;
   shape_entry* shape = nullptr;
   duration limit = never;
-  /// So many nodes need so many free cores each.
-  std::uint32_t nodes = 1, cores = 1;
+  least_need least{};
   order_view view{}; ///< of its first job
   bool operator<(const class_head& other) const { return key < other.key; }
 };

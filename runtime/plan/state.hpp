@@ -44,12 +44,14 @@ struct planner_core::state {
   bool changed = true;       ///< since the latest pass, so that another decision is possible
   bool scores_stale = false; ///< what priorities follow from has changed
   std::uint64_t pass_number = 0;
-  std::vector<reservation> reserved; ///< by the latest pass that looked
-  std::vector<job_id> promised;      ///< who has one of these
-  std::vector<job_id> leases;        ///< reported as allowed; in queue order
+  std::vector<reservation> reserved;   ///< by the latest pass that looked
+  std::vector<job_id> promised;        ///< who has one of these
+  job_record* first_blocked = nullptr; ///< of this pass
+  std::vector<job_id> leases;          ///< reported as allowed; in queue order
   std::shared_ptr<const start_estimates> estimates;
   chooser choose;
-  std::vector<ranked_class> ranks; ///< a pass's, kept for its memory
+  room_bounds bounds;                  ///< of this pass
+  std::vector<ranked_class> ranks;     ///< a pass's, kept for its memory
   outlook plan;                        ///< of this pass
   bool planned = false;                ///< has been made
   std::optional<instant> next_advance; ///< an advance reservation begins or ends
@@ -98,6 +100,7 @@ struct planner_core::state {
   amounts taken_by(const unit_need& need, const task_share& share) const;
   /// The first job that could start if there were room; nullptr if none waits.
   job_record* first_waiting() const;
+  const job_record* first_after_pass() const;
 
   // why.cpp
   outlook look_ahead(const queue_key* key, instant at) const;

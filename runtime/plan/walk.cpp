@@ -32,10 +32,7 @@ queue_key ordering::key_at(queue_key key, const order_view& view, instant now) c
 
 queue_walk::queue_walk(const job_queue& queue, const ordering& by, instant now,
                        std::vector<ranked_class>& ranks)
-    : queue_(&queue), by_(by), now_(now), fresh_(queue.heads().begin()), ranks_(&ranks) {
-  if (!by_.is_static())
-    rank_all();
-}
+    : queue_(&queue), by_(by), now_(now), fresh_(queue.heads().begin()), ranks_(&ranks) {}
 
 /// The queue's own order has equal priorities side by side: they are counted, the rest is compared.
 void queue_walk::rank_all() {
@@ -51,39 +48,59 @@ void queue_walk::rank_all() {
     before = head.key;
     auto key = by_.key_at(head.key, head.view, now_);
     ranks.push_back({above << 32 | (key.overdue ? 0 : points), key.score, key.seq, head.group,
-                     head.nodes, head.cores});
+                     head.limit, head.least});
     return true;
   });
 }
 
-void queue_walk::narrow(const node_pool& pool) {
+void queue_walk::narrow(const room_bounds& free, const failed_needs& failed) {
   if (by_.is_static())
     return;
+  if (!std::exchange(ranked_, true))
+    rank_all();
+  failed_ = &failed;
+  leave_out([&](const ranked_class& each) { return !free.may_hold(each.least); });
+}
+
+/// Of those that have not come yet.
+template <class F>
+void queue_walk::leave_out(F&& unwanted) {
   auto from = ranks_->begin() + static_cast<std::ptrdiff_t>(next_);
-  ranks_->erase(std::remove_if(from, ranks_->end(),
-                               [&](const ranked_class& each) {
-                                 return pool.with_free(each.cores) < each.nodes;
-                               }),
-                ranks_->end());
+  ranks_->erase(std::remove_if(from, ranks_->end(), unwanted), ranks_->end());
   sorted_ = next_;
   has_row_ = false;
+}
+
+/// Sorts as many as it has sorted so far, and more.
+void queue_walk::sort_on() {
+  if (failed_ != nullptr)
+    leave_out(
+        [&](const ranked_class& each) { return failed_->turns_down(each.least, each.limit); });
+  auto& ranks = *ranks_;
+  auto first = ranks.begin() + static_cast<std::ptrdiff_t>(next_);
+  auto many = std::min(std::max(next_, sorted_at_first), ranks.size() - next_);
+  auto last = first + static_cast<std::ptrdiff_t>(many);
+  if (last != ranks.end())
+    std::nth_element(first, last, ranks.end());
+  std::sort(first, last);
+  sorted_ += many;
 }
 
 const class_head* queue_walk::fresh() {
   if (by_.is_static())
     return fresh_ == queue_->heads().end() ? nullptr : &queue_->heads().at(fresh_);
+  if (!std::exchange(ranked_, true))
+    rank_all();
   auto& ranks = *ranks_;
+  if (next_ == sorted_)
+    sort_on();
+  // Since it was sorted, others may have failed.
+  while (failed_ != nullptr && !has_row_ && next_ < sorted_ &&
+         failed_->turns_down(ranks[next_].least, ranks[next_].limit))
+    if (++next_ == sorted_)
+      sort_on();
   if (next_ == ranks.size())
     return nullptr;
-  if (next_ == sorted_) {
-    auto first = ranks.begin() + static_cast<std::ptrdiff_t>(next_);
-    auto many = std::min(std::max(3 * next_, sorted_at_first), ranks.size() - next_);
-    auto last = first + static_cast<std::ptrdiff_t>(many);
-    if (last != ranks.end())
-      std::nth_element(first, last, ranks.end());
-    std::sort(first, last);
-    sorted_ += many;
-  }
   if (!std::exchange(has_row_, true)) {
     row_ = job_queue::head_of(*ranks[next_].group);
     row_.key = by_.key_at(row_.key, row_.view, now_);

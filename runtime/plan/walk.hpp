@@ -37,7 +37,8 @@ struct ranked_class {
   double score = 0;
   std::uint64_t seq = 0;
   job_class* group = nullptr;
-  std::uint32_t nodes = 1, cores = 1; ///< as in `class_head`
+  duration limit = never;
+  least_need least;
 
   bool operator<(const ranked_class& other) const {
     if (rank != other.rank)
@@ -65,8 +66,8 @@ public:
   void keep_class();
   /// A unit of it has started: whoever is first in its class now comes in turn.
   void started();
-  /// From now on classes may be left out that do not fit into what is free.
-  void narrow(const node_pool& pool);
+  /// From now on classes may be left out that these turn down; they stay valid.
+  void narrow(const room_bounds& free, const failed_needs& failed);
 
 private:
   using cursor = std::set<queued>::const_iterator;
@@ -78,6 +79,9 @@ private:
   };
 
   void rank_all();
+  template <class F>
+  void leave_out(F&& unwanted);
+  void sort_on();
   const class_head* fresh();
   void push(const class_head& head, cursor at);
 
@@ -87,8 +91,10 @@ private:
   job_queue::head_list::position fresh_; ///< where the queue is always sorted
   std::vector<ranked_class>* ranks_;     ///< where it is not: the first `sorted_` are
   std::size_t next_ = 0, sorted_ = 0;
-  class_head row_;          ///< of the class at `next_`
-  bool has_row_ = false;    ///< it has been made
+  class_head row_;       ///< of the class at `next_`
+  bool has_row_ = false; ///< it has been made
+  const failed_needs* failed_ = nullptr;
+  bool ranked_ = false;
   std::vector<entry> kept_; ///< a heap
   class_head current_;
   cursor at_{};
