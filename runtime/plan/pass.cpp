@@ -108,8 +108,7 @@ struct planner_core::state::easy_view {
         std::all_of(given->shares.begin(), given->shares.end(), [&](const task_share& share) {
           const auto& node = s.pool.at(share.node);
           return node.up() && tasks_in(need, node.room()) >= share.tasks &&
-                 tasks_in(need, room_in(s.plan.line_of(share.node), s.pool, s.now, end)) >=
-                     share.tasks;
+                 tasks_in(need, room_in(s.plan.line_of(share.node), s.now, end)) >= share.tasks;
         });
     if (all)
       s.choose.set(given->shares);
@@ -198,7 +197,7 @@ struct planner_core::state::easy_view {
   bool stays_possible(const class_head& head, const promise& before) const {
     return std::all_of(before.shares.begin(), before.shares.end(), [&](const task_share& share) {
       return s.pool.at(share.node).up() &&
-             tasks_in(head.shape->need, room_in(s.plan.line_of(share.node), s.pool, before.at,
+             tasks_in(head.shape->need, room_in(s.plan.line_of(share.node), before.at,
                                                 until(before.at, head.limit))) >= share.tasks;
     });
   }

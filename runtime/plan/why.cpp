@@ -141,7 +141,7 @@ void planner_core::state::explain_room(const job_record& job, instant at, explan
     return;
   out.room_at = found.at();
   auto then =
-      count_room(need, window_rooms{pool, alone.lines(), found.at(), until(found.at(), limit), 0});
+      count_room(need, window_rooms{alone.lines(), found.at(), until(found.at(), limit), 0});
   out.nodes_more = then.nodes - std::min(then.nodes, here.nodes);
   out.tasks_more = then.tasks - std::min(then.tasks, here.tasks);
 }
