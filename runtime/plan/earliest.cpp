@@ -91,6 +91,8 @@ instant earliest_search::nth_gap(const query& q, std::uint32_t tasks, std::uint3
     bool open = false;
     for (std::uint32_t i = 0; i < line.count; ++i) {
       const auto& step = line.steps[i];
+      if (!open && i > 0 && step.at >= bound)
+        break;
       if (i + 1 < line.count && line.steps[i + 1].at <= from)
         continue;
       if (holds(step.free, wanted)) {

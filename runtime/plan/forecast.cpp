@@ -83,18 +83,18 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
     s.foresee(job, key, now, out);
     return out;
   }
-  auto copy = s.copy(now);
-  queue_snapshot::shape asked;
-  asked.need = shape.need;
+  auto copy = state_->copy(now);
+  shape_row asked{shape.need, true, request.shape.reservation != 0, {}, 0, 0};
   if (const auto* inside = s.advance.find(request.shape.reservation)) {
-    asked.inside = true;
     asked.nodes = inside->nodes;
     asked.from = inside->asked.from;
     asked.to = inside->asked.until;
   }
-  copy->shapes.push_back(std::move(asked));
-  copy->waiting.push_back({key, static_cast<std::uint32_t>(copy->shapes.size() - 1),
-                           queue_snapshot::none, group.limit(), 1, 0, 0, request.begin_time});
+  constexpr auto none = queue_snapshot::none;
+  auto last = copy->shapes.size();
+  copy->shapes.change(last) = std::move(asked);
+  copy->jobs.change(copy->jobs.size()) = {
+      job.key, job.view, last, 1, group.limit(), 0, 0, request.begin_time, {none, none, none}};
   queue_simulation simulation(*copy, simulated_units_max);
   simulation.run(request.id);
   auto known = simulation.starts().find(request.id);

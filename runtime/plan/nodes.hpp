@@ -58,6 +58,8 @@ public:
   const std::vector<node_entry>& all() const { return nodes_; }
   /// What is free of each now, whatever its state.
   const std::vector<node_room>& rooms() const { return rooms_; }
+  /// Of each: is it up?
+  const std::vector<std::uint8_t>& ups() const { return ups_; }
   const node_entry& at(std::uint32_t index) const { return nodes_[index]; }
   /// nullptr if there is no such node.
   const std::uint32_t* index_of(node_id id) const;
@@ -106,7 +108,8 @@ private:
   void count_free() const;
 
   std::vector<node_entry> nodes_;
-  std::vector<node_room> rooms_; ///< of `nodes_`, side by side
+  std::vector<node_room> rooms_;  ///< of `nodes_`, side by side
+  std::vector<std::uint8_t> ups_; ///< the same
   std::vector<node_timeline> timelines_;
   std::unordered_map<node_id, std::uint32_t> by_id_;
   std::vector<std::uint64_t> available_;        ///< one bit per node: up, with a free core

@@ -292,7 +292,7 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
   auto& made = *slots.find(id, unit.slot);
   for (const auto& share : choose.shares())
     pool.take(job.group->shape->need, share, made.held, unit.where);
-  plan_unit(made);
+  enter_unit(job, made);
   for (const auto& held : made.held)
     if (planned)
       plan.note(held.node, slot_table::planned(made), held.taken());
@@ -303,6 +303,7 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
   jobs_pending -= job.pending == 0 ? 1 : 0;
   if (job.pending == 0 || job.at_limit())
     queue.place(job, now);
+  note(job);
 }
 
 amounts planner_core::state::taken_by(const unit_need& need, const task_share& share) const {

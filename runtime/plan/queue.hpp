@@ -8,6 +8,7 @@
 #include "runtime/plan/nodes.hpp"
 #include "runtime/plan/order.hpp"
 #include "runtime/plan/room_bounds.hpp"
+#include "runtime/plan/shared_table.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <map>
@@ -79,9 +80,19 @@ struct no_summary {
   void add(const class_head&) {}
 };
 
+/// What a snapshot knows of a shape.
+struct shape_row {
+  unit_need need;
+  bool placeable = false; ///< by the nodes that are up, when idle
+  bool inside = false;    ///< an advance reservation:
+  std::vector<std::uint32_t> nodes;
+  instant from = 0, to = 0;
+};
+
 /// All jobs of one shape, whatever their limits.
 struct shape_entry {
   const job_shape* shape = nullptr;
+  std::uint32_t row = 0; ///< in `job_queue::table`
   unit_need need;
   bool placeable = false;            ///< by the nodes that are up, when idle
   std::uint64_t no_room_in_pass = 0; ///< last pass in which it did not fit
@@ -118,6 +129,7 @@ struct promise {
 
 struct job_record {
   queue_key key;
+  std::uint32_t row = 0; ///< in the snapshots' table
   job_class* group = nullptr;
   std::uint32_t pending = 0, running = 0, max_running = 0;
   std::uint32_t preempted = 0; ///< units that were told to make room
@@ -165,15 +177,21 @@ public:
   static class_head head_of(job_class& group);
   const std::set<queued>& at_array_limit() const { return at_array_limit_; }
   const std::map<job_shape, shape_entry>& shapes() const { return shapes_; }
+  /// The same for snapshots.
+  shared_table<shape_row>& table() { return table_; }
+  const shared_table<shape_row>& table() const { return table_; }
 
 private:
   void list(job_class& group);
   bool placeable(const shape_entry& entry) const;
+  void resolve_again(shape_entry& entry);
 
   const node_pool& pool_;
   const advance_table& advance_;
   run_counts& counts_;
   std::map<job_shape, shape_entry> shapes_;
+  shared_table<shape_row> table_;
+  row_numbers rows_;
   head_list heads_;
   std::set<queued> at_array_limit_;
   std::set<std::pair<instant, queued>> before_begin_;

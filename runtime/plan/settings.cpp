@@ -95,6 +95,7 @@ void planner_core::state::rescore() {
     queue.withdraw(job);
     job.key = key;
     queue.place(job, now);
+    note(job);
   }
 }
 

@@ -13,10 +13,10 @@ namespace troupe::plan {
 /// Nodes by how much is free of them, so that a search begins with those that fit most tightly.
 class node_buckets {
 public:
-  explicit node_buckets(const std::vector<queue_snapshot::node>& nodes);
+  explicit node_buckets(const queue_snapshot& from);
 
-  const node_room& at(std::uint32_t node) const { return nodes_[node].free; }
-  bool up(std::uint32_t node) const { return nodes_[node].up; }
+  const node_room& at(std::uint32_t node) const { return nodes_[node]; }
+  bool up(std::uint32_t node) const { return ups_[node] != 0; }
   std::size_t size() const { return nodes_.size(); }
   void add(std::uint32_t node, const amounts& what, std::int32_t sign);
   bool may_hold(const unit_need& need) const;
@@ -27,7 +27,7 @@ public:
     const auto& buckets = gpus > 0 ? by_gpus_ : by_cores_;
     for (std::size_t i = gpus > 0 ? gpus : std::max(cores, 1u); i < buckets.size(); ++i)
       for (auto node : buckets[i])
-        if (nodes_[node].free.cores >= cores && !f(node))
+        if (nodes_[node].cores >= cores && !f(node))
           return;
   }
 
@@ -38,7 +38,8 @@ private:
   static void erase(lists& from, std::vector<std::uint32_t>& places, std::uint32_t node,
                     std::size_t bucket);
 
-  std::vector<queue_snapshot::node> nodes_;
+  std::vector<node_room> nodes_;
+  std::vector<std::uint8_t> ups_;
   lists by_cores_, by_gpus_;
   std::vector<std::uint32_t> place_by_cores_, place_by_gpus_;
 };
@@ -59,7 +60,8 @@ public:
 
 private:
   struct job_class {
-    std::uint32_t shape = 0, group = 0;
+    std::uint32_t shape = 0;
+    queue_snapshot::limit_rows limits{};
     duration limit = never;
     std::vector<std::uint32_t> waiting;          ///< positions, a heap with the first on top
     std::uint32_t listed = queue_snapshot::none; ///< under which position
@@ -70,8 +72,9 @@ private:
     duration not_beside_limit = never;
   };
   struct running_unit {
-    std::vector<queue_snapshot::share> held;
-    std::uint32_t group = 0, position = queue_snapshot::none;
+    std::shared_ptr<const std::vector<queue_snapshot::share>> held;
+    queue_snapshot::limit_rows limits{};
+    std::uint32_t position = queue_snapshot::none;
     std::uint64_t cores = 0;
   };
 
@@ -89,12 +92,14 @@ private:
   void reserve(const job_class& group);
   bool advance();
   void end(const running_unit& unit);
-  void count(std::uint32_t group, std::uint64_t cores, bool starts);
+  void count(const queue_snapshot::limit_rows& limits, std::uint64_t cores, bool starts);
+  void sort_jobs();
+  void sort_into_classes();
 
   const queue_snapshot& from_;
   node_buckets nodes_;
   std::vector<running_count> counts_;
-  std::vector<std::uint32_t> order_;    ///< position in the queue → index in `from_.waiting`
+  std::vector<std::uint32_t> order_;    ///< position in the queue → row in `from_.jobs`
   std::vector<std::uint32_t> left_;     ///< units to start, by position
   std::vector<std::uint32_t> running_;  ///< by position
   std::vector<std::uint32_t> class_of_; ///< by position

@@ -10,6 +10,7 @@
 #include "runtime/plan/planner.hpp"
 #include "runtime/plan/queue.hpp"
 #include "runtime/plan/slots.hpp"
+#include "runtime/plan/snapshot.hpp"
 #include "runtime/plan/walk.hpp"
 
 #include <unordered_map>
@@ -33,6 +34,9 @@ struct planner_core::state {
   job_queue queue; ///< refers to the three before
   slot_table slots;
   std::unordered_map<job_id, job_record> jobs;
+  shared_table<queue_snapshot::job> job_rows;   ///< of `jobs`, for snapshots
+  shared_table<queue_snapshot::unit> unit_rows; ///< of `slots`, by their index
+  row_numbers job_numbers;
   std::unordered_map<account_id, double> shares;
   similar_jobs history; ///< what users' jobs ran for
   overtake_bound bound; ///< in seconds
@@ -68,6 +72,8 @@ struct planner_core::state {
   /// The nodes' timelines follow a unit that starts, ends or moves.
   void plan_unit(const slot& unit);
   void unplan_unit(const slot& unit);
+  void enter_unit(const job_record& job, const slot& unit);
+  queue_snapshot::limit_rows limit_rows_of(const job_record& job) const;
   template <class F>
   expected<void> rejoin(job_id id, F&& change);
 
@@ -109,8 +115,13 @@ struct planner_core::state {
   std::optional<instant> expected_start(const job_record& job) const;
 
   // estimates.cpp, forecast.cpp
-  std::shared_ptr<queue_snapshot> copy(instant at) const;
+  std::shared_ptr<queue_snapshot> copy(instant at);
+  queue_snapshot::job row_of(const job_record& job) const;
+  void note(const job_record& job) { job_rows.change(job.row) = row_of(job); }
   void foresee(const job_record& job, const queue_key& key, instant at, forecast& out) const;
+
+  // audit.cpp
+  std::string audit_rows() const;
 
   // leases.cpp
   void report_leases(pass_result& result);
