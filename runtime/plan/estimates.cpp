@@ -5,6 +5,8 @@
 #include "runtime/plan/simulation.hpp"
 #include "runtime/plan/state.hpp"
 
+#include <algorithm>
+
 namespace troupe::plan {
 
 queue_snapshot::limit_rows planner_core::state::limit_rows_of(const job_record& job) const {
@@ -47,10 +49,25 @@ std::shared_ptr<const queue_snapshot> planner_core::snapshot(instant now) const 
   return state_->copy(now);
 }
 
-start_estimates estimate_starts(const queue_snapshot& from, std::uint64_t units_max) {
+const start_estimates::entry* start_estimates::find(job_id job) const {
+  auto at = std::lower_bound(starts.begin(), starts.end(), job,
+                             [](const entry& each, job_id id) { return each.job < id; });
+  return at == starts.end() || at->job != job ? nullptr : &*at;
+}
+
+start_estimates estimate_starts(const queue_snapshot& from, std::uint64_t units_max,
+                                const start_estimates* before) {
   queue_simulation simulation(from, units_max);
   simulation.run(std::nullopt);
-  return {from.now, simulation.starts()};
+  start_estimates made{from.now, simulation.starts()};
+  std::sort(made.starts.begin(), made.starts.end(),
+            [](const auto& a, const auto& b) { return a.job < b.job; });
+  // Of an array's next element nothing was expected before.
+  for (auto& each : made.starts)
+    if (const auto* known = before == nullptr ? nullptr : before->find(each.job);
+        known != nullptr && known->units == each.units)
+      each.first = known->first;
+  return made;
 }
 
 } // namespace troupe::plan

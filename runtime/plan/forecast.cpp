@@ -97,10 +97,9 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
       job.key, job.view, last, 1, group.limit(), 0, 0, request.begin_time, {none, none, none}};
   queue_simulation simulation(*copy, simulated_units_max);
   simulation.run(request.id);
-  auto known = simulation.starts().find(request.id);
-  if (known == simulation.starts().end())
+  out.start = simulation.start_of_wanted();
+  if (!out.start)
     return out;
-  out.start = known->second;
   place(s.pool, shape.need, simulation.where(), out);
   return out;
 }

@@ -13,12 +13,6 @@ namespace {
 /// How long an order that changes with time is believed in while nothing happens.
 constexpr duration sort_every_s = 30;
 
-/// Says `least_need` all that it asks for?
-bool is_plain(const unit_need& need) {
-  return need.features == 0 && !need.exclusive && need.required.empty() && need.excluded.empty() &&
-         need.plus_one == 0;
-}
-
 } // namespace
 
 /// The queue and the nodes as `easy_pass` sees them. Resources only shrink during a pass, so a
@@ -83,7 +77,7 @@ struct planner_core::state::easy_view {
   }
 
   void note_failed(const class_head& head, duration limit) {
-    if (!head.least.inside && is_plain(head.shape->need))
+    if (!head.least.inside && says_all(head.shape->need))
       failed.note(head.least, limit);
   }
 

@@ -325,6 +325,11 @@ bool planner_core::knows(job_id job) const {
   return state_->find(job) != nullptr;
 }
 
+std::uint32_t planner_core::pending(job_id id) const {
+  const auto* job = state_->find(id);
+  return job == nullptr ? 0 : job->pending;
+}
+
 // -- running units --------------------------------------------------------------------------------
 
 expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant predicted_end) {

@@ -39,6 +39,12 @@ private:
   }
 };
 
+/// Says `least_need` all that it asks for?
+inline bool says_all(const unit_need& need) {
+  return need.features == 0 && !need.exclusive && need.required.empty() && need.excluded.empty() &&
+         need.plus_one == 0;
+}
+
 /// Needs that found no room in a pass, in which resources only shrink: what asks for no less finds
 /// none either. So many different shapes cost no more than few.
 class failed_needs {

@@ -15,7 +15,7 @@ constexpr auto none = queue_snapshot::none;
 constexpr std::uint32_t looked_at_max = 200;
 /// Looks at a node for backfilling and its reservations, over the whole simulation. When they are
 /// used up, the rest of the queue is simulated first come first served: a bound on what it costs.
-constexpr std::uint64_t visits_max = 6'000'000;
+constexpr std::uint64_t visits_max = 4'000'000;
 
 } // namespace
 
@@ -73,6 +73,13 @@ bool node_buckets::may_hold(const unit_need& need) const {
       nodes -= static_cast<std::uint32_t>(std::min<std::size_t>(nodes, buckets[i].size()));
     return nodes == 0;
   };
+  if (need.nodes == 0) {
+    std::uint64_t tasks = 0;
+    for (std::size_t i = need.cores_per_task; i < by_cores_.size() && tasks < need.tasks; ++i)
+      tasks += by_cores_[i].size() * (i / need.cores_per_task);
+    if (tasks < need.tasks)
+      return false;
+  }
   auto tasks = std::size_t{std::max(need.least, 1u)};
   return count(by_cores_, tasks * need.cores_per_task) &&
          (need.gpus_per_task == 0 || count(by_gpus_, tasks * need.gpus_per_task));
@@ -125,6 +132,16 @@ void queue_simulation::sort_jobs() {
     left_.push_back(job.units);
     running_.push_back(job.running);
   }
+  starts_.assign(order_.size(), time_ends);
+}
+
+std::vector<start_estimates::entry> queue_simulation::starts() const {
+  std::vector<start_estimates::entry> out;
+  out.reserve(started_);
+  for (std::uint32_t position = 0; position < order_.size(); ++position)
+    if (auto at = starts_[position]; at != time_ends)
+      out.push_back({job_at(position).key.id, at, at, job_at(position).units});
+  return out;
 }
 
 /// Jobs of equal shape and limit, and of equal users where these have limits.
@@ -143,8 +160,11 @@ void queue_simulation::sort_into_classes() {
     auto of_user_in_queue = from_.limited ? job.limits.back() : none;
     auto [it, fresh] = known.try_emplace({job.shape, job.limit, of_user_in_queue},
                                          static_cast<std::uint32_t>(classes_.size()));
-    if (fresh)
-      classes_.push_back({job.shape, job.limits, job.limit, {}, none});
+    if (fresh) {
+      auto least = least_need::of(from_.shapes[job.shape].need);
+      least.inside = from_.shapes[job.shape].inside;
+      classes_.push_back({job.shape, job.limits, job.limit, least, {}, none});
+    }
     class_of_.push_back(it->second);
   }
 }
@@ -178,7 +198,7 @@ void queue_simulation::run(std::optional<job_id> until_started) {
   do
     pass();
   while (!done_ && (!heads_.empty() || !arrivals_.empty() || !ends_.empty()) &&
-         starts_.size() < order_.size() && advance());
+         started_ < order_.size() && advance());
 }
 
 /// To the next time at which anything changes; false if there is none, or it is too far.
@@ -208,13 +228,36 @@ bool queue_simulation::advance() {
 
 void queue_simulation::end(const running_unit& unit) {
   for (const auto& held : *unit.held)
-    nodes_.add(held.node, held.taken, 1);
+    give_back(held);
   count(unit.limits, unit.cores, false);
   if (unit.position == none)
     return;
   auto limit = job_at(unit.position).max_running;
   if (running_[unit.position]-- == limit && left_[unit.position] > 0)
     join(unit.position);
+}
+
+void queue_simulation::give_back(const queue_snapshot::share& held) {
+  auto tasks = [&]() -> std::uint32_t {
+    const auto& need = from_.shapes[classes_[class_of_[awaited_.position]].shape].need;
+    auto fit = tasks_in(need, nodes_.at(held.node));
+    return fit < need.least ? 0 : fit;
+  };
+  auto before = awaited_.position == none ? 0 : tasks();
+  nodes_.add(held.node, held.taken, 1);
+  if (awaited_.position == none)
+    return;
+  auto after = tasks();
+  awaited_.nodes += before == 0 && after > 0 ? 1 : 0;
+  awaited_.tasks += after - before;
+}
+
+/// It did not fit, and not enough has ended since.
+bool queue_simulation::still_awaited(std::uint32_t position) const {
+  if (awaited_.position != position)
+    return false;
+  const auto& need = from_.shapes[classes_[class_of_[position]].shape].need;
+  return need.nodes > 0 ? awaited_.nodes < need.nodes : awaited_.tasks < need.tasks;
 }
 
 void queue_simulation::count(const queue_snapshot::limit_rows& limits, std::uint64_t cores,
@@ -239,6 +282,7 @@ bool queue_simulation::limited(const job_class& group) const {
 
 void queue_simulation::pass() {
   ++pass_;
+  failed_.clear();
   bool blocked = false;
   std::uint32_t looked_at = 0;
   for (auto at = heads_.begin(); at != heads_.end() && !done_ && looked_at < looked_at_max;) {
@@ -249,6 +293,9 @@ void queue_simulation::pass() {
       ++looked_at;
       continue;
     }
+    if (visits_left_ == 0 && still_awaited(position))
+      return;
+    awaited_.position = none;
     bool own = reserved_for_ == position;
     if (try_start(group, !own && reserved_for_ != none)) {
       if (own)
@@ -259,6 +306,8 @@ void queue_simulation::pass() {
     }
     if (visits_left_ == 0) {
       reserved_for_ = none;
+      if (was_looked_for_)
+        awaited_ = {position, static_cast<std::uint32_t>(offers_.size()), offered_tasks_};
       return;
     }
     if (!std::exchange(blocked, true) && reserved_for_ != position)
@@ -269,6 +318,7 @@ void queue_simulation::pass() {
 }
 
 bool queue_simulation::try_start(job_class& group, bool beside) {
+  was_looked_for_ = false;
   if (units_left_ == 0)
     return false;
   auto& memo = memos_[group.shape];
@@ -280,8 +330,10 @@ bool queue_simulation::try_start(job_class& group, bool beside) {
   if (shape.inside && (now_ < shape.from || end > shape.to))
     return false;
   beside = beside && (end == time_ends || end > shadow_);
-  if (!shape.inside && !nodes_.may_hold(shape.need))
+  if (failed_.turns_down(group.least, group.limit) ||
+      (!shape.inside && !nodes_.may_hold(shape.need)))
     return false;
+  was_looked_for_ = !shape.inside && from_.closed.empty();
   if (choose(group, end, beside)) {
     start(group, end);
     return true;
@@ -292,6 +344,10 @@ bool queue_simulation::try_start(job_class& group, bool beside) {
   } else if (from_.closed.empty()) {
     memo.no_room_in_pass = pass_;
   }
+  // Beside the reservation, or before a closed time, it is for such limits only.
+  bool always = !beside && from_.closed.empty();
+  if (!shape.inside && says_all(shape.need))
+    failed_.note(group.least, always ? 0 : group.limit);
   return false;
 }
 
@@ -313,8 +369,14 @@ void queue_simulation::start(job_class& group, instant end) {
   unit.held = std::move(shares);
   count(group.limits, unit.cores, true);
   ends_.emplace(end == time_ends ? promised_end(ends_.size()) : end, std::move(unit));
-  starts_.try_emplace(job.key.id, now_);
-  done_ = wanted_ == job.key.id;
+  if (starts_[position] == time_ends) {
+    starts_[position] = now_;
+    ++started_;
+  }
+  if (wanted_ == job.key.id) {
+    done_ = true;
+    start_of_wanted_ = now_;
+  }
   --units_left_;
   ++running_[position];
   bool at_limit = job.max_running > 0 && running_[position] >= job.max_running;
@@ -369,9 +431,12 @@ bool queue_simulation::choose(const job_class& group, instant end, bool beside) 
     for (auto node : shape.nodes)
       if (nodes_.up(node) && !offer(need, node, now_, beside))
         break;
+  } else if (need.nodes == 0 && need.tasks > 1) {
+    nodes_.each_from_roomiest(need.cores_per_task,
+                              [&](std::uint32_t node) { return offer(need, node, end, beside); });
   } else {
-    auto cores = std::max(need.least, 1u) * need.cores_per_task;
-    nodes_.each(cores, std::max(need.least, 1u) * need.gpus_per_task,
+    auto each = std::max(need.least, 1u);
+    nodes_.each(each * need.cores_per_task, each * need.gpus_per_task,
                 [&](std::uint32_t node) { return offer(need, node, end, beside); });
   }
   return settle(need);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/estimates.hpp"
 #include "runtime/plan/snapshot.hpp"
 
 #include <map>
@@ -21,13 +22,23 @@ public:
   void add(std::uint32_t node, const amounts& what, std::int32_t sign);
   bool may_hold(const unit_need& need) const;
 
-  /// Calls f(node) for nodes with at least so much free until it returns false.
+  /// Calls f(node) for nodes with at least so much free until it returns false, those with least
+  /// first.
   template <class F>
   void each(std::uint32_t cores, std::uint32_t gpus, F&& f) const {
     const auto& buckets = gpus > 0 ? by_gpus_ : by_cores_;
     for (std::size_t i = gpus > 0 ? gpus : std::max(cores, 1u); i < buckets.size(); ++i)
       for (auto node : buckets[i])
-        if (nodes_[node].cores >= cores && !f(node))
+        if ((gpus == 0 || nodes_[node].cores >= cores) && !f(node))
+          return;
+  }
+
+  /// The same, those with most cores first.
+  template <class F>
+  void each_from_roomiest(std::uint32_t cores, F&& f) const {
+    for (auto i = by_cores_.size(); i-- > std::max(cores, 1u);)
+      for (auto node : by_cores_[i])
+        if (!f(node))
           return;
   }
 
@@ -54,7 +65,9 @@ public:
   /// Until everything has started, nothing can, or `until_started` has.
   void run(std::optional<job_id> until_started);
 
-  const std::unordered_map<job_id, instant>& starts() const { return starts_; }
+  /// In the order of the queue.
+  std::vector<start_estimates::entry> starts() const;
+  std::optional<instant> start_of_wanted() const { return start_of_wanted_; }
   /// Where the job that it ran for was placed.
   const std::vector<task_share>& where() const { return chosen_; }
 
@@ -63,6 +76,7 @@ private:
     std::uint32_t shape = 0;
     queue_snapshot::limit_rows limits{};
     duration limit = never;
+    least_need least;
     std::vector<std::uint32_t> waiting;          ///< positions, a heap with the first on top
     std::uint32_t listed = queue_snapshot::none; ///< under which position
   };
@@ -91,6 +105,8 @@ private:
   void start(job_class& group, instant end);
   void reserve(const job_class& group);
   bool advance();
+  void give_back(const queue_snapshot::share& held);
+  bool still_awaited(std::uint32_t position) const;
   void end(const running_unit& unit);
   void count(const queue_snapshot::limit_rows& limits, std::uint64_t cores, bool starts);
   void sort_jobs();
@@ -105,6 +121,7 @@ private:
   std::vector<std::uint32_t> class_of_; ///< by position
   std::vector<job_class> classes_;
   std::vector<shape_memo> memos_;                           ///< by shape
+  failed_needs failed_;                                     ///< in this pass
   std::set<std::pair<std::uint32_t, std::uint32_t>> heads_; ///< first position, class
   std::set<std::pair<instant, std::uint32_t>> arrivals_;    ///< begin times
   std::multimap<instant, running_unit> ends_;
@@ -117,11 +134,19 @@ private:
   std::vector<std::uint32_t> reserved_on_; ///< by node: for whom, position + 1
   std::optional<job_id> wanted_;
   bool done_ = false;
+  bool was_looked_for_ = false; ///< what was tried last, on all nodes
 
   std::vector<task_share> offers_, chosen_;
+  /// The first blocked job once all others wait behind it: what fits of it, as far as is counted.
+  struct {
+    std::uint32_t position = queue_snapshot::none, nodes = 0;
+    std::uint64_t tasks = 0;
+  } awaited_;
   std::uint64_t offered_tasks_ = 0;
   std::uint32_t offered_large_ = 0;
-  std::unordered_map<job_id, instant> starts_;
+  std::vector<instant> starts_; ///< by position; `time_ends`: not yet
+  std::size_t started_ = 0;     ///< of these
+  std::optional<instant> start_of_wanted_;
 };
 
 } // namespace troupe::plan

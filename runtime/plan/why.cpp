@@ -150,17 +150,21 @@ std::optional<instant> planner_core::state::expected_start(const job_record& job
   if (job.promised)
     return job.promised->at < unknown_ends ? std::optional(std::max(job.promised->at, now))
                                            : std::nullopt;
-  if (!estimates)
-    return std::nullopt;
-  auto known = estimates->starts.find(job.key.id);
-  return known == estimates->starts.end() ? std::nullopt
-                                          : std::optional(std::max(known->second, now));
+  const auto* known = estimates ? estimates->find(job.key.id) : nullptr;
+  return known == nullptr ? std::nullopt : std::optional(std::max(known->start, now));
 }
 
 std::optional<instant> planner_core::expected_start(job_id id) const {
   const auto* job = state_->find(id);
   return job == nullptr || job->pending == 0 || job->held ? std::nullopt
                                                           : state_->expected_start(*job);
+}
+
+std::optional<told_start> planner_core::told_of(job_id id, std::uint32_t units) const {
+  const auto* known = state_->estimates ? state_->estimates->find(id) : nullptr;
+  if (known == nullptr || known->units != units)
+    return std::nullopt;
+  return told_start{known->first, known->start};
 }
 
 void planner_core::take_estimates(std::shared_ptr<const start_estimates> estimates) {
@@ -215,8 +219,8 @@ explanation planner_core::why(job_id id, instant now) const {
   if (!out.expected_start && !job->promised && !s.estimates &&
       out.position <= s.config.estimate_units_max) {
     auto few = estimate_starts(*snapshot(now), s.config.estimate_units_max);
-    if (auto known = few.starts.find(id); known != few.starts.end())
-      out.expected_start = known->second;
+    if (const auto* known = few.find(id))
+      out.expected_start = known->start;
   }
   return out;
 }
