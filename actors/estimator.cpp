@@ -23,12 +23,12 @@ estimator_actor::behavior_type estimator_state::make_behavior(auth::guard_observ
 
 queue_estimated estimator_state::estimate(const estimate_queue& what) {
   const auto begin = std::chrono::steady_clock::now();
-  auto estimates =
-      std::make_shared<plan::start_estimates const>(plan::estimate_starts(*what.queue));
+  last_ = std::make_shared<plan::start_estimates const>(
+      plan::estimate_starts(*what.queue, plan::simulated_units_max, last_.get()));
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
   longest_ns_ = std::max<std::int64_t>(longest_ns_, took.count());
   ++runs_;
-  return {std::move(estimates)};
+  return {last_};
 }
 
 } // namespace troupe::actors

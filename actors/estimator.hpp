@@ -20,6 +20,7 @@ public:
 private:
   queue_estimated estimate(const estimate_queue& what);
 
+  std::shared_ptr<plan::start_estimates const> last_;
   std::uint64_t runs_ = 0;
   std::int64_t longest_ns_ = 0;
 };

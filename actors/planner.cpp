@@ -99,7 +99,7 @@ void planner_state::apply(const plan_event& event) {
     case kind::submitted: return submit(event, event.pending_elements);
     case kind::held: return core_.hold(event.job);
     case kind::released: return core_.release(event.job);
-    case kind::removed: promises_.forget(event.job); return core_.remove(event.job);
+    case kind::removed: return core_.remove(event.job);
     case kind::changed: return apply_changed(event);
     case kind::configured: return configure(event.config);
     case kind::reserved: return reserve(event);
@@ -211,14 +211,19 @@ void planner_state::pass() {
 void planner_state::send_decisions(const plan::pass_result& from) {
   place_jobs message;
   message.sequence = sequence_;
+  std::map<job_id, std::uint32_t> units;
+  for (const auto& decision : from.decisions)
+    units[decision.job] += static_cast<std::uint32_t>(decision.units.size());
   for (const auto& decision : from.decisions) {
     place_jobs::placement placement;
     placement.job = decision.job;
     for (const auto& unit : decision.units)
       placement.units.push_back(from_plan(unit));
-    const auto promised = promises_.take(decision.job);
-    placement.first_promised_utc_ns = promised.first;
-    placement.last_promised_utc_ns = promised.last;
+    const auto waited = core_.pending(decision.job) + units[decision.job];
+    if (const auto told = core_.told_of(decision.job, waited)) {
+      placement.first_promised_utc_ns = told->first;
+      placement.last_promised_utc_ns = told->last;
+    }
     decisions_ += placement.units.size();
     message.placements.push_back(std::move(placement));
   }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "actors/plan_codec.hpp"
-#include "actors/promises.hpp"
 #include "actors/shares.hpp"
 #include "actors/shell.hpp"
 #include "runtime/plan/planner.hpp"
@@ -67,7 +66,6 @@ private:
   share_table shares_;
   bool shares_changed_ = false;
   utc_ns shares_next_ = 0;
-  promise_table promises_;
   bool estimates_due_ = false; ///< something has changed since the last ones
   bool estimates_under_way_ = false;
   bool estimate_timer_ = false;

@@ -140,9 +140,6 @@ void planner_state::estimate() {
 
 void planner_state::take_estimates(const std::shared_ptr<plan::start_estimates const>& estimates) {
   estimates_under_way_ = false;
-  for (const auto& [job, start] : estimates->starts)
-    if (core_.knows(job))
-      promises_.promise(job, std::max(start, estimates->as_of));
   core_.take_estimates(estimates);
   estimate();
 }

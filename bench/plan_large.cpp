@@ -117,7 +117,8 @@ machine busy(const planner_config& config) {
     node.features = id % 4 == 0 ? 1 : 0;
     check(m.core.add_node(node).has_value(), "a node was refused");
   }
-  m.core.set_priorities({.age = 1000, .queue = 10, .share = 500, .nice = 1});
+  if (config.order == queue_order::fcfs)
+    m.core.set_priorities({.age = 1000, .queue = 10, .share = 500, .nice = 1});
   // Small jobs fill the nodes in part, so that every node has a past of its own.
   for (std::uint32_t i = 0; i < 4 * nodes; ++i) {
     auto job = some_job(g, m.next++);
@@ -136,9 +137,7 @@ machine busy(const planner_config& config) {
 }
 
 void one_pass(std::uint32_t reservations, const char* what, queue_order order) {
-  auto m = busy({.reservations = reservations,
-                 .order = order,
-                 .overtake_limit = order == queue_order::fcfs ? 0 : 1'000'000});
+  auto m = busy({.reservations = reservations, .order = order});
   instant now = 50001;
   auto first = m.core.pass(now);
   for (int i = 0; first.more && i < 10; ++i)

@@ -84,10 +84,12 @@ expected<std::vector<std::uint32_t>> advance_table::chosen(const advance_reserva
     const auto& node = pool_.at(i);
     if (!node.up() || (node.features & wanted.features) != wanted.features)
       continue;
-    auto line = line_from(i, node.cores, pool_.planned(i).steps(), from);
+    auto line = line_from(i, pool_.rooms()[i], pool_.planned(i).steps(), from);
     // What runs beyond its prediction may still be there.
     bool busy_now = from == now && node.units > 0;
-    if (busy_now || !(least_free(line, from, wanted.until) == node.all()))
+    auto room = room_in(line, from, wanted.until);
+    if (busy_now || !room.idle() || room.memory_bytes < node.memory_bytes ||
+        room.gpus < node.gpus.count())
       continue;
     nodes.push_back(i);
     cores += node.cores;

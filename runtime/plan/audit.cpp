@@ -116,6 +116,13 @@ std::string audit_job(const job_record& job, std::size_t slots) {
   return "";
 }
 
+bool same(const std::vector<queue_snapshot::share>& row, const std::vector<held_share>& held) {
+  return std::equal(row.begin(), row.end(), held.begin(), held.end(),
+                    [](const queue_snapshot::share& a, const held_share& b) {
+                      return a.node == b.node && a.taken == b.taken();
+                    });
+}
+
 std::string audit_heads(const job_queue& queue) {
   std::size_t listed = 0;
   for (const auto& [shape, entry] : queue.shapes())
@@ -129,6 +136,33 @@ std::string audit_heads(const job_queue& queue) {
 }
 
 } // namespace
+
+/// What snapshots share is what is.
+std::string planner_core::state::audit_rows() const {
+  std::size_t used = 0;
+  for (std::uint32_t row = 0; row < job_rows.size(); ++row)
+    used += job_rows[row].shape != queue_snapshot::none ? 1 : 0;
+  for (const auto& [id, job] : jobs)
+    if (!(job_rows[job.row] == row_of(job)))
+      return "job " + std::to_string(id) + ": snapshots know something else of it";
+  std::size_t running = 0;
+  for (std::uint32_t row = 0; row < unit_rows.size(); ++row)
+    running += unit_rows[row].held ? 1 : 0;
+  for (const auto& key : slots.by_end()) {
+    const auto& unit = slots.at(key.index);
+    const auto& row = unit_rows[key.index];
+    if (!row.held || row.end != slot_table::planned(unit) || !same(*row.held, unit.held) ||
+        row.job != jobs.at(unit.job).row || row.limits != limit_rows_of(jobs.at(unit.job)))
+      return "job " + std::to_string(unit.job) + ": snapshots know something else of what runs";
+  }
+  for (const auto& [shape, entry] : queue.shapes()) {
+    const auto& row = queue.table()[entry.row];
+    if (row.placeable != entry.placeable || row.need.tasks != entry.need.tasks ||
+        row.need.nodes != entry.need.nodes)
+      return "snapshots know something else of a shape";
+  }
+  return used == jobs.size() && running == slots.running() ? "" : "snapshots know of more";
+}
 
 std::string planner_core::audit() const {
   const auto& s = *state_;
@@ -145,6 +179,8 @@ std::string planner_core::audit() const {
                                     [](const auto& job) { return job.second.pending > 0; });
   if (pending != s.units_pending || static_cast<std::uint64_t>(with_pending) != s.jobs_pending)
     return "the count of pending units is wrong";
+  if (auto wrong = s.audit_rows(); !wrong.empty())
+    return wrong;
   if (auto wrong = audit_nodes(s.pool, s.slots); !wrong.empty())
     return wrong;
   if (auto wrong = audit_timelines(s.pool, s.slots, s.advance); !wrong.empty())

@@ -25,11 +25,6 @@ bool admits(const unit_need& need, const node_pool& pool, std::uint32_t node) {
          !need.excludes(node);
 }
 
-std::uint32_t tasks_through(const unit_need& need, const node_pool& pool, const node_line& line,
-                            instant from, instant to) {
-  return tasks_in(need, room_in(line, pool, from, to));
-}
-
 } // namespace
 
 bool earliest_search::find(const unit_need& need, duration limit, const node_pool& pool,
@@ -40,6 +35,7 @@ bool earliest_search::find(const unit_need& need, duration limit, const node_poo
           std::uint64_t{lines.size()} * gpus_per_node_max)
     return false;
   query q{need, limit, pool, lines};
+  auto least = static_cast<std::int32_t>(need.least * need.cores_per_task);
   at_ = from;
   for (sure_ = false; !sure_;) {
     auto bound = lower_bound(q, at_);
@@ -47,9 +43,11 @@ bool earliest_search::find(const unit_need& need, duration limit, const node_poo
       return false;
     sure_ = sure_ || bound == at_;
     at_ = bound;
+    // What fits at a lower bound fits no earlier.
+    if (choose_.choose(need, window_rooms{lines, at_, until(at_, limit), least}))
+      return true;
   }
-  auto least = static_cast<std::int32_t>(need.least * need.cores_per_task);
-  return choose_.choose(need, window_rooms{pool, lines, at_, until(at_, limit), least});
+  return false;
 }
 
 instant earliest_search::lower_bound(const query& q, instant from) {
@@ -93,6 +91,8 @@ instant earliest_search::nth_gap(const query& q, std::uint32_t tasks, std::uint3
     bool open = false;
     for (std::uint32_t i = 0; i < line.count; ++i) {
       const auto& step = line.steps[i];
+      if (!open && i > 0 && step.at >= bound)
+        break;
       if (i + 1 < line.count && line.steps[i + 1].at <= from)
         continue;
       if (holds(step.free, wanted)) {
@@ -160,7 +160,7 @@ void earliest_search::add_gains(const query& q, const node_line& line, instant f
     auto at = i == 0 ? from : std::max(line.steps[i].at, from);
     if (enough && at >= gains_.front().at)
       return;
-    auto tasks = tasks_through(need, q.pool, line, at, until(at, q.limit));
+    auto tasks = tasks_in(need, room_from(line, i, until(at, q.limit)));
     if (tasks <= most)
       continue;
     gains_.push_back({at, tasks - most});

@@ -64,13 +64,16 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
   job.expected = request.expected;
   job.group = &group;
   group.kind = s.kind_of(job, s.effective_limit(request.time_limit));
-  job.key = s.key_of(job);
-  auto key = s.queue_ordering().key_at(job, now);
+  s.enter_class(job, &group);
+  auto by = s.queue_ordering();
+  auto key = by.key_at(job.key, job.view, now);
 
   std::size_t unpromised = 0;
   s.queue.heads().each([&](const class_head& head) {
+    if (!(by.key_at(head.key, head.view, now) < key))
+      return !by.is_static();
     for (const auto& waiting : head.group->waiting) {
-      if (!(s.queue_ordering().key_at(*waiting.job, now) < key))
+      if (!(by.key_at(waiting.key, waiting.job->view, now) < key))
         break; // those behind it in its class are behind it in the queue
       unpromised += waiting.job->promised && s.config.backfill ? 0 : 1;
     }
@@ -80,24 +83,23 @@ forecast planner_core::what_if(const job_request& request, instant now) const {
     s.foresee(job, key, now, out);
     return out;
   }
-  auto copy = s.copy(now);
-  queue_snapshot::shape asked;
-  asked.need = shape.need;
+  auto copy = state_->copy(now);
+  shape_row asked{shape.need, true, request.shape.reservation != 0, {}, 0, 0};
   if (const auto* inside = s.advance.find(request.shape.reservation)) {
-    asked.inside = true;
     asked.nodes = inside->nodes;
     asked.from = inside->asked.from;
     asked.to = inside->asked.until;
   }
-  copy->shapes.push_back(std::move(asked));
-  copy->waiting.push_back({key, static_cast<std::uint32_t>(copy->shapes.size() - 1),
-                           queue_snapshot::none, group.limit(), 1, 0, 0, request.begin_time});
+  constexpr auto none = queue_snapshot::none;
+  auto last = copy->shapes.size();
+  copy->shapes.change(last) = std::move(asked);
+  copy->jobs.change(copy->jobs.size()) = {
+      job.key, job.view, last, 1, group.limit(), 0, 0, request.begin_time, {none, none, none}};
   queue_simulation simulation(*copy, simulated_units_max);
   simulation.run(request.id);
-  auto known = simulation.starts().find(request.id);
-  if (known == simulation.starts().end())
+  out.start = simulation.start_of_wanted();
+  if (!out.start)
     return out;
-  out.start = known->second;
   place(s.pool, shape.need, simulation.where(), out);
   return out;
 }

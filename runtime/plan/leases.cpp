@@ -15,21 +15,20 @@ constexpr std::size_t limited_looked_at_max = 4 * leases_max;
 
 job_record* planner_core::state::first_waiting() const {
   auto by = queue_ordering();
-  job_record* first = nullptr;
+  job_class* first = nullptr;
   queue_key best;
   queue.heads().each([&](const class_head& head) {
     if (counts.any() &&
         head.group->counts_for.blocked(head.shape->need.cores()) != wait_reason::not_waiting)
       return true;
-    auto* job = head.group->waiting.begin()->job;
-    auto key = by.key_at(*job, now);
+    auto key = by.key_at(head.key, head.view, now);
     if (first == nullptr || key < best) {
-      first = job;
+      first = head.group;
       best = key;
     }
     return !by.is_static();
   });
-  return first;
+  return first == nullptr ? nullptr : first->waiting.begin()->job;
 }
 
 bool planner_core::state::may_refill(const job_record& job, const job_record* first) const {
@@ -41,7 +40,8 @@ bool planner_core::state::may_refill(const job_record& job, const job_record* fi
   if (!job.group->shape->placeable)
     return false;
   auto by = queue_ordering();
-  return first == nullptr || !(by.key_at(*first, now) < by.key_at(job, now));
+  return first == nullptr ||
+         !(by.key_at(first->key, first->view, now) < by.key_at(job.key, job.view, now));
 }
 
 bool planner_core::refill_allowed(job_id id) const {
@@ -49,9 +49,19 @@ bool planner_core::refill_allowed(job_id id) const {
   return job != nullptr && state_->may_refill(*job, state_->first_waiting());
 }
 
+/// Whoever was blocked first is first still, unless a limit has been reached since.
+const job_record* planner_core::state::first_after_pass() const {
+  const auto* job = first_blocked;
+  if (job != nullptr && job->stands == standing::waiting &&
+      job->group->waiting.begin()->job == job &&
+      job->group->counts_for.blocked(job->unit_cores()) == wait_reason::not_waiting)
+    return job;
+  return first_waiting();
+}
+
 void planner_core::state::report_leases(pass_result& result) {
   std::vector<job_id> holders;
-  const auto* first = first_waiting();
+  const auto* first = first_after_pass();
   std::size_t looked_at = 0;
   // Those at a limit are ahead of the first that could start, or have to wait for it.
   auto consider = [&](const job_record& job) {

@@ -23,8 +23,37 @@ void run_counts::note_limits() {
   }
 }
 
+void run_counts::enter(running_count& count) {
+  count.row = static_cast<std::uint32_t>(rows_.size());
+  rows_.push_back(&count);
+}
+
+std::vector<running_count> run_counts::all() const {
+  std::vector<running_count> out;
+  out.reserve(rows_.size());
+  for (const auto* each : rows_)
+    out.push_back(*each);
+  return out;
+}
+
+run_counts::queue_entry& run_counts::entry_of(queue_index queue) {
+  auto [at, fresh] = queues_.try_emplace(queue);
+  if (fresh)
+    enter(at->second.running);
+  return at->second;
+}
+
+running_count& run_counts::count_of(user_id user) {
+  auto [at, fresh] = users_.try_emplace(user);
+  if (fresh) {
+    at->second.most = default_limits_;
+    enter(at->second);
+  }
+  return at->second;
+}
+
 void run_counts::set_queue(queue_index queue, const queue_config& config) {
-  auto& entry = queues_[queue];
+  auto& entry = entry_of(queue);
   entry.config = config;
   entry.running.most = config.all;
   for (auto& [user, running] : entry.users)
@@ -34,7 +63,7 @@ void run_counts::set_queue(queue_index queue, const queue_config& config) {
 
 void run_counts::set_user(user_id user, const run_limits& own) {
   own_limits_[user] = own;
-  users_[user].most = own;
+  count_of(user).most = own;
   note_limits();
 }
 
@@ -53,14 +82,13 @@ const queue_config& run_counts::queue(queue_index queue) const {
 }
 
 limit_group run_counts::group_of(queue_index queue, user_id user) {
-  auto& entry = queues_[queue];
-  auto [in_queue, new_in_queue] = entry.users.try_emplace(user);
-  if (new_in_queue)
+  auto& entry = entry_of(queue);
+  auto [in_queue, fresh] = entry.users.try_emplace(user);
+  if (fresh) {
     in_queue->second.most = entry.config.per_user;
-  auto [in_all, new_in_all] = users_.try_emplace(user);
-  if (new_in_all)
-    in_all->second.most = default_limits_;
-  return {queue, &entry.running, &in_all->second, &in_queue->second};
+    enter(in_queue->second);
+  }
+  return {queue, &entry.running, &count_of(user), &in_queue->second};
 }
 
 bool run_counts::may_preempt(queue_index asking, queue_index running) const {

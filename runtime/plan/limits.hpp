@@ -13,6 +13,7 @@ namespace troupe::plan {
 struct running_count {
   run_limits running;
   run_limits most;
+  std::uint32_t row = 0; ///< among all counts
 
   bool has_room(std::uint64_t cores) const {
     return (most.units == 0 || running.units < most.units) &&
@@ -57,6 +58,9 @@ public:
   const queue_config& queue(queue_index queue) const;
   limit_group group_of(queue_index queue, user_id user);
 
+  /// Each in its row.
+  std::vector<running_count> all() const;
+
   /// Is anything limited at all?
   bool any() const { return any_; }
   /// May any queue's jobs preempt?
@@ -71,11 +75,15 @@ private:
   };
 
   void note_limits();
+  queue_entry& entry_of(queue_index queue);
+  running_count& count_of(user_id user);
+  void enter(running_count& count);
 
   std::map<queue_index, queue_entry> queues_;
   std::unordered_map<user_id, running_count> users_;
   std::unordered_map<user_id, run_limits> own_limits_;
   run_limits default_limits_;
+  std::vector<const running_count*> rows_;
   bool any_ = false, preempting_ = false;
 };
 

@@ -42,6 +42,8 @@ expected<void> node_pool::add(const node_config& node) {
     made.core_groups = node.core_groups;
   timelines_.emplace_back(made.all());
   nodes_.push_back(std::move(made));
+  rooms_.emplace_back();
+  ups_.push_back(0);
   available_.resize(nodes_.size() / 64 + 1, 0);
   if (with_free_.size() <= node.cores)
     with_free_.resize(node.cores + 1, 0);
@@ -71,6 +73,8 @@ const std::uint32_t* node_pool::index_of(node_id id) const {
 
 void node_pool::note_free(std::uint32_t index, std::uint32_t cores_before) {
   auto& node = nodes_[index];
+  rooms_[index] = node.room();
+  ups_[index] = node.up() ? 1 : 0;
   auto now = free_if_up(node);
   cores_free_ = cores_free_ - cores_before + now;
   counts_stale_ = true;

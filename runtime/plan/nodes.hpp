@@ -56,6 +56,10 @@ public:
   expected<void> set_state(node_id node, node_state state);
 
   const std::vector<node_entry>& all() const { return nodes_; }
+  /// What is free of each now, whatever its state.
+  const std::vector<node_room>& rooms() const { return rooms_; }
+  /// Of each: is it up?
+  const std::vector<std::uint8_t>& ups() const { return ups_; }
   const node_entry& at(std::uint32_t index) const { return nodes_[index]; }
   /// nullptr if there is no such node.
   const std::uint32_t* index_of(node_id id) const;
@@ -91,7 +95,7 @@ public:
       for (auto left = available_[w]; left != 0; left &= left - 1) {
         auto i =
             static_cast<std::uint32_t>(w * 64) + static_cast<std::uint32_t>(std::countr_zero(left));
-        if (!f(i, nodes_[i].room()))
+        if (!f(i, rooms_[i]))
           return;
       }
   }
@@ -104,6 +108,8 @@ private:
   void count_free() const;
 
   std::vector<node_entry> nodes_;
+  std::vector<node_room> rooms_;  ///< of `nodes_`, side by side
+  std::vector<std::uint8_t> ups_; ///< the same
   std::vector<node_timeline> timelines_;
   std::unordered_map<node_id, std::uint32_t> by_id_;
   std::vector<std::uint64_t> available_;        ///< one bit per node: up, with a free core

@@ -28,6 +28,8 @@ struct order_view {
   std::uint32_t processors = 0;
   instant submitted = 0;
   instant overdue_at = never; ///< when nobody overtakes it any more
+
+  bool operator==(const order_view&) const = default;
 };
 
 /// The lower goes first; equal ones as submitted. Whoever is overdue goes before all who are not.

@@ -16,27 +16,25 @@ constexpr amounts everything{std::int64_t{1} << 61, 1 << 24, 1 << 24};
 
 } // namespace
 
-amounts least_free(const node_line& line, instant from, instant to) {
-  amounts least = everything;
-  for (std::uint32_t i = 0; i < line.count; ++i) {
-    if (i > 0 && line.steps[i].at >= to)
-      break;
-    if (i + 1 < line.count && line.steps[i + 1].at <= from)
-      continue;
+node_room room_from(const node_line& line, std::uint32_t first, instant to) {
+  amounts least = line.steps[first].free;
+  // What never gets less is least at first.
+  for (auto i = first + 1; line.dips && i < line.count && line.steps[i].at < to; ++i)
     least.cap(line.steps[i].free);
-  }
-  return least;
-}
-
-node_room room_in(const node_line& line, const node_pool& pool, instant from, instant to) {
-  auto least = least_free(line, from, to);
   return {static_cast<std::uint32_t>(std::max(least.cores, 0)),
           static_cast<std::uint32_t>(line.cores_all),
           static_cast<std::uint64_t>(std::max<std::int64_t>(least.memory_bytes, 0)),
-          static_cast<std::uint32_t>(std::max(least.gpus, 0)), pool.at(line.node).features};
+          static_cast<std::uint32_t>(std::max(least.gpus, 0)), line.features};
 }
 
-node_line line_from(std::uint32_t node, std::uint32_t cores_all, std::span<const step> steps,
+node_room room_in(const node_line& line, instant from, instant to) {
+  std::uint32_t first = 0;
+  while (first + 1 < line.count && line.steps[first + 1].at <= from)
+    ++first;
+  return room_from(line, first, to);
+}
+
+node_line line_from(std::uint32_t node, const node_room& has, std::span<const step> steps,
                     instant now) {
   while (steps.size() > 1 && steps[1].at <= now)
     steps = steps.subspan(1);
@@ -47,7 +45,8 @@ node_line line_from(std::uint32_t node, std::uint32_t cores_all, std::span<const
   line.cores = steps[0].free.cores;
   line.gpus = steps[0].free.gpus;
   line.next = steps.size() > 1 ? steps[1].at : time_ends;
-  line.cores_all = static_cast<std::int32_t>(cores_all);
+  line.cores_all = static_cast<std::int32_t>(has.cores_all);
+  line.features = has.features;
   for (std::size_t i = 1; i < steps.size() && !line.dips; ++i)
     line.dips = less_in_anything(steps[i].free, steps[i - 1].free);
   return line;
@@ -62,11 +61,10 @@ void outlook::begin(const node_pool& pool, instant now) {
   at_.assign(count, none);
   overlay_of_.assign(count, none);
   for (std::uint32_t i = 0; i < count; ++i) {
-    const auto& node = pool.at(i);
-    if (!node.up())
+    if (!pool.at(i).up())
       continue;
     at_[i] = static_cast<std::uint32_t>(lines_.size());
-    lines_.push_back(line_from(i, node.cores, pool.planned(i).steps(), now));
+    lines_.push_back(line_from(i, pool.rooms()[i], pool.planned(i).steps(), now));
   }
 }
 
@@ -87,7 +85,7 @@ void outlook::claim(std::uint32_t node, instant from, instant to, const amounts&
   auto& timeline = overlay(node);
   timeline.take(from, to, what);
   auto& line = lines_[at_[node]];
-  line = line_from(node, static_cast<std::uint32_t>(line.cores_all), timeline.steps(), now_);
+  line = line_from(node, pool_->rooms()[node], timeline.steps(), now_);
   // Also where a claim begins now, on what somebody still holds beyond its prediction.
   line.dips = true;
 }
@@ -98,8 +96,7 @@ void outlook::note(std::uint32_t node, instant to, const amounts& what) {
   if (at_[node] == none)
     return;
   auto& line = lines_[at_[node]];
-  line = line_from(node, static_cast<std::uint32_t>(line.cores_all), pool_->planned(node).steps(),
-                   now_);
+  line = line_from(node, pool_->rooms()[node], pool_->planned(node).steps(), now_);
 }
 
 inside_view::inside_view(const node_pool& pool, const outlook& plan,
@@ -113,7 +110,7 @@ inside_view::inside_view(const node_pool& pool, const outlook& plan,
     timeline.give(from, to, entry.all());
     timeline.take(time_begins, from, everything);
     timeline.take(to, time_ends, everything);
-    lines_.push_back(line_from(node, entry.cores, timeline.steps(), plan.now()));
+    lines_.push_back(line_from(node, pool.rooms()[node], timeline.steps(), plan.now()));
   }
 }
 

@@ -24,16 +24,17 @@ struct node_line {
   std::int32_t cores = 0, gpus = 0; ///< free now
   instant next = time_ends;         ///< when that changes
   std::int32_t cores_all = 0;
+  std::uint64_t features = 0;
   bool dips = false; ///< what is free now may not all be free later, or be claimed
 
   std::span<const step> all() const { return {steps, count}; }
 };
 
-/// What is free of the node all through [from, to), which is not before now.
-amounts least_free(const node_line& line, instant from, instant to);
+/// What is free of the node all through [from, to), which is not before now, as room for tasks.
+node_room room_in(const node_line& line, instant from, instant to);
 
-/// That, as room for tasks.
-node_room room_in(const node_line& line, const node_pool& pool, instant from, instant to);
+/// The same from the line's step number `first` on.
+node_room room_from(const node_line& line, std::uint32_t first, instant to);
 
 /// What is planned at one moment: what runs, until its predicted end; advance reservations; and
 /// what a pass promises to jobs that wait. Valid until the pool changes; `note` keeps it so.
@@ -71,8 +72,8 @@ private:
   std::size_t overlays_used_ = 0;
 };
 
-/// A row made from any timeline.
-node_line line_from(std::uint32_t node, std::uint32_t cores_all, std::span<const step> steps,
+/// A row made from any timeline of that node.
+node_line line_from(std::uint32_t node, const node_room& has, std::span<const step> steps,
                     instant now);
 
 /// The nodes of an advance reservation as its own jobs see them: nothing outside its time, and
@@ -91,7 +92,6 @@ private:
 
 /// For `chooser`: what stays free through [from, until).
 struct window_rooms {
-  const node_pool& pool;
   std::span<const node_line> lines;
   instant from = 0, until = time_ends;
   std::int32_t cores_least = 1; ///< nodes with fewer are of no use
@@ -101,7 +101,7 @@ struct window_rooms {
     for (const auto& line : lines) {
       if (line.cores < cores_least && line.next > from)
         continue;
-      auto room = room_in(line, pool, from, until);
+      auto room = room_in(line, from, until);
       if (room.cores > 0 && !f(line.node, room))
         return;
     }
@@ -120,7 +120,7 @@ struct rooms_from_now {
       const auto& line = plan.line_of(i);
       // An advance reservation that has begun takes all cores.
       if (line.dips || line.cores < static_cast<std::int32_t>(room.cores)) {
-        auto kept = room_in(line, pool, plan.now(), until);
+        auto kept = room_in(line, plan.now(), until);
         room.cores = std::min(room.cores, kept.cores);
         room.gpus = std::min(room.gpus, kept.gpus);
         room.memory_bytes = std::min(room.memory_bytes, kept.memory_bytes);
@@ -140,7 +140,7 @@ struct inside_rooms_from_now {
   void each(F&& f) const {
     for (const auto& line : lines) {
       auto room = pool.at(line.node).room();
-      auto kept = room_in(line, pool, now, until);
+      auto kept = room_in(line, now, until);
       room.cores = std::min(room.cores, kept.cores);
       room.gpus = std::min(room.gpus, kept.gpus);
       room.memory_bytes = std::min(room.memory_bytes, kept.memory_bytes);

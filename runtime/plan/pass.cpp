@@ -10,30 +10,8 @@ namespace troupe::plan {
 
 namespace {
 
-/// A need that found no room, among needs that name no nodes: whatever asks for no less finds none
-/// either. Kept so that many different shapes cost no more than few.
-struct failed_need {
-  std::uint32_t nodes = 0, least = 0, cores_per_task = 0, gpus_per_task = 0;
-  std::uint64_t tasks = 0, memory_bytes = 0;
-  duration limit = 0; ///< 0: it does not even fit now
-};
-
-constexpr std::size_t failed_needs_max = 64;
-
 /// How long an order that changes with time is believed in while nothing happens.
 constexpr duration sort_every_s = 30;
-
-bool is_plain(const unit_need& need) {
-  return need.features == 0 && !need.exclusive && need.required.empty() && need.excluded.empty() &&
-         need.plus_one == 0;
-}
-
-bool asks_no_less(const unit_need& need, duration limit, const failed_need& failed) {
-  bool spread = failed.nodes == 0 || (need.nodes >= failed.nodes && need.least >= failed.least);
-  return spread && need.tasks >= failed.tasks && need.cores_per_task >= failed.cores_per_task &&
-         need.gpus_per_task >= failed.gpus_per_task && need.memory_bytes >= failed.memory_bytes &&
-         limit >= failed.limit;
-}
 
 } // namespace
 
@@ -47,10 +25,10 @@ struct planner_core::state::easy_view {
   std::uint32_t starts = 0, tried = 0;
   bool started = false;           ///< what was looked at last has
   bool in_backfill_order = false; ///< behind the last reservation
-  std::vector<failed_need> failed{};
+  failed_needs failed{};
 
   easy_view(state& of, pass_result& to)
-      : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now) {}
+      : s(of), result(to), walk(of.queue, of.queue_ordering(), of.now, of.ranks) {}
 
   /// The reservations, for `easy_pass`: whoever may start respects them all, whenever they are.
   struct promises {
@@ -75,7 +53,7 @@ struct planner_core::state::easy_view {
 
   bool fits_now(const class_head& head) {
     // Most are turned down here, by what their row says.
-    if (s.pool.with_free(head.cores) < head.nodes)
+    if (s.pool.with_free(head.least.cores) < head.least.nodes || !s.bounds.may_hold(head.least))
       return false;
     auto& shape = *head.shape;
     if (shape.no_room_in_pass == s.pass_number ||
@@ -83,36 +61,24 @@ struct planner_core::state::easy_view {
       return false;
     const auto& need = shape.need;
     bool inside = shape.shape->reservation != 0;
-    if (!inside && has_failed(need, head.limit))
+    if (failed.turns_down(head.least, head.limit))
       return false;
     if (need.cores() > s.pool.cores_free() || (!inside && !s.choose.choose(need, s.pool))) {
       shape.no_room_in_pass = s.pass_number;
-      note_failed(need, 0, inside);
+      note_failed(head, 0);
       return false;
     }
     if (fits_through(head))
       return true;
     shape.not_beside_in_pass = s.pass_number;
     shape.not_beside_limit = head.limit;
-    note_failed(need, head.limit, inside);
+    note_failed(head, head.limit);
     return false;
   }
 
-  bool has_failed(const unit_need& need, duration limit) const {
-    return std::any_of(failed.begin(), failed.end(),
-                       [&](const failed_need& other) { return asks_no_less(need, limit, other); });
-  }
-
-  void note_failed(const unit_need& need, duration limit, bool inside) {
-    if (inside || !is_plain(need))
-      return;
-    failed_need entry{
-        need.nodes,        need.least, need.cores_per_task, need.gpus_per_task, need.tasks,
-        need.memory_bytes, limit};
-    if (failed.size() < failed_needs_max)
-      failed.push_back(entry);
-    else
-      failed[tried % failed_needs_max] = entry;
+  void note_failed(const class_head& head, duration limit) {
+    if (!head.least.inside && says_all(head.shape->need))
+      failed.note(head.least, limit);
   }
 
   /// Until its end, beside everything that is planned; on the nodes promised to it if they will do.
@@ -136,8 +102,7 @@ struct planner_core::state::easy_view {
         std::all_of(given->shares.begin(), given->shares.end(), [&](const task_share& share) {
           const auto& node = s.pool.at(share.node);
           return node.up() && tasks_in(need, node.room()) >= share.tasks &&
-                 tasks_in(need, room_in(s.plan.line_of(share.node), s.pool, s.now, end)) >=
-                     share.tasks;
+                 tasks_in(need, room_in(s.plan.line_of(share.node), s.now, end)) >= share.tasks;
         });
     if (all)
       s.choose.set(given->shares);
@@ -172,8 +137,9 @@ struct planner_core::state::easy_view {
       if (s.config.backfill_order != queue_order::fcfs &&
           s.config.backfill_order != s.config.order) {
         started = false;
-        walk = queue_walk(s.queue, s.backfill_ordering(), s.now);
+        walk = queue_walk(s.queue, s.backfill_ordering(), s.now, s.ranks);
       }
+      walk.narrow(s.bounds, failed);
     }
     if (in_backfill_order && s.config.backfill_depth > 0 && tried++ == s.config.backfill_depth)
       return nullptr;
@@ -186,6 +152,8 @@ struct planner_core::state::easy_view {
 
   /// It goes on waiting: with a reservation, as long as there are any.
   void passed_over(const class_head& head) {
+    if (s.first_blocked == nullptr)
+      s.first_blocked = &walk.job();
     if (s.promised.size() >= s.config.reservations)
       return;
     auto& job = walk.job();
@@ -223,7 +191,7 @@ struct planner_core::state::easy_view {
   bool stays_possible(const class_head& head, const promise& before) const {
     return std::all_of(before.shares.begin(), before.shares.end(), [&](const task_share& share) {
       return s.pool.at(share.node).up() &&
-             tasks_in(head.shape->need, room_in(s.plan.line_of(share.node), s.pool, before.at,
+             tasks_in(head.shape->need, room_in(s.plan.line_of(share.node), before.at,
                                                 until(before.at, head.limit))) >= share.tasks;
     });
   }
@@ -247,6 +215,8 @@ pass_result planner_core::pass(instant now) {
     s.next_advance = s.advance.next_change(s.now);
     auto before = std::exchange(s.promised, {});
     s.reserved.clear();
+    s.bounds.begin(s.pool);
+    s.first_blocked = nullptr;
     state::easy_view view(s, result);
     s.planned = false;
     easy_pass(view);
@@ -316,7 +286,7 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
   auto& made = *slots.find(id, unit.slot);
   for (const auto& share : choose.shares())
     pool.take(job.group->shape->need, share, made.held, unit.where);
-  plan_unit(made);
+  enter_unit(job, made);
   for (const auto& held : made.held)
     if (planned)
       plan.note(held.node, slot_table::planned(made), held.taken());
@@ -327,6 +297,7 @@ void planner_core::state::start_unit(job_record& job, bool backfilled, instant e
   jobs_pending -= job.pending == 0 ? 1 : 0;
   if (job.pending == 0 || job.at_limit())
     queue.place(job, now);
+  note(job);
 }
 
 amounts planner_core::state::taken_by(const unit_need& need, const task_share& share) const {

@@ -61,6 +61,7 @@ void planner_core::state::set_pending(job_record& job, std::uint32_t pending) {
   jobs_pending = jobs_pending - (job.pending > 0 ? 1 : 0) + (pending > 0 ? 1 : 0);
   job.pending = pending;
   queue.place(job, now);
+  note(job);
 }
 
 void planner_core::state::forget_if_done(job_id id, job_record& job) {
@@ -68,10 +69,13 @@ void planner_core::state::forget_if_done(job_id id, job_record& job) {
     return;
   queue.withdraw(job);
   queue.leave_class(job.group);
+  job_rows.change(job.row) = {};
+  job_numbers.give(job.row);
   jobs.erase(id);
 }
 
 void planner_core::state::plan_unit(const slot& unit) {
+  unit_rows.change(slots.index_of(unit)).end = slot_table::planned(unit);
   for (const auto& held : unit.held)
     pool.planned(held.node).take(time_begins, slot_table::planned(unit), held.taken());
 }
@@ -90,9 +94,21 @@ void planner_core::state::close_slot(job_record& job, slot_id id) {
   job.preempted -= unit.preempted ? 1 : 0;
   if (own_bound())
     bound.ended(as_counted(job), unit.started / config.second);
+  unit_rows.change(slots.index_of(unit)) = {};
   slots.close(id);
   --job.running;
   changed = true;
+  note(job);
+}
+
+/// It has its place; from now on it runs.
+void planner_core::state::enter_unit(const job_record& job, const slot& unit) {
+  auto held = std::make_shared<std::vector<queue_snapshot::share>>();
+  for (const auto& each : unit.held)
+    held->push_back({each.node, each.taken()});
+  auto& row = unit_rows.change(slots.index_of(unit));
+  row = {0, std::move(held), limit_rows_of(job), job.row, job.unit_cores()};
+  plan_unit(unit);
 }
 
 void planner_core::state::note_started(job_record& job) {
@@ -104,6 +120,7 @@ void planner_core::state::note_started(job_record& job) {
 
 void planner_core::state::submit(const job_request& request) {
   auto& job = jobs[request.id];
+  job.row = job_numbers.take();
   job.key.priority = request.priority;
   job.key.seq = request.seq;
   job.key.id = request.id;
@@ -118,8 +135,7 @@ void planner_core::state::submit(const job_request& request) {
   job.nice = request.nice;
   job.expected = request.expected;
   auto limit = effective_limit(request.time_limit);
-  job.group = queue.join_class(request.shape, kind_of(job, limit));
-  job.key = key_of(job);
+  enter_class(job, queue.join_class(request.shape, kind_of(job, limit)));
   limit_overtaking(job);
   changed = true;
   set_pending(job, request.pending);
@@ -191,6 +207,7 @@ expected<void> planner_core::hold(job_id id) {
     return no_job(id);
   job->held = true;
   state_->queue.place(*job, state_->now);
+  state_->note(*job);
   state_->changed = true;
   return {};
 }
@@ -201,6 +218,7 @@ expected<void> planner_core::release(job_id id) {
     return no_job(id);
   job->held = false;
   state_->queue.place(*job, state_->now);
+  state_->note(*job);
   state_->changed = true;
   return {};
 }
@@ -246,14 +264,17 @@ expected<void> planner_core::state::rejoin(job_id id, F&& change) {
   if (own_bound())
     bound.withdrawn(as_counted(*job), job->pending + job->running);
   change(*job, limit);
-  job->group = queue.join_class(*before->shape->shape, kind_of(*job, limit));
+  enter_class(*job, queue.join_class(*before->shape->shape, kind_of(*job, limit)));
   queue.leave_class(before);
   if (own_bound())
     bound.submitted(as_counted(*job), job->pending + job->running);
   for (std::uint32_t i = 0; i < job->running; ++i)
     job->group->counts_for.start(cores);
-  job->key = key_of(*job);
   queue.place(*job, now);
+  note(*job);
+  for (const auto& key : slots.by_end())
+    if (job->running > 0 && slots.at(key.index).job == id)
+      unit_rows.change(key.index).limits = limit_rows_of(*job);
   changed = true;
   return {};
 }
@@ -284,6 +305,7 @@ expected<void> planner_core::set_begin_time(job_id id, instant begin) {
   state_->queue.withdraw(*job);
   job->begin_time = begin;
   state_->queue.place(*job, state_->now);
+  state_->note(*job);
   state_->changed = true;
   return {};
 }
@@ -294,12 +316,18 @@ expected<void> planner_core::set_max_running(job_id id, std::uint32_t max_runnin
     return no_job(id);
   job->max_running = max_running;
   state_->queue.place(*job, state_->now);
+  state_->note(*job);
   state_->changed = true;
   return {};
 }
 
 bool planner_core::knows(job_id job) const {
   return state_->find(job) != nullptr;
+}
+
+std::uint32_t planner_core::pending(job_id id) const {
+  const auto* job = state_->find(id);
+  return job == nullptr ? 0 : job->pending;
 }
 
 // -- running units --------------------------------------------------------------------------------
@@ -324,9 +352,10 @@ expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant
   auto slot = state_->slots.open(id, state_->now, predicted_end);
   auto& unit = *state_->slots.find(id, slot);
   unit.held = std::move(held);
-  state_->plan_unit(unit);
+  state_->enter_unit(*job, unit);
   state_->note_started(*job);
   state_->queue.place(*job, state_->now);
+  state_->note(*job);
   state_->changed = true;
   return slot;
 }

@@ -95,6 +95,8 @@ public:
   expected<void> set_nice(job_id job, std::int32_t nice);
 
   bool knows(job_id job) const;
+  /// Units that have not started; 0 of a job that is not known.
+  std::uint32_t pending(job_id job) const;
 
   // -- running units ----------------------------------------------------------------------------
 
@@ -152,6 +154,8 @@ public:
   std::shared_ptr<const queue_snapshot> snapshot(instant now) const;
   /// Estimates evaluated from a snapshot, for `why` and `expected_start`.
   void take_estimates(std::shared_ptr<const start_estimates> estimates);
+  /// What those estimates said of the job while so many units of it waited.
+  std::optional<told_start> told_of(job_id job, std::uint32_t units) const;
   /// What `why` says, without its reasons: cheap enough for lists.
   std::optional<instant> expected_start(job_id job) const;
 

@@ -53,13 +53,25 @@ bool job_queue::placeable(const shape_entry& entry) const {
   return inside != nullptr && chooser().fits(entry.need, idle_inside{pool_, *inside});
 }
 
+void job_queue::resolve_again(shape_entry& entry) {
+  entry.need = resolve(*entry.shape, pool_);
+  entry.placeable = placeable(entry);
+  shape_row row{entry.need, entry.placeable, entry.shape->reservation != 0, {}, 0, 0};
+  if (const auto* inside = advance_.find(entry.shape->reservation)) {
+    row.nodes = inside->nodes;
+    row.from = inside->asked.from;
+    row.to = inside->asked.until;
+  }
+  table_.change(entry.row) = std::move(row);
+}
+
 job_class* job_queue::join_class(const job_shape& shape, const class_key& kind) {
   auto [it, fresh] = shapes_.try_emplace(shape);
   auto& entry = it->second;
   if (fresh) {
     entry.shape = &it->first;
-    entry.need = resolve(shape, pool_);
-    entry.placeable = placeable(entry);
+    entry.row = rows_.take();
+    resolve_again(entry);
   }
   auto& group = entry.classes[kind];
   group.shape = &entry;
@@ -74,19 +86,17 @@ void job_queue::leave_class(job_class* group) {
     return;
   auto* shape = group->shape;
   shape->classes.erase(class_key(group->kind));
-  if (shape->classes.empty())
-    shapes_.erase(shapes_.find(*shape->shape));
+  if (!shape->classes.empty())
+    return;
+  rows_.give(shape->row);
+  shapes_.erase(shapes_.find(*shape->shape));
 }
 
 class_head job_queue::head_of(job_class& group) {
-  const auto& need = group.shape->need;
-  auto cores = std::uint64_t{std::max(need.least, 1u)} * need.cores_per_task;
-  return {group.waiting.begin()->key,
-          &group,
-          group.shape,
-          group.limit(),
-          std::max(need.nodes, 1u),
-          static_cast<std::uint32_t>(std::min<std::uint64_t>(cores, cores_per_node_max + 1))};
+  auto least = least_need::of(group.shape->need);
+  least.inside = group.shape->shape->reservation != 0;
+  const auto& first = *group.waiting.begin();
+  return {first.key, &group, group.shape, group.limit(), least, first.job->view};
 }
 
 void job_queue::list(job_class& group) {
@@ -160,8 +170,7 @@ std::optional<instant> job_queue::next_begin() const {
 
 void job_queue::nodes_changed() {
   for (auto& [shape, entry] : shapes_) {
-    entry.need = resolve(shape, pool_);
-    entry.placeable = placeable(entry);
+    resolve_again(entry);
     for (auto& [kind, group] : entry.classes)
       list(group);
   }

@@ -6,6 +6,9 @@
 #include "runtime/plan/fit.hpp"
 #include "runtime/plan/limits.hpp"
 #include "runtime/plan/nodes.hpp"
+#include "runtime/plan/order.hpp"
+#include "runtime/plan/room_bounds.hpp"
+#include "runtime/plan/shared_table.hpp"
 #include "runtime/plan/types.hpp"
 
 #include <map>
@@ -14,12 +17,12 @@
 
 namespace troupe::plan {
 
-/// The order of the queue: higher priority, then who is overdue, then the higher tier, the lower
-/// score, and earlier submission.
+/// The order of the queue: higher priority as set, then who is overdue, then the higher priority by
+/// the formula, the lower score, and earlier submission.
 struct queue_key {
   std::int64_t priority = 0;
-  std::int64_t tier = 0; ///< its queue's, where the order is not by priority
-  double score = 0;      ///< points below nothing, or what the order says
+  double points = 0; ///< by the formula of `priority_config`
+  double score = 0;  ///< what the order says
   std::uint64_t seq = 0;
   job_id id = 0;
   bool overdue = false;
@@ -30,8 +33,8 @@ struct queue_key {
       return priority > other.priority;
     if (overdue != other.overdue)
       return overdue;
-    if (tier != other.tier)
-      return tier > other.tier;
+    if (points != other.points)
+      return points > other.points;
     if (score != other.score)
       return score < other.score;
     return seq != other.seq ? seq < other.seq : id < other.id;
@@ -67,8 +70,8 @@ struct class_head {
   job_class* group = nullptr;
   shape_entry* shape = nullptr;
   duration limit = never;
-  /// So many nodes need so many free cores each.
-  std::uint32_t nodes = 1, cores = 1;
+  least_need least{};
+  order_view view{}; ///< of its first job
   bool operator<(const class_head& other) const { return key < other.key; }
 };
 
@@ -77,9 +80,19 @@ struct no_summary {
   void add(const class_head&) {}
 };
 
+/// What a snapshot knows of a shape.
+struct shape_row {
+  unit_need need;
+  bool placeable = false; ///< by the nodes that are up, when idle
+  bool inside = false;    ///< an advance reservation:
+  std::vector<std::uint32_t> nodes;
+  instant from = 0, to = 0;
+};
+
 /// All jobs of one shape, whatever their limits.
 struct shape_entry {
   const job_shape* shape = nullptr;
+  std::uint32_t row = 0; ///< in `job_queue::table`
   unit_need need;
   bool placeable = false;            ///< by the nodes that are up, when idle
   std::uint64_t no_room_in_pass = 0; ///< last pass in which it did not fit
@@ -116,12 +129,14 @@ struct promise {
 
 struct job_record {
   queue_key key;
+  std::uint32_t row = 0; ///< in the snapshots' table
   job_class* group = nullptr;
   std::uint32_t pending = 0, running = 0, max_running = 0;
   std::uint32_t preempted = 0; ///< units that were told to make room
   bool held = false, is_array = false;
   standing stands = standing::none;
-  instant begin_time = 0, submitted = 0, overdue_at = never;
+  instant begin_time = 0, submitted = 0;
+  order_view view{}; ///< in seconds, but for `overdue_at`
   queue_index queue = 0;
   user_id user = 0;
   account_id account = 0;
@@ -158,18 +173,25 @@ public:
 
   /// The classes that have somebody waiting, by their first job.
   const head_list& heads() const { return heads_; }
+  /// What such an entry is made of.
+  static class_head head_of(job_class& group);
   const std::set<queued>& at_array_limit() const { return at_array_limit_; }
   const std::map<job_shape, shape_entry>& shapes() const { return shapes_; }
+  /// The same for snapshots.
+  shared_table<shape_row>& table() { return table_; }
+  const shared_table<shape_row>& table() const { return table_; }
 
 private:
-  static class_head head_of(job_class& group);
   void list(job_class& group);
   bool placeable(const shape_entry& entry) const;
+  void resolve_again(shape_entry& entry);
 
   const node_pool& pool_;
   const advance_table& advance_;
   run_counts& counts_;
   std::map<job_shape, shape_entry> shapes_;
+  shared_table<shape_row> table_;
+  row_numbers rows_;
   head_list heads_;
   std::set<queued> at_array_limit_;
   std::set<std::pair<instant, queued>> before_begin_;

@@ -14,38 +14,41 @@ constexpr duration unlimited_counts_as_s = 24 * 3600;
 } // namespace
 
 ordering planner_core::state::queue_ordering() const {
-  return {config.order, by_priority(), bounded(), config.second, &counts};
+  return {config.order, bound_kind(), changes_with_time(config.order), true, config.second};
 }
 
 ordering planner_core::state::backfill_ordering() const {
-  return {config.backfill_order, false, bounded(), config.second, &counts};
+  return {config.backfill_order, bound_kind(), true, false, config.second};
+}
+
+overtaking planner_core::state::bound_kind() const {
+  if (config.overtake_limit > 0)
+    return overtaking::bounded;
+  return own_bound() ? overtaking::bounded_among_equals : overtaking::free;
 }
 
 queue_key planner_core::state::key_of(const job_record& job) const {
   auto key = job.key;
-  key.score = 0;
-  if (!by_priority())
-    return key;
   const auto& by = priorities;
   auto size = static_cast<double>(job.unit_cores()) /
               static_cast<double>(std::max<std::uint64_t>(cores_all, 1));
   auto share = shares.find(job.account);
   // Age grows alike for all: what counts is who came first.
-  auto points = by.size * size + by.queue * static_cast<double>(counts.queue(job.queue).priority) +
-                by.share * (share == shares.end() ? 1 : share->second) -
-                by.nice * static_cast<double>(job.nice) -
-                by.age * (static_cast<double>(job.submitted) / static_cast<double>(by.age_period));
-  key.score = -points;
+  key.points = by.size * size + by.queue * static_cast<double>(counts.queue(job.queue).priority) +
+               by.share * (share == shares.end() ? 1 : share->second) -
+               by.nice * static_cast<double>(job.nice) -
+               by.age * (static_cast<double>(job.submitted) / static_cast<double>(by.age_period));
+  key.score = changes_with_time(config.order) ? 0 : queue_ordering().score(job.view, job.submitted);
   return key;
 }
 
 class_key planner_core::state::kind_of(const job_record& job, duration limit) const {
   class_key kind{limit, job.queue, job.user, 0, 0, 0};
-  if (!by_priority() || config.backfill_order != queue_order::fcfs) {
+  if (config.order != queue_order::fcfs || config.backfill_order != queue_order::fcfs) {
     auto request = limit == never ? unlimited_counts_as_s * config.second : limit;
     kind.expected = job.expected > 0 ? job.expected : history.predict(job.user, request);
   }
-  if (bounded()) {
+  if (config.overtake_limit > 0) {
     kind.account = job.account;
     kind.nice = job.nice;
   }
@@ -63,18 +66,27 @@ pool_job planner_core::state::as_counted(const job_record& job) const {
   return counted;
 }
 
+/// What its place follows from while it is in its class.
+void planner_core::state::enter_class(job_record& job, job_class* group) const {
+  job.group = group;
+  auto cores = static_cast<std::uint32_t>(std::min<std::uint64_t>(job.unit_cores(), ~0u));
+  job.view = {group->kind.expected / config.second, cores, job.submitted / config.second,
+              job.view.overdue_at};
+  job.key = key_of(job);
+}
+
 /// Jobs of one class go as submitted, so none of them is overdue before those ahead of it.
 void planner_core::state::limit_overtaking(job_record& job) {
-  if (!bounded())
+  if (bound_kind() == overtaking::free)
     return;
   auto wait = config.overtake_limit > 0 ? config.overtake_limit
                                         : bound.limit(as_counted(job)) * config.second;
   auto& latest = job.group->overdue_at;
-  job.overdue_at = latest = std::max(latest, until(job.submitted, wait));
+  job.view.overdue_at = latest = std::max(latest, until(job.submitted, wait));
 }
 
 void planner_core::state::rescore() {
-  if (!std::exchange(scores_stale, false) || !by_priority())
+  if (!std::exchange(scores_stale, false))
     return;
   for (auto& [id, job] : jobs) {
     auto key = key_of(job);
@@ -83,6 +95,7 @@ void planner_core::state::rescore() {
     queue.withdraw(job);
     job.key = key;
     queue.place(job, now);
+    note(job);
   }
 }
 

@@ -4,7 +4,6 @@
 #include "runtime/plan/outlook.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 namespace troupe::plan {
 
@@ -16,21 +15,22 @@ constexpr auto none = queue_snapshot::none;
 constexpr std::uint32_t looked_at_max = 200;
 /// Looks at a node for backfilling and its reservations, over the whole simulation. When they are
 /// used up, the rest of the queue is simulated first come first served: a bound on what it costs.
-constexpr std::uint64_t visits_max = 6'000'000;
+constexpr std::uint64_t visits_max = 4'000'000;
 
 } // namespace
 
 // -- nodes ----------------------------------------------------------------------------------------
 
-node_buckets::node_buckets(const std::vector<queue_snapshot::node>& nodes)
-    : nodes_(nodes), place_by_cores_(nodes.size()), place_by_gpus_(nodes.size()) {
+node_buckets::node_buckets(const queue_snapshot& from)
+    : nodes_(from.rooms), ups_(from.up), place_by_cores_(nodes_.size()),
+      place_by_gpus_(nodes_.size()) {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
-    by_cores_.resize(std::max<std::size_t>(by_cores_.size(), nodes_[i].free.cores_all + 1));
+    by_cores_.resize(std::max<std::size_t>(by_cores_.size(), nodes_[i].cores_all + 1));
     by_gpus_.resize(gpus_per_node_max + 1);
-    if (!nodes_[i].up)
+    if (!up(i))
       continue;
-    insert(by_cores_, place_by_cores_, i, nodes_[i].free.cores);
-    insert(by_gpus_, place_by_gpus_, i, nodes_[i].free.gpus);
+    insert(by_cores_, place_by_cores_, i, nodes_[i].cores);
+    insert(by_gpus_, place_by_gpus_, i, nodes_[i].gpus);
   }
 }
 
@@ -50,8 +50,8 @@ void node_buckets::erase(lists& from, std::vector<std::uint32_t>& places, std::u
 }
 
 void node_buckets::add(std::uint32_t node, const amounts& what, std::int32_t sign) {
-  auto& free = nodes_[node].free;
-  bool listed = nodes_[node].up;
+  auto& free = nodes_[node];
+  bool listed = up(node);
   if (listed) {
     erase(by_cores_, place_by_cores_, node, free.cores);
     erase(by_gpus_, place_by_gpus_, node, free.gpus);
@@ -73,6 +73,13 @@ bool node_buckets::may_hold(const unit_need& need) const {
       nodes -= static_cast<std::uint32_t>(std::min<std::size_t>(nodes, buckets[i].size()));
     return nodes == 0;
   };
+  if (need.nodes == 0) {
+    std::uint64_t tasks = 0;
+    for (std::size_t i = need.cores_per_task; i < by_cores_.size() && tasks < need.tasks; ++i)
+      tasks += by_cores_[i].size() * (i / need.cores_per_task);
+    if (tasks < need.tasks)
+      return false;
+  }
   auto tasks = std::size_t{std::max(need.least, 1u)};
   return count(by_cores_, tasks * need.cores_per_task) &&
          (need.gpus_per_task == 0 || count(by_gpus_, tasks * need.gpus_per_task));
@@ -81,30 +88,22 @@ bool node_buckets::may_hold(const unit_need& need) const {
 // -- the queue ------------------------------------------------------------------------------------
 
 queue_simulation::queue_simulation(const queue_snapshot& from, std::uint64_t units_max)
-    : from_(from), nodes_(from.nodes), counts_(from.counts), order_(from.waiting.size()),
-      memos_(from.shapes.size()), now_(from.now), units_left_(units_max), visits_left_(visits_max),
-      reserved_on_(from.nodes.size(), 0) {
-  std::iota(order_.begin(), order_.end(), 0u);
-  std::sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return from_.waiting[a].key < from_.waiting[b].key;
-  });
-  std::vector<std::uint32_t> position_of(order_.size());
-  std::map<std::tuple<std::uint32_t, std::uint32_t, duration>, std::uint32_t> known;
-  for (std::uint32_t position = 0; position < order_.size(); ++position) {
-    const auto& job = job_at(position);
+    : from_(from), nodes_(from), counts_(from.counts), memos_(from.shapes.size()), now_(from.now),
+      units_left_(units_max), visits_left_(visits_max), reserved_on_(from.rooms.size(), 0) {
+  sort_jobs();
+  sort_into_classes();
+  std::vector<std::uint32_t> position_of(from.jobs.size(), none);
+  for (std::uint32_t position = 0; position < order_.size(); ++position)
     position_of[order_[position]] = position;
-    left_.push_back(job.units);
-    running_.push_back(job.running);
-    auto [it, fresh] = known.try_emplace({job.shape, job.group, job.limit},
-                                         static_cast<std::uint32_t>(classes_.size()));
-    if (fresh)
-      classes_.push_back({job.shape, job.group, job.limit, {}, none});
-    class_of_.push_back(it->second);
+  for (std::uint32_t row = 0; row < from.units.size(); ++row) {
+    const auto& unit = from.units[row];
+    if (!unit.held)
+      continue;
+    auto position = position_of[unit.job];
+    bool counts = position != none && job_at(position).max_running > 0;
+    ends_.emplace(std::max(unit.end, now_),
+                  running_unit{unit.held, unit.limits, counts ? position : none, unit.cores});
   }
-  for (const auto& unit : from.units)
-    ends_.emplace(unit.end,
-                  running_unit{unit.held, unit.group,
-                               unit.job == none ? none : position_of[unit.job], unit.cores});
   for (const auto& times : from.closed)
     for (const auto& time : times)
       closings_.insert({time.from, time.to});
@@ -117,8 +116,61 @@ queue_simulation::queue_simulation(const queue_snapshot& from, std::uint64_t uni
   }
 }
 
+/// In the order that the queue has now.
+void queue_simulation::sort_jobs() {
+  std::vector<std::pair<queue_key, std::uint32_t>> keys;
+  for (std::uint32_t row = 0; row < from_.jobs.size(); ++row) {
+    const auto& job = from_.jobs[row];
+    if (job.units > 0 && from_.shapes[job.shape].placeable)
+      keys.emplace_back(from_.by.key_at(job.key, job.view, now_), row);
+  }
+  std::sort(keys.begin(), keys.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [key, row] : keys) {
+    const auto& job = from_.jobs[row];
+    order_.push_back(row);
+    left_.push_back(job.units);
+    running_.push_back(job.running);
+  }
+  starts_.assign(order_.size(), time_ends);
+}
+
+std::vector<start_estimates::entry> queue_simulation::starts() const {
+  std::vector<start_estimates::entry> out;
+  out.reserve(started_);
+  for (std::uint32_t position = 0; position < order_.size(); ++position)
+    if (auto at = starts_[position]; at != time_ends)
+      out.push_back({job_at(position).key.id, at, at, job_at(position).units});
+  return out;
+}
+
+/// Jobs of equal shape and limit, and of equal users where these have limits.
+void queue_simulation::sort_into_classes() {
+  using kind = std::tuple<std::uint32_t, duration, std::uint32_t>;
+  struct hash {
+    std::size_t operator()(const kind& of) const {
+      auto mix = std::get<0>(of) * 0x9e3779b97f4a7c15 + static_cast<std::uint64_t>(std::get<1>(of));
+      return (mix ^ (mix >> 31)) * 0xbf58476d1ce4e5b9 + std::get<2>(of);
+    }
+  };
+  std::unordered_map<kind, std::uint32_t, hash> known;
+  known.reserve(order_.size());
+  for (std::uint32_t position = 0; position < order_.size(); ++position) {
+    const auto& job = job_at(position);
+    auto of_user_in_queue = from_.limited ? job.limits.back() : none;
+    auto [it, fresh] = known.try_emplace({job.shape, job.limit, of_user_in_queue},
+                                         static_cast<std::uint32_t>(classes_.size()));
+    if (fresh) {
+      auto least = least_need::of(from_.shapes[job.shape].need);
+      least.inside = from_.shapes[job.shape].inside;
+      classes_.push_back({job.shape, job.limits, job.limit, least, {}, none});
+    }
+    class_of_.push_back(it->second);
+  }
+}
+
 const queue_snapshot::job& queue_simulation::job_at(std::uint32_t position) const {
-  return from_.waiting[order_[position]];
+  return from_.jobs[order_[position]];
 }
 
 void queue_simulation::join(std::uint32_t position) {
@@ -146,7 +198,7 @@ void queue_simulation::run(std::optional<job_id> until_started) {
   do
     pass();
   while (!done_ && (!heads_.empty() || !arrivals_.empty() || !ends_.empty()) &&
-         starts_.size() < order_.size() && advance());
+         started_ < order_.size() && advance());
 }
 
 /// To the next time at which anything changes; false if there is none, or it is too far.
@@ -175,9 +227,9 @@ bool queue_simulation::advance() {
 }
 
 void queue_simulation::end(const running_unit& unit) {
-  for (const auto& held : unit.held)
-    nodes_.add(held.node, held.taken, 1);
-  count(unit.group, unit.cores, false);
+  for (const auto& held : *unit.held)
+    give_back(held);
+  count(unit.limits, unit.cores, false);
   if (unit.position == none)
     return;
   auto limit = job_at(unit.position).max_running;
@@ -185,27 +237,52 @@ void queue_simulation::end(const running_unit& unit) {
     join(unit.position);
 }
 
-void queue_simulation::count(std::uint32_t group, std::uint64_t cores, bool starts) {
-  if (group == none)
+void queue_simulation::give_back(const queue_snapshot::share& held) {
+  auto tasks = [&]() -> std::uint32_t {
+    const auto& need = from_.shapes[classes_[class_of_[awaited_.position]].shape].need;
+    auto fit = tasks_in(need, nodes_.at(held.node));
+    return fit < need.least ? 0 : fit;
+  };
+  auto before = awaited_.position == none ? 0 : tasks();
+  nodes_.add(held.node, held.taken, 1);
+  if (awaited_.position == none)
     return;
-  for (auto index : from_.groups[group].counts) {
-    auto& running = counts_[index].running;
-    running.units += starts ? 1 : ~0u;
-    running.cores += starts ? cores : ~cores + 1;
-  }
+  auto after = tasks();
+  awaited_.nodes += before == 0 && after > 0 ? 1 : 0;
+  awaited_.tasks += after - before;
+}
+
+/// It did not fit, and not enough has ended since.
+bool queue_simulation::still_awaited(std::uint32_t position) const {
+  if (awaited_.position != position)
+    return false;
+  const auto& need = from_.shapes[classes_[class_of_[position]].shape].need;
+  return need.nodes > 0 ? awaited_.nodes < need.nodes : awaited_.tasks < need.tasks;
+}
+
+void queue_simulation::count(const queue_snapshot::limit_rows& limits, std::uint64_t cores,
+                             bool starts) {
+  if (!from_.limited)
+    return;
+  for (auto row : limits)
+    if (row < counts_.size()) {
+      counts_[row].running.units += starts ? 1 : ~0u;
+      counts_[row].running.cores += starts ? cores : ~cores + 1;
+    }
 }
 
 bool queue_simulation::limited(const job_class& group) const {
-  if (group.group == none)
+  if (!from_.limited)
     return false;
-  const auto& counts = from_.groups[group.group].counts;
   auto cores = from_.shapes[group.shape].need.cores();
-  return std::any_of(std::begin(counts), std::end(counts),
-                     [&](std::uint32_t index) { return !counts_[index].has_room(cores); });
+  return std::any_of(group.limits.begin(), group.limits.end(), [&](std::uint32_t row) {
+    return row < counts_.size() && !counts_[row].has_room(cores);
+  });
 }
 
 void queue_simulation::pass() {
   ++pass_;
+  failed_.clear();
   bool blocked = false;
   std::uint32_t looked_at = 0;
   for (auto at = heads_.begin(); at != heads_.end() && !done_ && looked_at < looked_at_max;) {
@@ -216,6 +293,9 @@ void queue_simulation::pass() {
       ++looked_at;
       continue;
     }
+    if (visits_left_ == 0 && still_awaited(position))
+      return;
+    awaited_.position = none;
     bool own = reserved_for_ == position;
     if (try_start(group, !own && reserved_for_ != none)) {
       if (own)
@@ -226,6 +306,8 @@ void queue_simulation::pass() {
     }
     if (visits_left_ == 0) {
       reserved_for_ = none;
+      if (was_looked_for_)
+        awaited_ = {position, static_cast<std::uint32_t>(offers_.size()), offered_tasks_};
       return;
     }
     if (!std::exchange(blocked, true) && reserved_for_ != position)
@@ -236,6 +318,7 @@ void queue_simulation::pass() {
 }
 
 bool queue_simulation::try_start(job_class& group, bool beside) {
+  was_looked_for_ = false;
   if (units_left_ == 0)
     return false;
   auto& memo = memos_[group.shape];
@@ -247,8 +330,10 @@ bool queue_simulation::try_start(job_class& group, bool beside) {
   if (shape.inside && (now_ < shape.from || end > shape.to))
     return false;
   beside = beside && (end == time_ends || end > shadow_);
-  if (!shape.inside && !nodes_.may_hold(shape.need))
+  if (failed_.turns_down(group.least, group.limit) ||
+      (!shape.inside && !nodes_.may_hold(shape.need)))
     return false;
+  was_looked_for_ = !shape.inside && from_.closed.empty();
   if (choose(group, end, beside)) {
     start(group, end);
     return true;
@@ -259,6 +344,10 @@ bool queue_simulation::try_start(job_class& group, bool beside) {
   } else if (from_.closed.empty()) {
     memo.no_room_in_pass = pass_;
   }
+  // Beside the reservation, or before a closed time, it is for such limits only.
+  bool always = !beside && from_.closed.empty();
+  if (!shape.inside && says_all(shape.need))
+    failed_.note(group.least, always ? 0 : group.limit);
   return false;
 }
 
@@ -266,7 +355,8 @@ void queue_simulation::start(job_class& group, instant end) {
   auto position = group.waiting.front();
   const auto& job = job_at(position);
   const auto& need = from_.shapes[group.shape].need;
-  running_unit unit{{}, group.group, job.max_running > 0 ? position : none, need.cores()};
+  running_unit unit{{}, group.limits, job.max_running > 0 ? position : none, need.cores()};
+  auto shares = std::make_shared<std::vector<queue_snapshot::share>>();
   for (const auto& share : chosen_) {
     const auto& room = nodes_.at(share.node);
     amounts taken{static_cast<std::int64_t>(need.memory_bytes),
@@ -274,12 +364,19 @@ void queue_simulation::start(job_class& group, instant end) {
                                                            : share.tasks * need.cores_per_task),
                   static_cast<std::int32_t>(share.tasks * need.gpus_per_task)};
     nodes_.add(share.node, taken, -1);
-    unit.held.push_back({share.node, taken});
+    shares->push_back({share.node, taken});
   }
-  count(group.group, unit.cores, true);
+  unit.held = std::move(shares);
+  count(group.limits, unit.cores, true);
   ends_.emplace(end == time_ends ? promised_end(ends_.size()) : end, std::move(unit));
-  starts_.try_emplace(job.key.id, now_);
-  done_ = wanted_ == job.key.id;
+  if (starts_[position] == time_ends) {
+    starts_[position] = now_;
+    ++started_;
+  }
+  if (wanted_ == job.key.id) {
+    done_ = true;
+    start_of_wanted_ = now_;
+  }
   --units_left_;
   ++running_[position];
   bool at_limit = job.max_running > 0 && running_[position] >= job.max_running;
@@ -334,9 +431,12 @@ bool queue_simulation::choose(const job_class& group, instant end, bool beside) 
     for (auto node : shape.nodes)
       if (nodes_.up(node) && !offer(need, node, now_, beside))
         break;
+  } else if (need.nodes == 0 && need.tasks > 1) {
+    nodes_.each_from_roomiest(need.cores_per_task,
+                              [&](std::uint32_t node) { return offer(need, node, end, beside); });
   } else {
-    auto cores = std::max(need.least, 1u) * need.cores_per_task;
-    nodes_.each(cores, std::max(need.least, 1u) * need.gpus_per_task,
+    auto each = std::max(need.least, 1u);
+    nodes_.each(each * need.cores_per_task, each * need.gpus_per_task,
                 [&](std::uint32_t node) { return offer(need, node, end, beside); });
   }
   return settle(need);
@@ -399,7 +499,7 @@ void queue_simulation::reserve(const job_class& group) {
               [&](std::uint32_t node) { return note(node, nodes_.at(node)); });
   auto at = ends_.begin();
   for (; !enough() && at != ends_.end() && at->first < unknown_ends && visits_left_ > 0; ++at)
-    for (const auto& held : at->second.held) {
+    for (const auto& held : *at->second.held) {
       visits_left_ -= visits_left_ > 0 ? 1 : 0;
       if (!nodes_.up(held.node))
         continue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/plan/estimates.hpp"
 #include "runtime/plan/snapshot.hpp"
 
 #include <map>
@@ -13,21 +14,31 @@ namespace troupe::plan {
 /// Nodes by how much is free of them, so that a search begins with those that fit most tightly.
 class node_buckets {
 public:
-  explicit node_buckets(const std::vector<queue_snapshot::node>& nodes);
+  explicit node_buckets(const queue_snapshot& from);
 
-  const node_room& at(std::uint32_t node) const { return nodes_[node].free; }
-  bool up(std::uint32_t node) const { return nodes_[node].up; }
+  const node_room& at(std::uint32_t node) const { return nodes_[node]; }
+  bool up(std::uint32_t node) const { return ups_[node] != 0; }
   std::size_t size() const { return nodes_.size(); }
   void add(std::uint32_t node, const amounts& what, std::int32_t sign);
   bool may_hold(const unit_need& need) const;
 
-  /// Calls f(node) for nodes with at least so much free until it returns false.
+  /// Calls f(node) for nodes with at least so much free until it returns false, those with least
+  /// first.
   template <class F>
   void each(std::uint32_t cores, std::uint32_t gpus, F&& f) const {
     const auto& buckets = gpus > 0 ? by_gpus_ : by_cores_;
     for (std::size_t i = gpus > 0 ? gpus : std::max(cores, 1u); i < buckets.size(); ++i)
       for (auto node : buckets[i])
-        if (nodes_[node].free.cores >= cores && !f(node))
+        if ((gpus == 0 || nodes_[node].cores >= cores) && !f(node))
+          return;
+  }
+
+  /// The same, those with most cores first.
+  template <class F>
+  void each_from_roomiest(std::uint32_t cores, F&& f) const {
+    for (auto i = by_cores_.size(); i-- > std::max(cores, 1u);)
+      for (auto node : by_cores_[i])
+        if (!f(node))
           return;
   }
 
@@ -38,7 +49,8 @@ private:
   static void erase(lists& from, std::vector<std::uint32_t>& places, std::uint32_t node,
                     std::size_t bucket);
 
-  std::vector<queue_snapshot::node> nodes_;
+  std::vector<node_room> nodes_;
+  std::vector<std::uint8_t> ups_;
   lists by_cores_, by_gpus_;
   std::vector<std::uint32_t> place_by_cores_, place_by_gpus_;
 };
@@ -53,14 +65,18 @@ public:
   /// Until everything has started, nothing can, or `until_started` has.
   void run(std::optional<job_id> until_started);
 
-  const std::unordered_map<job_id, instant>& starts() const { return starts_; }
+  /// In the order of the queue.
+  std::vector<start_estimates::entry> starts() const;
+  std::optional<instant> start_of_wanted() const { return start_of_wanted_; }
   /// Where the job that it ran for was placed.
   const std::vector<task_share>& where() const { return chosen_; }
 
 private:
   struct job_class {
-    std::uint32_t shape = 0, group = 0;
+    std::uint32_t shape = 0;
+    queue_snapshot::limit_rows limits{};
     duration limit = never;
+    least_need least;
     std::vector<std::uint32_t> waiting;          ///< positions, a heap with the first on top
     std::uint32_t listed = queue_snapshot::none; ///< under which position
   };
@@ -70,8 +86,9 @@ private:
     duration not_beside_limit = never;
   };
   struct running_unit {
-    std::vector<queue_snapshot::share> held;
-    std::uint32_t group = 0, position = queue_snapshot::none;
+    std::shared_ptr<const std::vector<queue_snapshot::share>> held;
+    queue_snapshot::limit_rows limits{};
+    std::uint32_t position = queue_snapshot::none;
     std::uint64_t cores = 0;
   };
 
@@ -88,18 +105,23 @@ private:
   void start(job_class& group, instant end);
   void reserve(const job_class& group);
   bool advance();
+  void give_back(const queue_snapshot::share& held);
+  bool still_awaited(std::uint32_t position) const;
   void end(const running_unit& unit);
-  void count(std::uint32_t group, std::uint64_t cores, bool starts);
+  void count(const queue_snapshot::limit_rows& limits, std::uint64_t cores, bool starts);
+  void sort_jobs();
+  void sort_into_classes();
 
   const queue_snapshot& from_;
   node_buckets nodes_;
   std::vector<running_count> counts_;
-  std::vector<std::uint32_t> order_;    ///< position in the queue → index in `from_.waiting`
+  std::vector<std::uint32_t> order_;    ///< position in the queue → row in `from_.jobs`
   std::vector<std::uint32_t> left_;     ///< units to start, by position
   std::vector<std::uint32_t> running_;  ///< by position
   std::vector<std::uint32_t> class_of_; ///< by position
   std::vector<job_class> classes_;
   std::vector<shape_memo> memos_;                           ///< by shape
+  failed_needs failed_;                                     ///< in this pass
   std::set<std::pair<std::uint32_t, std::uint32_t>> heads_; ///< first position, class
   std::set<std::pair<instant, std::uint32_t>> arrivals_;    ///< begin times
   std::multimap<instant, running_unit> ends_;
@@ -112,11 +134,19 @@ private:
   std::vector<std::uint32_t> reserved_on_; ///< by node: for whom, position + 1
   std::optional<job_id> wanted_;
   bool done_ = false;
+  bool was_looked_for_ = false; ///< what was tried last, on all nodes
 
   std::vector<task_share> offers_, chosen_;
+  /// The first blocked job once all others wait behind it: what fits of it, as far as is counted.
+  struct {
+    std::uint32_t position = queue_snapshot::none, nodes = 0;
+    std::uint64_t tasks = 0;
+  } awaited_;
   std::uint64_t offered_tasks_ = 0;
   std::uint32_t offered_large_ = 0;
-  std::unordered_map<job_id, instant> starts_;
+  std::vector<instant> starts_; ///< by position; `time_ends`: not yet
+  std::size_t started_ = 0;     ///< of these
+  std::optional<instant> start_of_wanted_;
 };
 
 } // namespace troupe::plan

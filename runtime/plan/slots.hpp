@@ -71,6 +71,9 @@ public:
   }
 
   slot& at(std::uint32_t index) { return slots_[index]; }
+  std::uint32_t index_of(const slot& unit) const {
+    return static_cast<std::uint32_t>(&unit - slots_.data());
+  }
 
   slot* find(job_id job, slot_id id) {
     if (index_of(id) >= slots_.size())

@@ -10,6 +10,7 @@
 #include "runtime/plan/planner.hpp"
 #include "runtime/plan/queue.hpp"
 #include "runtime/plan/slots.hpp"
+#include "runtime/plan/snapshot.hpp"
 #include "runtime/plan/walk.hpp"
 
 #include <unordered_map>
@@ -33,6 +34,9 @@ struct planner_core::state {
   job_queue queue; ///< refers to the three before
   slot_table slots;
   std::unordered_map<job_id, job_record> jobs;
+  shared_table<queue_snapshot::job> job_rows;   ///< of `jobs`, for snapshots
+  shared_table<queue_snapshot::unit> unit_rows; ///< of `slots`, by their index
+  row_numbers job_numbers;
   std::unordered_map<account_id, double> shares;
   similar_jobs history; ///< what users' jobs ran for
   overtake_bound bound; ///< in seconds
@@ -44,11 +48,14 @@ struct planner_core::state {
   bool changed = true;       ///< since the latest pass, so that another decision is possible
   bool scores_stale = false; ///< what priorities follow from has changed
   std::uint64_t pass_number = 0;
-  std::vector<reservation> reserved; ///< by the latest pass that looked
-  std::vector<job_id> promised;      ///< who has one of these
-  std::vector<job_id> leases;        ///< reported as allowed; in queue order
+  std::vector<reservation> reserved;   ///< by the latest pass that looked
+  std::vector<job_id> promised;        ///< who has one of these
+  job_record* first_blocked = nullptr; ///< of this pass
+  std::vector<job_id> leases;          ///< reported as allowed; in queue order
   std::shared_ptr<const start_estimates> estimates;
   chooser choose;
+  room_bounds bounds;                  ///< of this pass
+  std::vector<ranked_class> ranks;     ///< a pass's, kept for its memory
   outlook plan;                        ///< of this pass
   bool planned = false;                ///< has been made
   std::optional<instant> next_advance; ///< an advance reservation begins or ends
@@ -65,20 +72,22 @@ struct planner_core::state {
   /// The nodes' timelines follow a unit that starts, ends or moves.
   void plan_unit(const slot& unit);
   void unplan_unit(const slot& unit);
+  void enter_unit(const job_record& job, const slot& unit);
+  queue_snapshot::limit_rows limit_rows_of(const job_record& job) const;
   template <class F>
   expected<void> rejoin(job_id id, F&& change);
 
   // settings.cpp
-  bool by_priority() const { return config.order == queue_order::fcfs; }
   bool own_bound() const {
     return config.order == queue_order::slowdown && config.overtake_limit == 0;
   }
-  bool bounded() const { return config.overtake_limit > 0 || own_bound(); }
+  overtaking bound_kind() const;
   ordering queue_ordering() const;
   ordering backfill_ordering() const;
   queue_key key_of(const job_record& job) const;
   class_key kind_of(const job_record& job, duration limit) const;
   pool_job as_counted(const job_record& job) const;
+  void enter_class(job_record& job, job_class* group) const;
   void limit_overtaking(job_record& job);
   void rescore();
 
@@ -97,6 +106,7 @@ struct planner_core::state {
   amounts taken_by(const unit_need& need, const task_share& share) const;
   /// The first job that could start if there were room; nullptr if none waits.
   job_record* first_waiting() const;
+  const job_record* first_after_pass() const;
 
   // why.cpp
   outlook look_ahead(const queue_key* key, instant at) const;
@@ -105,8 +115,13 @@ struct planner_core::state {
   std::optional<instant> expected_start(const job_record& job) const;
 
   // estimates.cpp, forecast.cpp
-  std::shared_ptr<queue_snapshot> copy(instant at) const;
+  std::shared_ptr<queue_snapshot> copy(instant at);
+  queue_snapshot::job row_of(const job_record& job) const;
+  void note(const job_record& job) { job_rows.change(job.row) = row_of(job); }
   void foresee(const job_record& job, const queue_key& key, instant at, forecast& out) const;
+
+  // audit.cpp
+  std::string audit_rows() const;
 
   // leases.cpp
   void report_leases(pass_result& result);

@@ -261,6 +261,11 @@ struct explanation {
 
 inline constexpr std::size_t awaited_max = 8;
 
+/// When a unit was first and last expected to start.
+struct told_start {
+  instant first = 0, last = 0;
+};
+
 /// When and where a job's first unit would start if everything that runs or waits ahead of it uses
 /// its whole limit.
 struct forecast {

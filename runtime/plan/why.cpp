@@ -84,7 +84,7 @@ outlook planner_core::state::look_ahead(const queue_key* key, instant at) const 
   for (auto id : promised) {
     const auto* other = find(id);
     if (key == nullptr || other == nullptr || !other->promised ||
-        other->stands != standing::waiting || !(by.key_at(*other, now) < *key))
+        other->stands != standing::waiting || !(by.key_at(other->key, other->view, now) < *key))
       continue;
     for (const auto& share : other->promised->shares)
       ahead.claim(share.node, std::max(other->promised->at, at), other->promised->until,
@@ -95,15 +95,17 @@ outlook planner_core::state::look_ahead(const queue_key* key, instant at) const 
 
 void planner_core::state::count_positions(const job_record& job, explanation& out) const {
   auto by = queue_ordering();
-  auto key = by.key_at(job, now);
+  auto key = by.key_at(job.key, job.view, now);
   queue.heads().each([&](const class_head& head) {
-    for (const auto& waiting : head.group->waiting) {
-      auto other = by.key_at(*waiting.job, now);
-      if (!(other < key))
-        break; // those behind it in its class are behind it in the queue
-      ++out.position;
-      out.position_in_queue += waiting.job->queue == job.queue ? 1 : 0;
-    }
+    if (!(by.key_at(head.key, head.view, now) < key))
+      return !by.is_static(); // all behind it are behind it, too
+    std::uint64_t ahead = 1;
+    const auto& waiting = head.group->waiting;
+    for (auto at = std::next(waiting.begin());
+         at != waiting.end() && by.key_at(at->key, at->job->view, now) < key; ++at)
+      ++ahead;
+    out.position += ahead;
+    out.position_in_queue += head.group->kind.queue == job.queue ? ahead : 0;
     return true;
   });
   ++out.position;
@@ -120,7 +122,7 @@ void planner_core::state::explain_room(const job_record& job, instant at, explan
   earliest_search found;
   chooser fits;
   bool now_alone = fits_from_now(*job.group->shape, alone, until(at, limit), fits);
-  auto key = queue_ordering().key_at(job, now);
+  auto key = queue_ordering().key_at(job.key, job.view, now);
   if (const auto* first = first_waiting(); first != nullptr && first != &job)
     out.behind = first->key.id;
   if (now_alone) {
@@ -139,7 +141,7 @@ void planner_core::state::explain_room(const job_record& job, instant at, explan
     return;
   out.room_at = found.at();
   auto then =
-      count_room(need, window_rooms{pool, alone.lines(), found.at(), until(found.at(), limit), 0});
+      count_room(need, window_rooms{alone.lines(), found.at(), until(found.at(), limit), 0});
   out.nodes_more = then.nodes - std::min(then.nodes, here.nodes);
   out.tasks_more = then.tasks - std::min(then.tasks, here.tasks);
 }
@@ -148,17 +150,21 @@ std::optional<instant> planner_core::state::expected_start(const job_record& job
   if (job.promised)
     return job.promised->at < unknown_ends ? std::optional(std::max(job.promised->at, now))
                                            : std::nullopt;
-  if (!estimates)
-    return std::nullopt;
-  auto known = estimates->starts.find(job.key.id);
-  return known == estimates->starts.end() ? std::nullopt
-                                          : std::optional(std::max(known->second, now));
+  const auto* known = estimates ? estimates->find(job.key.id) : nullptr;
+  return known == nullptr ? std::nullopt : std::optional(std::max(known->start, now));
 }
 
 std::optional<instant> planner_core::expected_start(job_id id) const {
   const auto* job = state_->find(id);
   return job == nullptr || job->pending == 0 || job->held ? std::nullopt
                                                           : state_->expected_start(*job);
+}
+
+std::optional<told_start> planner_core::told_of(job_id id, std::uint32_t units) const {
+  const auto* known = state_->estimates ? state_->estimates->find(id) : nullptr;
+  if (known == nullptr || known->units != units)
+    return std::nullopt;
+  return told_start{known->first, known->start};
 }
 
 void planner_core::take_estimates(std::shared_ptr<const start_estimates> estimates) {
@@ -221,8 +227,8 @@ explanation planner_core::why(job_id id, instant now) const {
   if (!out.expected_start && !job->promised && !s.estimates &&
       out.position <= s.config.estimate_units_max) {
     auto few = estimate_starts(*snapshot(now), s.config.estimate_units_max);
-    if (auto known = few.starts.find(id); known != few.starts.end())
-      out.expected_start = known->second;
+    if (const auto* known = few.find(id))
+      out.expected_start = known->start;
   }
   return out;
 }

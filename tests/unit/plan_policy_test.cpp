@@ -312,9 +312,9 @@ TEST_CASE("Every waiting job has an expected start, and what-if agrees with what
   REQUIRE(planner.submit(array));
   planner.pass(0);
   auto estimates = std::make_shared<start_estimates>(estimate_starts(*planner.snapshot(0)));
-  CHECK(estimates->starts.at(2) == 100);
-  CHECK(estimates->starts.at(3) == 150);
-  CHECK(estimates->starts.at(4) == 100);
+  CHECK(estimates->find(2)->start == 100);
+  CHECK(estimates->find(3)->start == 150);
+  CHECK(estimates->find(4)->start == 100);
   planner.take_estimates(estimates);
   CHECK(planner.expected_start(3) == std::optional<instant>(150));
   auto before = planner.total();
@@ -328,6 +328,33 @@ TEST_CASE("Every waiting job has an expected start, and what-if agrees with what
   auto now = empty.what_if(one(1, 6, 10), 7);
   CHECK(now.start == std::optional<instant>(7));
   CHECK(now.where.size() == 2);
+}
+
+TEST_CASE("What was first expected of a unit is kept until it starts") {
+  auto planner = cluster(1, 4);
+  REQUIRE(planner.submit(one(1, 4, 100)));
+  auto array = one(2, 4, 10);
+  array.is_array = true;
+  array.pending = 3;
+  REQUIRE(planner.submit(array));
+  auto slot = planner.pass(0).decisions.at(0).units.at(0).slot;
+  auto first = estimate_starts(*planner.snapshot(0));
+  CHECK(first.find(2)->first == 100);
+  // It goes on for longer than its limit says.
+  auto later = estimate_starts(*planner.snapshot(120), simulated_units_max, &first);
+  CHECK(later.find(2)->first == 100);
+  CHECK(later.find(2)->start == 120);
+  planner.take_estimates(std::make_shared<start_estimates>(later));
+  REQUIRE(planner.ended(1, slot));
+  planner.pass(130);
+  REQUIRE(planner.pending(2) == 2);
+  auto told = planner.told_of(2, 3);
+  REQUIRE(told);
+  CHECK(told->first == 100);
+  CHECK(told->last == 120);
+  // Of the next element nothing was told yet.
+  CHECK_FALSE(planner.told_of(2, 2));
+  CHECK(estimate_starts(*planner.snapshot(130), simulated_units_max, &later).find(2)->first == 140);
 }
 
 TEST_CASE("With exact run times and no backfilling jobs start when they were expected to") {
@@ -354,9 +381,9 @@ TEST_CASE("With exact run times and no backfilling jobs start when they were exp
           FAIL("seed " << seed << ": job " << decision.job << " starts after " << guess->second);
       }
       if (now == 0)
-        for (const auto& [job, start] : estimate_starts(*planner.snapshot(now)).starts)
-          if (planner.why(job, now).position == 1)
-            expected[job] = start;
+        for (const auto& each : estimate_starts(*planner.snapshot(now)).starts)
+          if (planner.why(each.job, now).position == 1)
+            expected[each.job] = each.start;
     }
     CHECK(planner.total().jobs_waiting == 0);
   }

@@ -122,8 +122,13 @@ planner_config some_config(std::uint64_t seed) {
 std::vector<decision> history(std::uint64_t seed, std::uint32_t events) {
   auto config = some_config(seed);
   mirror m(seed, config);
-  if (config.backfill_order == queue_order::fcfs)
-    m.set_priorities({.age = 10, .size = 2, .queue = 1, .share = 2, .nice = 1, .age_period = 50});
+  if (seed % 5 != 0)
+    m.set_priorities({.age = seed % 2 == 0 ? 10.0 : 0,
+                      .size = 2,
+                      .queue = 1,
+                      .share = 2,
+                      .nice = 1,
+                      .age_period = 50});
   job_id next_id = 1;
   std::vector<decision> all;
   for (std::uint32_t i = 0; i < events; ++i) {

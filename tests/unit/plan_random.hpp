@@ -304,8 +304,7 @@ private:
     auto queue = reference::in_order(world, now);
     std::erase_if(queue, [&](const auto* j) { return world.limited(j->request); });
     auto key = [&](const auto& j) {
-      return reference::key_of(world, j.request, world.config.order,
-                               world.config.order == queue_order::fcfs, now);
+      return reference::key_of(world, j.request, world.config.order, true, now);
     };
     for (const auto& j : world.jobs) {
       const auto& r = j.request;

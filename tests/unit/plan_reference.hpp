@@ -334,37 +334,32 @@ inline bool placeable(const world& w, const job_shape& shape, instant now) {
 // -- order ----------------------------------------------------------------------------------------
 
 /// Lower goes first.
-using queue_place = std::tuple<std::int64_t, bool, std::int64_t, double, std::uint64_t>;
+using queue_place = std::tuple<std::int64_t, bool, double, double, std::uint64_t>;
+
+inline double points_of(const world& w, const job_request& r) {
+  std::uint64_t cores_all = 0;
+  for (const auto& n : w.nodes)
+    cores_all += n.cores;
+  const auto& by = w.priorities;
+  auto queue = w.queues.find(r.queue);
+  auto share = w.shares.find(r.account);
+  return by.size * static_cast<double>(world::cores_of(r)) / static_cast<double>(cores_all) +
+         by.queue * static_cast<double>(queue == w.queues.end() ? 0 : queue->second.priority) +
+         by.share * (share == w.shares.end() ? 1 : share->second) -
+         by.nice * static_cast<double>(r.nice) -
+         by.age * (static_cast<double>(r.submitted) / static_cast<double>(by.age_period));
+}
 
 inline queue_place key_of(const world& w, const job_request& r, queue_order order, bool by_priority,
                           instant now) {
-  std::int64_t tier = 0;
-  double score = 0;
-  auto queue = w.queues.find(r.queue);
-  auto queue_priority = queue == w.queues.end() ? 0 : queue->second.priority;
-  if (by_priority) {
-    std::uint64_t cores_all = 0;
-    for (const auto& n : w.nodes)
-      cores_all += n.cores;
-    const auto& by = w.priorities;
-    auto share = w.shares.find(r.account);
-    score = by.size * static_cast<double>(world::cores_of(r)) / static_cast<double>(cores_all) +
-            by.queue * static_cast<double>(queue_priority) +
-            by.share * (share == w.shares.end() ? 1 : share->second) -
-            by.nice * static_cast<double>(r.nice) -
-            by.age * (static_cast<double>(r.submitted) / static_cast<double>(by.age_period));
-    score = -score;
-  } else {
-    auto limit = w.limit_of(r);
-    order_view view{limit == never ? 24 * 3600 : limit,
-                    static_cast<std::uint32_t>(world::cores_of(r)), r.submitted, never};
-    tier = -queue_priority;
-    score = order_key(order, view, now);
-  }
+  auto limit = w.limit_of(r);
+  order_view view{limit == never ? 24 * 3600 : limit,
+                  static_cast<std::uint32_t>(world::cores_of(r)), r.submitted, never};
   bool overdue = w.config.overtake_limit > 0 && now >= r.submitted + w.config.overtake_limit;
   if (overdue)
-    tier = 0, score = 0;
-  return {-r.priority, !overdue, tier, score, r.seq};
+    return {-r.priority, false, 0, 0, r.seq};
+  return {-r.priority, true, by_priority ? -points_of(w, r) : 0, order_key(order, view, now),
+          r.seq};
 }
 
 /// Jobs that may start, in the order of the queue.
@@ -376,9 +371,7 @@ inline std::vector<job*> in_order(world& w, instant now) {
         placeable(w, j.request.shape, now))
       out.push_back(&j);
   }
-  auto key = [&](const job* j) {
-    return key_of(w, j->request, w.config.order, w.config.order == queue_order::fcfs, now);
-  };
+  auto key = [&](const job* j) { return key_of(w, j->request, w.config.order, true, now); };
   std::sort(out.begin(), out.end(), [&](const job* a, const job* b) { return key(a) < key(b); });
   return out;
 }
