@@ -49,6 +49,7 @@ TEST_CASE("MPI programs run as steps of a script, one after another and side by 
 
 TEST_CASE("MPI_Comm_spawn starts a further step in the allocation, whose output comes out here") {
   test_cluster cluster{{2, 2, {}, {}}};
+  cluster.set_environment("OMPI_MCA_coll=^han"); // see openmpi_test.cpp
   SECTION("of a job, beside its own ranks") {
     const auto ran = cluster.troupe({"run", "-n", "2", program("spawn.openmpi")}, 60s);
     INFO(ran.out << ran.err);
@@ -104,6 +105,7 @@ TEST_CASE("where it is asked for, the others go on when a rank fails, and hear o
 
 TEST_CASE("MPI_Comm_spawn_multiple starts several programs as one step, each with its number") {
   test_cluster cluster{{2, 2, {}, {}}};
+  cluster.set_environment("OMPI_MCA_coll=^han"); // see openmpi_test.cpp
   const auto ran = cluster.troupe({"run", "-n", "1", "-N", "1", program("spawn_several.openmpi")});
   INFO("on too few cores: " << ran.out << ran.err);
   CHECK(ran.exit != 0);

@@ -395,6 +395,9 @@ void mpi_world::take_spawn(std::uint32_t index, const shepherd::spawn_request& f
   step_wish wish;
   wish.mpi = from.mpi;
   wish.argv = from.apps.front().argv;
+  for (const auto& [number, each] : steps_)
+    if (each.about.nspace == from.parent.nspace)
+      wish.env = each.wish.env;
   for (const auto& each : from.apps.front().env)
     wish.env.push_back(each);
   std::uint32_t ranks = 0;
