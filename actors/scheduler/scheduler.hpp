@@ -176,6 +176,8 @@ private:
                                                           const ended_jobs& ended) const;
   void wait_for(job_table::iterator at, std::vector<job_dependency> open);
   void dependency_changed(job_id job, const job_row& row);
+  void settle_meanwhile(job_id job, std::vector<job_dependency>& open);
+  void submission_over();
   void end_doomed();
 
   // modify.cpp
@@ -281,6 +283,8 @@ private:
   plan::reservation_id last_reservation_ = 0;
   std::multimap<job_id, job_id> dependents_; ///< who waits for what becomes of a job
   std::vector<std::pair<job_id, std::string>> doomed_;
+  std::uint32_t submissions_in_flight_ = 0;   ///< to the ledger
+  std::map<job_id, job_row> ended_meanwhile_; ///< and what has ended since they were checked
   std::vector<std::shared_ptr<waiter>> waiters_;
   std::uint64_t next_waiter_ = 1;
   std::vector<parked_location> parked_;

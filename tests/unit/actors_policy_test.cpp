@@ -53,16 +53,15 @@ void change_something(actor_world& world, job_id job) {
 
 /// Every element ended once, and ran at most once for each of its incarnations.
 void check_outcome(actor_world& world) {
-  check_all_ended(world, [](const job_spec& spec, const element_story& story) {
-    const auto preemptible = spec.queue == "spare" || spec.queue == "urgent";
-    CHECK((story.starts.size() <= 1 || preemptible || spec.requeue));
-  });
+  check_all_ended(world, [](const job_spec&, const element_story&) {});
   for (const auto& [where, times] : world.started) {
     const auto [node, job, element] = where;
     INFO(format_id(job, element) << " on node " << node);
     CHECK(times <= world.story_of(job).at(element).starts.size());
   }
   check_all_given_back(world);
+  for (auto job : world.all_jobs())
+    UNSCOPED_INFO("job " << job << ":" << events_of(world, job));
   CHECK(world.violations == std::vector<std::string>{});
 }
 

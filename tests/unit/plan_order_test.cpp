@@ -119,15 +119,20 @@ TEST_CASE("A change of the order applies to what waits, and estimates follow it"
   planner.set_config({.order = queue_order::sjf});
   planner.pass(2);
   CHECK(planner.why(3, 2).position == 1);
-  CHECK(planner.expected_start(3) == std::optional<instant>(30));
-  CHECK(planner.expected_start(2) == std::optional<instant>(40));
-  CHECK(estimate_starts(*planner.snapshot(2)).find(2)->start == 40);
+  auto estimates = estimate_starts(*planner.snapshot(2));
+  CHECK(estimates.find(3)->start == 30);
+  CHECK(estimates.find(2)->start == 40);
+  CHECK(planner.why(2, 2).expected_start == std::optional<instant>(40));
   CHECK(planner.audit() == "");
   planner.set_config({.order = queue_order::slowdown});
   planner.pass(3);
   CHECK(planner.audit() == "");
   CHECK(planner.why(3, 20).position == 1);
-  auto asked = planner.what_if({.id = 9, .seq = 9, .time_limit = 5, .submitted = 20}, 20);
+  job_request another;
+  another.id = another.seq = 9;
+  another.time_limit = 5;
+  another.submitted = 20;
+  auto asked = planner.what_if(another, 20);
   CHECK(asked.start == std::optional<instant>(130));
 }
 
