@@ -36,14 +36,11 @@ caf::result<config_shown> configuration_state::reload(request<reload_config>& wh
   auto reading = read_config_file(path);
   if (!reading.config)
     return auth::to_caf(to_error(reading.problems));
-  const auto fixed = reading.config->nodes != in_force_->nodes             ? "nodes"
-                     : reading.config->scheduling != in_force_->scheduling ? "scheduling"
-                                                                           : nullptr;
-  if (fixed)
+  if (reading.config->nodes != in_force_->nodes)
     return auth::to_caf(
-        error{errc::conflict, fmt::format("{}: [{}] cannot change while the cluster is up; run "
+        error{errc::conflict, fmt::format("{}: [nodes] cannot change while the cluster is up; run "
                                           "'troupe down' and 'troupe up' for that",
-                                          path, fixed)});
+                                          path)});
   auto config = std::make_shared<cluster_config const>(std::move(*reading.config));
   auto promise = self_->make_response_promise<config_shown>();
   ask(self_, scheduler_, what.cap, apply_config{config})

@@ -110,6 +110,10 @@ void planner_state::apply(const plan_event& event) {
       shares_.charge(event.account, event.user, event.core_seconds, event.at_utc_ns);
       shares_changed_ = true;
       return {};
+    case kind::ran:
+      core_.learn(shares_.user_of(event.user), std::int64_t{event.time_limit_s} * ns_per_s,
+                  event.run_ns);
+      return {};
     case kind::pending_changed:
       if (core_.knows(event.job))
         return core_.set_pending(event.job, event.elements);
@@ -183,7 +187,8 @@ expected<void> planner_state::apply_restored(const plan_event& event) {
     if (auto again = submit(event, 0); !again)
       return again;
   auto slot = core_.adopt(event.job, to_plan(event.parts),
-                          event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns);
+                          event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns,
+                          event.started_utc_ns);
   if (!slot)
     return tl::unexpected<error>{slot.error()};
   restored_[event.unit] = *slot;

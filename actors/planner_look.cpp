@@ -29,6 +29,15 @@ std::string clock_time(plan::instant at) {
                      text);
 }
 
+/// Expected starts are told in whole seconds, everywhere the same, and never too early.
+plan::instant whole_second(plan::instant at) {
+  return at % ns_per_s == 0 ? at : (at / ns_per_s + 1) * ns_per_s;
+}
+
+utc_ns told_start(const std::optional<plan::instant>& expected) {
+  return expected ? whole_second(*expected) : 0;
+}
+
 std::string in_words(plan::wait_reason reason) {
   std::string text = plan::to_string(reason);
   std::replace(text.begin(), text.end(), '_', ' ');
@@ -49,7 +58,10 @@ plan::wording planner_state::words() const {
 
 expected<why_view> planner_state::why(request<why_job>& what) const {
   const auto job = what.msg.job;
-  const auto why = core_.why(job, world_.clock.utc());
+  auto why = core_.why(job, world_.clock.utc());
+  for (auto* told : {&why.expected_start, &why.room_at})
+    if (*told)
+      **told = whole_second(**told);
   why_view view;
   view.job = job;
   view.position = static_cast<std::uint32_t>(why.position);
@@ -71,10 +83,10 @@ job_expectations planner_state::expect(const expect_starts& what) const {
     if (result.jobs.size() < reasons_told_max) {
       const auto why = core_.in_brief(job, now);
       each.reason = in_words(why.reason);
-      each.expected_start_utc_ns = why.expected_start.value_or(0);
+      each.expected_start_utc_ns = told_start(why.expected_start);
     }
     if (each.expected_start_utc_ns == 0)
-      each.expected_start_utc_ns = core_.expected_start(job).value_or(0);
+      each.expected_start_utc_ns = told_start(core_.expected_start(job));
     result.jobs.push_back(std::move(each));
   }
   return result;
@@ -97,7 +109,7 @@ start_forecast planner_state::forecast(const check_job& what) {
     for (const auto& [name_of_node, id] : names_.nodes)
       if (id == share.node)
         result.nodes.push_back(name_of_node);
-  result.expected_start_utc_ns = held ? 0 : found.start.value_or(0);
+  result.expected_start_utc_ns = held ? 0 : told_start(found.start);
   if (!found.impossible.empty())
     result.sentence = "would never start: " + found.impossible;
   else if (held)
@@ -108,7 +120,8 @@ start_forecast planner_state::forecast(const check_job& what) {
   else if (*found.start <= now)
     result.sentence = "would start at once";
   else
-    result.sentence = fmt::format("would start at {} at the latest", clock_time(*found.start));
+    result.sentence =
+        fmt::format("would start at {} at the latest", clock_time(whole_second(*found.start)));
   return result;
 }
 

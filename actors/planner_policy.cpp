@@ -57,9 +57,9 @@ plan::priority_config core_priorities(const priority_config& from) {
 
 expected<void> planner_state::configure(const std::shared_ptr<cluster_config const>& from) {
   const auto& config = *from;
-  // The order of the queue is the core's from its birth; a reload that changes it is refused.
-  if (!std::exchange(config_, from))
-    core_ = plan::planner_core{core_config(config.scheduling)};
+  const auto before = std::exchange(config_, from);
+  if (!before || before->scheduling != config.scheduling)
+    core_.set_config(core_config(config.scheduling));
   for (const auto& queue : config.queues)
     if (queues_.emplace(queue.name, static_cast<plan::queue_index>(queue_names_.size())).second)
       queue_names_.push_back(queue.name);
@@ -102,15 +102,17 @@ expected<void> planner_state::reserve(const plan_event& event) {
   return {};
 }
 
-/// Accounts' factors go to the core when usage or settings have changed; not at every end of a job,
-/// for each time the whole queue is put in order.
+/// Accounts' factors go to the core as usage or settings change; not at every end of a job, for
+/// each time the whole queue is put in order.
 void planner_state::share_out() {
   const auto now = world_.clock.utc();
-  if (!shares_changed_ || now < shares_next_ || !config_ || config_->priority.fair_share == 0)
+  const auto runs = core_.total().units_running > 0;
+  if ((!shares_changed_ && !runs) || now < shares_next_ || !config_ ||
+      config_->priority.fair_share == 0)
     return;
   shares_changed_ = false;
   shares_next_ = now + shares_every_ns;
-  for (const auto& [account, factor] : shares_.factors())
+  for (const auto& [account, factor] : shares_.factors(core_.running_usage(now), now))
     core_.set_share(account, factor);
 }
 

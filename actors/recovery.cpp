@@ -255,27 +255,67 @@ void take_reservation(scheduler_start& to, const ledger::stored_event& stored) {
 
 } // namespace
 
-expected<std::vector<past_usage>> recover_usage(ledger::store& store, utc_ns since) {
+namespace {
+
+/// Run times of like jobs that somebody's next one is judged by.
+constexpr std::size_t runs_kept = 2;
+
+/// The latest run times, told in the order in which they ended.
+class run_history {
+public:
+  void take(const ended_event& event) {
+    if (!tells_of_its_user(event.exit.state))
+      return;
+    auto& known = last_[{event.user, event.time_limit_s}];
+    known.push_back({event.ended_utc_ns,
+                     {event.user, event.time_limit_s, event.ended_utc_ns - event.started_utc_ns}});
+    if (known.size() > runs_kept)
+      known.erase(known.begin());
+  }
+
+  std::vector<past_run> told() const {
+    std::vector<std::pair<utc_ns, past_run>> all;
+    for (const auto& [of, known] : last_)
+      all.insert(all.end(), known.begin(), known.end());
+    std::stable_sort(all.begin(), all.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<past_run> out;
+    for (auto& each : all)
+      out.push_back(std::move(each.second));
+    return out;
+  }
+
+private:
+  std::map<std::pair<std::string, std::uint32_t>, std::vector<std::pair<utc_ns, past_run>>> last_;
+};
+
+} // namespace
+
+expected<past_work> recover_past_work(ledger::store& store, utc_ns since) {
   constexpr utc_ns bucket_ns = 3600 * ns_per_s;
   std::map<std::tuple<std::string, std::string, utc_ns>, double> sums;
+  run_history history;
   auto done = store.events_of_kind(
       ledger::event_kind::ended, since, [&](const ledger::stored_event& stored) {
         auto event = from_cbor<ended_event>(stored.payload);
         if (event && event->cores > 0 && event->started_utc_ns > 0 &&
-            event->ended_utc_ns > event->started_utc_ns)
+            event->ended_utc_ns > event->started_utc_ns) {
           sums[{event->account, event->user, event->ended_utc_ns / bucket_ns}] +=
               static_cast<double>(event->ended_utc_ns - event->started_utc_ns) / ns_per_s *
               event->cores;
+          history.take(*event);
+        }
         return true;
       });
   if (!done)
     return tl::unexpected<error>{done.error()};
-  std::vector<past_usage> result;
+  past_work result;
   for (const auto& [key, core_seconds] : sums)
-    result.push_back(
+    result.usage.push_back(
         {std::get<1>(key), std::get<0>(key), core_seconds, (std::get<2>(key) + 1) * bucket_ns});
-  std::sort(result.begin(), result.end(),
+  std::sort(result.usage.begin(), result.usage.end(),
             [](const past_usage& a, const past_usage& b) { return a.at < b.at; });
+  result.runs = history.told();
   return result;
 }
 

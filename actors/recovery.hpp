@@ -10,7 +10,13 @@ namespace troupe::actors {
 /// for those of which something was placed or ended all that their actor needs.
 expected<scheduler_start> recover_jobs(ledger::store& store);
 
-/// What ended jobs used since then, by user, account and hour, oldest first.
-expected<std::vector<past_usage>> recover_usage(ledger::store& store, utc_ns since);
+/// What ended jobs tell of their users.
+struct past_work {
+  std::vector<past_usage> usage; ///< by user, account and hour, oldest first
+  std::vector<past_run> runs;    ///< the last few of each user and time limit, oldest first
+};
+
+/// Since then.
+expected<past_work> recover_past_work(ledger::store& store, utc_ns since);
 
 } // namespace troupe::actors

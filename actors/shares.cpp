@@ -58,4 +58,13 @@ void share_table::charge(const std::string& account, const std::string& user, do
   shares_.charge(account_of(account, user), core_seconds, at);
 }
 
+std::vector<std::pair<plan::account_id, double>>
+share_table::factors(const std::vector<std::pair<plan::account_id, double>>& runs,
+                     utc_ns now) const {
+  auto with_running = shares_;
+  for (const auto& [account, core_seconds] : runs)
+    with_running.charge(account, core_seconds, now);
+  return with_running.factors();
+}
+
 } // namespace troupe::actors

@@ -25,7 +25,9 @@ public:
 
   void charge(const std::string& account, const std::string& user, double core_seconds, utc_ns at);
 
-  std::vector<std::pair<plan::account_id, double>> factors() const { return shares_.factors(); }
+  /// As if what `runs` had been used until now: a running job counts as it goes.
+  std::vector<std::pair<plan::account_id, double>>
+  factors(const std::vector<std::pair<plan::account_id, double>>& runs, utc_ns now) const;
 
 private:
   using key = std::pair<std::string, std::string>; ///< account, user

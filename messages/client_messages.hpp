@@ -286,6 +286,7 @@ struct job_end {
   exit_report exit;
   double core_seconds = 0; ///< that it used
   utc_ns ended_utc_ns = 0;
+  utc_ns started_utc_ns = 0;
 };
 struct job_ends {
   std::vector<job_end> ends;

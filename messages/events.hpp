@@ -80,6 +80,8 @@ struct ended_event {
   std::uint32_t cores = 0; ///< that it had, for fair share
   std::string user;
   std::string account;
+  std::uint32_t time_limit_s =
+      0; ///< that it had; with how long it ran, what its user's jobs are like
 
   static constexpr auto fields() {
     using s = ended_event;
@@ -88,7 +90,8 @@ struct ended_event {
                       field<4>("nodelist", &s::nodelist), field<5>("user_us", &s::user_us),
                       field<6>("system_us", &s::system_us),
                       field<7>("max_rss_bytes", &s::max_rss_bytes), field<8>("cores", &s::cores),
-                      field<9>("user", &s::user), field<10>("account", &s::account));
+                      field<9>("user", &s::user), field<10>("account", &s::account),
+                      field<11>("time_limit_s", &s::time_limit_s));
   }
 };
 

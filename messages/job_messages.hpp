@@ -37,7 +37,8 @@ struct plan_event {
     configured, ///< queues, weights, limits
     reserved,
     unreserved,
-    used ///< cores for a time, by a user under an account
+    used, ///< cores for a time, by a user under an account
+    ran   ///< a job of a user to its own end, or its limit
   } what = kind::removed;
   job_id job = 0;
   std::uint64_t unit = 0;      ///< of ended, refilled, restored; a reservation's number
@@ -51,12 +52,15 @@ struct plan_event {
   std::uint32_t node_id = 0;
   node_state state = node_state::up;
   std::vector<placement_part> parts; ///< of restored
-  std::string user;                  ///< of submitted, changed and used
+  std::string user;                  ///< of submitted, changed, used and ran
   std::string account;               ///< of submitted, changed and used
   std::shared_ptr<cluster_config const> config;
   std::shared_ptr<reservation_row const> reservation;
   double core_seconds = 0;
-  utc_ns at_utc_ns = 0; ///< of submitted and changed: the submission; of used: its end
+  utc_ns at_utc_ns = 0;           ///< of submitted and changed: the submission; of used: its end
+  utc_ns started_utc_ns = 0;      ///< of restored
+  std::int64_t run_ns = 0;        ///< of ran
+  std::uint32_t time_limit_s = 0; ///< of ran: that it had
 };
 
 /// A place for one element of a job: the planner's decision, the job's allocation until given back.

@@ -90,6 +90,7 @@ std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts,
   event.job = job_;
   event.unit = restored_unit_bit | (job_ << 24) | ++restored_units_;
   event.predicted_end_ns = predicted_end(started);
+  event.started_utc_ns = started;
   event.parts = std::move(parts);
   event.spec = std::shared_ptr<job_spec const>{event_, &event_->spec};
   plan_events_.push_back(event);

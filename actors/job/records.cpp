@@ -309,6 +309,7 @@ ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_el
   ended.cores = cores_of(what);
   ended.user = event_->identity.user;
   ended.account = event_->spec.account;
+  ended.time_limit_s = event_->spec.time_limit_s;
   auto view = element_row(element, what);
   view.state = what.verdict->state;
   ended.nodelist = view.nodelist;
@@ -380,7 +381,8 @@ void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
     auto at = active_.find(element);
     auto& active = at->second;
     durable.insert(durable.end(), active.unacknowledged.begin(), active.unacknowledged.end());
-    ends_.push_back({job_, element, *active.verdict, core_seconds_of(active), active.ended_utc_ns});
+    ends_.push_back({job_, element, *active.verdict, core_seconds_of(active), active.ended_utc_ns,
+                     active.started_utc_ns});
     free_unit(active, element);
     active_.erase(at);
     answer_parked(element);

@@ -29,6 +29,15 @@ plan_event reservation_event_of(plan_event::kind what, plan::reservation_id id,
 
 } // namespace
 
+plan_event ran_event(const std::string& user, std::uint32_t time_limit_s, std::int64_t run_ns) {
+  plan_event event;
+  event.what = plan_event::kind::ran;
+  event.user = user;
+  event.time_limit_s = time_limit_s;
+  event.run_ns = run_ns;
+  return event;
+}
+
 // -- configuration ------------------------------------------------------------------
 
 queue_rows scheduler_state::queues() const {
@@ -93,6 +102,8 @@ void scheduler_state::begin_policy(scheduler_start& start) {
     each.at_utc_ns = used.at;
     events.push_back(std::move(each));
   }
+  for (const auto& run : start.runs)
+    events.push_back(ran_event(run.user, run.time_limit_s, run.run_ns));
   plan(std::move(events));
 }
 

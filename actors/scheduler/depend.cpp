@@ -106,8 +106,33 @@ void scheduler_state::wait_for(job_table::iterator at, std::vector<job_dependenc
   not_met_[at->first] = std::move(open);
 }
 
+/// What has become of others while the job was on its way to the disk.
+void scheduler_state::settle_meanwhile(job_id job, std::vector<job_dependency>& open) {
+  std::erase_if(open, [&](const job_dependency& each) {
+    if (auto here = jobs_.find(each.job); here != jobs_.end())
+      return is_met(each, here->second.row);
+    auto ended = ended_meanwhile_.find(each.job);
+    if (ended == ended_meanwhile_.end())
+      return false;
+    if (auto never = unmet(each, ended->second); !never.empty()) {
+      if (doomed_.empty())
+        tick_later(self_, world_, std::chrono::seconds(0), 1);
+      doomed_.emplace_back(job, std::move(never));
+      return false;
+    }
+    return true;
+  });
+}
+
+void scheduler_state::submission_over() {
+  if (--submissions_in_flight_ == 0)
+    ended_meanwhile_.clear();
+}
+
 /// A job has started or ended: those that wait for it may go, or have to.
 void scheduler_state::dependency_changed(job_id job, const job_row& row) {
+  if (submissions_in_flight_ > 0 && is_final(row.state))
+    ended_meanwhile_.insert_or_assign(job, row);
   if (dependents_.empty() || (row.started_utc_ns == 0 && !is_final(row.state)))
     return;
   std::set<job_id> waiting;

@@ -35,12 +35,28 @@ struct past_usage {
   utc_ns at = 0;
 };
 
+/// How long a job of somebody ran.
+struct past_run {
+  std::string user;
+  std::uint32_t time_limit_s = 0; ///< that it had
+  std::int64_t run_ns = 0;
+};
+
+/// Ended it by itself or at its limit, so that its run time says something of its user's next jobs?
+constexpr bool tells_of_its_user(job_state state) {
+  return state == job_state::completed || state == job_state::failed ||
+         state == job_state::timed_out;
+}
+
+plan_event ran_event(const std::string& user, std::uint32_t time_limit_s, std::int64_t run_ns);
+
 /// What is known at start.
 struct scheduler_start {
   std::vector<recovered_job> jobs;
   std::map<std::string, node_event> nodes; ///< drained ones
   std::map<std::string, reservation_row> reservations;
   std::vector<past_usage> usage;
+  std::vector<past_run> runs; ///< in the order of their ends
   std::shared_ptr<cluster_config const> config = std::make_shared<cluster_config>(default_config());
 };
 
@@ -160,6 +176,8 @@ private:
                                                           const ended_jobs& ended) const;
   void wait_for(job_table::iterator at, std::vector<job_dependency> open);
   void dependency_changed(job_id job, const job_row& row);
+  void settle_meanwhile(job_id job, std::vector<job_dependency>& open);
+  void submission_over();
   void end_doomed();
 
   // modify.cpp
@@ -265,6 +283,8 @@ private:
   plan::reservation_id last_reservation_ = 0;
   std::multimap<job_id, job_id> dependents_; ///< who waits for what becomes of a job
   std::vector<std::pair<job_id, std::string>> doomed_;
+  std::uint32_t submissions_in_flight_ = 0;   ///< to the ledger
+  std::map<job_id, job_row> ended_meanwhile_; ///< and what has ended since they were checked
   std::vector<std::shared_ptr<waiter>> waiters_;
   std::uint64_t next_waiter_ = 1;
   std::vector<parked_location> parked_;

@@ -69,6 +69,7 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
     promise.deliver(std::move(*answer));
     return;
   }
+  ++submissions_in_flight_;
   ask(self_, to_.ledger, cap_, std::move(entries))
       .then(
           [this, promise, answer, taken](entries_kept& kept) mutable {
@@ -78,10 +79,12 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
               tally_.remove(queue_of(event.spec), event.identity.uid);
               take_submitted(each.job, kept.at_utc_ns, std::move(each.open), events);
             }
+            submission_over();
             plan(std::move(events));
             promise.deliver(std::move(*answer));
           },
           [this, promise, taken](caf::error& why) mutable {
+            submission_over();
             for (const auto& each : *taken)
               tally_.remove(queue_of(each.job.event->spec), each.job.event->identity.uid);
             promise.deliver(why);
@@ -120,6 +123,12 @@ void scheduler_state::take_submitted(const warranted_job& job, utc_ns at,
     attended_[job.job].unattended_since = world_.clock.boot();
   entry.holds = spec.held ? by_person : 0;
   const auto inserted = insert(job.job, std::move(entry));
+<<<<<<< HEAD
+=======
+  events.push_back(
+      submission_of(job.job, {job.event, &spec}, element_count(spec), inserted->second.row));
+  settle_meanwhile(job.job, open);
+>>>>>>> 765132c (Dependencies: what ends while a job that depends on it is on its way to the disk counts; tests of policy under random interleavings)
   if (open.empty())
     return;
   wait_for(inserted, std::move(open));

@@ -332,7 +332,8 @@ std::uint32_t planner_core::pending(job_id id) const {
 
 // -- running units --------------------------------------------------------------------------------
 
-expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant predicted_end) {
+expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant predicted_end,
+                                      instant started) {
   auto* job = state_->find(id);
   if (job == nullptr)
     return no_job(id);
@@ -352,6 +353,7 @@ expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant
   auto slot = state_->slots.open(id, state_->now, predicted_end);
   auto& unit = *state_->slots.find(id, slot);
   unit.held = std::move(held);
+  unit.since = started > 0 ? started : state_->now;
   state_->enter_unit(*job, unit);
   state_->note_started(*job);
   state_->queue.place(*job, state_->now);
@@ -398,6 +400,7 @@ expected<void> planner_core::refilled(job_id id, slot_id slot, instant predicted
     return no_slot(id, slot);
   state_->unplan_unit(*unit);
   state_->slots.restart(slot, predicted_end);
+  unit->since = state_->now;
   state_->plan_unit(*unit);
   state_->set_pending(*job, job->pending - std::min(taken, job->pending));
   state_->changed = true;

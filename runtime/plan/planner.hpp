@@ -42,6 +42,9 @@ public:
 
   // -- policy -----------------------------------------------------------------------------------
 
+  /// Also the order of the queue, in which all that waits is put anew.
+  void set_config(const planner_config& config);
+
   /// Each of these applies from the next pass on.
   void set_priorities(const priority_config& priorities);
   /// Fails for an index from `queues_max` on, and for one that preempts itself.
@@ -49,6 +52,8 @@ public:
   /// A limit over all queues; without one of their own users have the default.
   void set_user_limits(user_id user, const run_limits& limits);
   void set_default_user_limits(const run_limits& limits);
+  /// What runs now has used so far, by account: cores × seconds.
+  std::vector<std::pair<account_id, double>> running_usage(instant now) const;
   /// The account's fair share factor, 0 (used far beyond its share) … 1; 1 until set. See
   /// `fair_share`.
   void set_share(account_id account, double factor);
@@ -105,7 +110,9 @@ public:
   /// restored with pending 0 and adopted at once); adopt in the order of their starts. Works on
   /// nodes in any state. Fails with
   /// `errc::conflict`, changing nothing, if a core or the memory is taken.
-  expected<slot_id> adopt(job_id job, const placement& where, instant predicted_end);
+  /// What it used since it `started` counts for `running_usage`; 0: since now.
+  expected<slot_id> adopt(job_id job, const placement& where, instant predicted_end,
+                          instant started = 0);
 
   /// The unit is over; its resources are free for the next pass.
   expected<void> ended(job_id job, slot_id slot);

@@ -3,6 +3,7 @@
 #include "runtime/plan/state.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace troupe::plan {
 
@@ -97,6 +98,53 @@ void planner_core::state::rescore() {
     queue.place(job, now);
     note(job);
   }
+}
+
+/// Classes, keys and bounds follow from the configuration: all are made again, as if what is there
+/// had come under it.
+void planner_core::state::configure(const planner_config& wanted) {
+  config = wanted;
+  config.reservations = std::max(config.reservations, 1u);
+  config.second = std::max<duration>(config.second, 1);
+  std::vector<job_record*> all;
+  for (auto& [id, job] : jobs)
+    all.push_back(&job);
+  std::sort(all.begin(), all.end(),
+            [](const auto* a, const auto* b) { return a->key.seq < b->key.seq; });
+  bound = overtake_bound(pool.cores_up());
+  for (auto* job : all) {
+    queue.withdraw(*job);
+    auto* before = job->group;
+    job->view.overdue_at = never;
+    enter_class(*job, queue.join_class(*before->shape->shape, kind_of(*job, before->limit())));
+    queue.leave_class(before);
+    limit_overtaking(*job);
+    if (own_bound())
+      bound.submitted(as_counted(*job), job->pending + job->running);
+    queue.place(*job, now);
+    note(*job);
+  }
+  for (const auto& key : slots.by_end())
+    if (own_bound())
+      bound.started(as_counted(jobs.at(slots.at(key.index).job)),
+                    slots.at(key.index).started / config.second);
+  changed = true;
+}
+
+void planner_core::set_config(const planner_config& config) {
+  state_->configure(config);
+}
+
+std::vector<std::pair<account_id, double>> planner_core::running_usage(instant now) const {
+  std::map<account_id, double> sums;
+  for (const auto& key : state_->slots.by_end()) {
+    const auto& unit = state_->slots.at(key.index);
+    const auto& job = state_->jobs.at(unit.job);
+    sums[job.account] += static_cast<double>(std::max<duration>(now - unit.since, 0)) /
+                         static_cast<double>(state_->config.second) *
+                         static_cast<double>(job.unit_cores());
+  }
+  return {sums.begin(), sums.end()};
 }
 
 void planner_core::set_priorities(const priority_config& priorities) {

@@ -15,6 +15,7 @@ struct slot {
   instant predicted_end = never;
   std::uint64_t order = 0; ///< of starting: rises
   instant started = 0;
+  instant since = 0; ///< of its current unit: what runs in a slot may be the next of an array
   std::uint32_t generation = 0;
   bool used = false;
   bool preempted = false; ///< told to make room by its predicted end
@@ -54,6 +55,7 @@ public:
     entry.job = job;
     entry.predicted_end = predicted_end;
     entry.started = started;
+    entry.since = started;
     entry.used = true;
     entry.preempted = false;
     entry.order = ++started_;

@@ -90,6 +90,7 @@ struct planner_core::state {
   void enter_class(job_record& job, job_class* group) const;
   void limit_overtaking(job_record& job);
   void rescore();
+  void configure(const planner_config& wanted);
 
   // pass.cpp
   struct easy_view;

@@ -132,6 +132,22 @@ TEST_CASE("a reload is in force at once, and one that is wrong changes nothing")
   CHECK(cluster.troupe({"submit", "--hold", "-q", "more", "true"}).exit == 0);
 }
 
+TEST_CASE("a reload changes the order of what waits") {
+  test_cluster cluster{with(1, 1, "[scheduling]\norder = \"fcfs\"\n[queues.main]\n")};
+  auto first = cluster.submit_shell({"-t", "1h"}, waits_for("go"));
+  REQUIRE(cluster.reaches(first, "running"));
+  auto longer = cluster.submit_shell({"-t", "2h"}, "echo longer >> order");
+  auto shorter = cluster.submit_shell({"-t", "1m"}, "echo shorter >> order");
+  has(cluster.troupe({"why", longer}).out, "first in the queue");
+  cluster.configure("[scheduling]\norder = \"sjf\"\n[queues.main]\n");
+  REQUIRE(cluster.troupe({"config", "reload"}).exit == 0);
+  has(cluster.troupe({"why", shorter}).out, "first in the queue");
+  cluster.write("go", "");
+  CHECK(cluster.wait(longer).exit == 0);
+  CHECK(cluster.wait(shorter).exit == 0);
+  CHECK(cluster.file("order") == "shorter\nlonger\n");
+}
+
 TEST_CASE("a cluster does not start with a configuration that is wrong, and says why") {
   test_cluster cluster{with(1, 1, "[queues.main]\n")};
   cluster.troupe({"down"});

@@ -181,6 +181,13 @@ void actor_world::spawn_all() {
   auto start = recover_jobs(*life_->store);
   if (!start)
     FAIL(start.error().text);
+  auto past = recover_past_work(*life_->store, 0);
+  if (!past)
+    FAIL(past.error().text);
+  start->usage = std::move(past->usage);
+  start->runs = std::move(past->runs);
+  if (shape_.config)
+    start->config = shape_.config;
   auto in = std::ref(around);
   const std::uint64_t root = 0;
   auto& system = *life_->system;

@@ -10,7 +10,7 @@ troupe_test(step_places_test LABEL unit
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/step_places_test.cpp
   LINK troupe_actors)
 
-foreach(part workload durability restart guard streams)
+foreach(part workload policy durability restart guard streams)
   troupe_test(actors_${part}_test LABEL unit
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/actors_${part}_test.cpp
     LINK troupe_actor_world)

@@ -190,10 +190,11 @@ expected<void> open_ledger(foundation& base) {
     return tl::unexpected<error>{start.error()};
   base.start = std::move(*start);
   const auto reach = std::int64_t{base.config->half_life_s} * half_lives_remembered * ns_per_s;
-  auto usage = actors::recover_usage(*base.store, reach == 0 ? 0 : now - reach);
-  if (!usage)
-    return tl::unexpected<error>{usage.error()};
-  base.start.usage = std::move(*usage);
+  auto past = actors::recover_past_work(*base.store, reach == 0 ? 0 : now - reach);
+  if (!past)
+    return tl::unexpected<error>{past.error()};
+  base.start.usage = std::move(past->usage);
+  base.start.runs = std::move(past->runs);
   base.start.config = base.config;
   return {};
 }
