@@ -377,8 +377,10 @@ private:
   std::map<std::uint32_t, active_element> active_;  ///< by element
   std::map<std::uint32_t, node_slots> nodes_;
   std::vector<preempt_units> preempt_later_; ///< not ordered yet
-  std::vector<chunk> unwritten_;             ///< whose `starting` the disk did not take
-  std::vector<std::uint32_t> to_write_;      ///< elements whose end is to be written
+  /// Elements whose requeue is on its way to the disk: what is to be acknowledged when it is there.
+  std::map<std::uint32_t, std::shared_ptr<std::vector<node_record>>> putting_back_;
+  std::vector<chunk> unwritten_;        ///< whose `starting` the disk did not take
+  std::vector<std::uint32_t> to_write_; ///< elements whose end is to be written
   std::uint32_t writes_in_flight_ = 0;
   utc_ns first_promised_utc_ns_ = 0, last_promised_utc_ns_ = 0; ///< of the start being written
   std::set<std::uint32_t> incarnations_;                        ///< that were ordered

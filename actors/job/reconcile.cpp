@@ -319,7 +319,9 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   unstarted_[incarnation].insert(element, element);
   planner_event(plan_event::kind::pending_changed, 0,
                 static_cast<std::uint32_t>(unstarted_count()));
-  const auto unacknowledged = std::move(what.unacknowledged);
+  const auto unacknowledged =
+      std::make_shared<std::vector<node_record>>(std::move(what.unacknowledged));
+  putting_back_[element] = unacknowledged;
   free_unit(what, element);
   active_.erase(element);
   update_row();
@@ -329,16 +331,22 @@ void job_state_machine::put_back(std::uint32_t element, active_element& what,
   entries.essential = true;
   entries.entries.push_back(std::move(entry));
   ++writes_in_flight_;
+  const auto over = [this, element, unacknowledged] {
+    --writes_in_flight_;
+    if (auto at = putting_back_.find(element);
+        at != putting_back_.end() && at->second == unacknowledged)
+      putting_back_.erase(at);
+  };
   ask(self_, links_.ledger, cap_, std::move(entries))
       .then(
-          [this, unacknowledged](entries_kept&) {
-            --writes_in_flight_;
-            acknowledge(unacknowledged);
+          [this, over, unacknowledged](entries_kept&) {
+            over();
+            acknowledge(*unacknowledged);
             publish();
           },
-          [this](caf::error& failure) {
+          [this, over](caf::error& failure) {
             // The ledger still says it was placed; the next restart finds the same answer.
-            --writes_in_flight_;
+            over();
             world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
             publish();
           });

@@ -38,7 +38,10 @@ void job_state_machine::apply(std::uint32_t node, const std::vector<element_reco
     if (!ranged) {
       auto at = active_.find(record.element);
       if (at == active_.end() || at->second.incarnation != record.group.incarnation) {
-        known.push_back(record_of(node, record));
+        // Told again while it is being put back: no more durable than when it was told first.
+        const auto held = putting_back_.find(record.element);
+        auto& to = held == putting_back_.end() ? known : *held->second;
+        to.push_back(record_of(node, record));
         continue;
       }
     }

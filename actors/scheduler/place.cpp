@@ -220,7 +220,6 @@ void scheduler_state::take_progress(job_progress& what) {
       event.account = record.row.account();
       event.at_utc_ns = record.row.submitted_utc_ns;
     }
-  const auto row_limit_s = record.row.time_limit_s;
   for (const auto& end : what.ends)
     if (end.core_seconds > 0) {
       plan_event used;
@@ -231,8 +230,8 @@ void scheduler_state::take_progress(job_progress& what) {
       used.at_utc_ns = end.ended_utc_ns;
       events.push_back(std::move(used));
       if (tells_of_its_user(end.exit.state))
-        events.push_back(
-            ran_event(record.row.user, row_limit_s, end.ended_utc_ns - end.started_utc_ns));
+        events.push_back(ran_event(record.row.user(), record.row.time_limit_s,
+                                   end.ended_utc_ns - end.started_utc_ns));
     }
   // A planner that had forgotten the job has it again from its spec; it may be held since.
   if (record.holds != 0 && std::any_of(events.begin(), events.end(), [](const plan_event& event) {

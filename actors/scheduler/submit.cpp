@@ -123,12 +123,7 @@ void scheduler_state::take_submitted(const warranted_job& job, utc_ns at,
     attended_[job.job].unattended_since = world_.clock.boot();
   entry.holds = spec.held ? by_person : 0;
   const auto inserted = insert(job.job, std::move(entry));
-<<<<<<< HEAD
-=======
-  events.push_back(
-      submission_of(job.job, {job.event, &spec}, element_count(spec), inserted->second.row));
   settle_meanwhile(job.job, open);
->>>>>>> 765132c (Dependencies: what ends while a job that depends on it is on its way to the disk counts; tests of policy under random interleavings)
   if (open.empty())
     return;
   wait_for(inserted, std::move(open));

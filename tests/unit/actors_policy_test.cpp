@@ -70,7 +70,8 @@ void check_outcome(actor_world& world) {
 TEST_CASE("jobs that are changed, depend on others or are preempted end exactly once and are given "
           "back, whatever comes late or twice") {
   std::uint64_t preempted = 0;
-  for (auto seed : seeds(100)) {
+  const auto all = seeds(100);
+  for (auto seed : all) {
     INFO("TROUPE_TEST_SEED=" << seed);
     actor_world world{seed, {3, 4, three_queues()}};
     steering hand{world, queued_job};
@@ -81,7 +82,7 @@ TEST_CASE("jobs that are changed, depend on others or are preempted end exactly 
       for (const auto& [element, story] : world.story_of(job))
         preempted += story.starts.size() > 1 ? 1 : 0;
   }
-  CHECK(preempted > 0);
+  CHECK((preempted > 0 || all.size() == 1));
 }
 
 TEST_CASE(
