@@ -47,6 +47,16 @@ public:
   }
 };
 
+/// Open MPI 5's ranks do not always meet where virtual nodes share a host: docs/user-guide.md.
+bool has_open_mpi_4(mpirun_cluster& cluster) {
+  const auto version = cluster.submit_script({"-o", "version"}, "mpirun.openmpi --version\n");
+  (void)cluster.wait(version);
+  if (cluster.file("version").find(" 4.") != std::string::npos)
+    return true;
+  WARN("left out with this Open MPI: " << cluster.file("version"));
+  return false;
+}
+
 std::vector<std::string> sorted_lines(const std::string& text) {
   auto lines = lines_of(text);
   std::sort(lines.begin(), lines.end());
@@ -58,7 +68,10 @@ std::vector<std::string> sorted_lines(const std::string& text) {
 TEST_CASE("mpirun in a script starts a rank on every slot of the job's nodes, and leaves nothing") {
   mpirun_cluster cluster{{2, 2, {}, {}}};
   const auto before = cluster.leftovers();
+  const bool open_mpi = has_open_mpi_4(cluster);
   for (const std::string kind : {"openmpi", "mpich"}) {
+    if (kind == "openmpi" && !open_mpi)
+      continue;
     const auto id =
         cluster.submit_script({"-N", "2", "-n", "4", "-o", "out." + kind, "-e", "err." + kind},
                               "mpirun." + kind + " " + program("hello." + kind) + "\n");
@@ -69,8 +82,10 @@ TEST_CASE("mpirun in a script starts a rank on every slot of the job's nodes, an
           std::vector<std::string>{"rank 0 of 4, 2 on its node", "rank 1 of 4, 2 on its node",
                                    "rank 2 of 4, 2 on its node", "rank 3 of 4, 2 on its node"});
   }
+  if (!open_mpi)
+    return;
   // Open MPI's ranks have their daemon's environment; MPICH's have mpirun's.
-  const auto where = cluster.submit_script({"-N", "2", "-n", "4", "-o", "nodes"},
+  const auto where = cluster.submit_script({"-N", "2", "-n", "4", "-o", "nodes", "-e", "err"},
                                            "mpirun.openmpi sh -c 'echo $TROUPE_NODE'\n");
   CHECK(cluster.wait(where).exit == 0);
   CHECK(sorted_lines(cluster.file("nodes")) ==
@@ -81,6 +96,8 @@ TEST_CASE("mpirun in a script starts a rank on every slot of the job's nodes, an
 
 TEST_CASE("mpirun counts slots as the job has them on each node, and passes on its exit code") {
   mpirun_cluster cluster{{2, 2, {}, {}}};
+  if (!has_open_mpi_4(cluster))
+    return;
   const auto id = cluster.submit_script({"-N", "2", "-n", "3", "-o", "out"},
                                         "mpirun.openmpi " + program("hello.openmpi") +
                                             "\nmpirun.openmpi -n 2 " +
@@ -93,6 +110,8 @@ TEST_CASE("mpirun counts slots as the job has them on each node, and passes on i
 
 TEST_CASE("a cancel ends mpirun with its daemons and ranks on every node, and leaves nothing") {
   mpirun_cluster cluster{{2, 2, {}, {}}};
+  if (!has_open_mpi_4(cluster))
+    return;
   const auto before = cluster.leftovers();
   const auto id = cluster.submit_script({"-N", "2", "-n", "4", "-o", "out"},
                                         "exec mpirun.openmpi " + program("waits.openmpi") + " " +
