@@ -3,6 +3,7 @@
 #include "actors/scheduler/scheduler.hpp"
 #include "messages/cbor.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 // Purpose: take jobs that the authority says were asked for.
@@ -69,22 +70,26 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
     promise.deliver(std::move(*answer));
     return;
   }
-  ++submissions_in_flight_;
+  const auto depends = std::any_of(taken->begin(), taken->end(),
+                                   [](const taken_job& each) { return !each.open.empty(); });
+  submissions_in_flight_ += depends ? 1 : 0;
   ask(self_, to_.ledger, cap_, std::move(entries))
       .then(
-          [this, promise, answer, taken](entries_kept& kept) mutable {
+          [this, promise, answer, taken, depends](entries_kept& kept) mutable {
             std::vector<plan_event> events;
             for (auto& each : *taken) {
               const auto& event = *each.job.event;
               tally_.remove(queue_of(event.spec), event.identity.uid);
               take_submitted(each.job, kept.at_utc_ns, std::move(each.open), events);
             }
-            submission_over();
+            if (depends)
+              submission_over();
             plan(std::move(events));
             promise.deliver(std::move(*answer));
           },
-          [this, promise, taken](caf::error& why) mutable {
-            submission_over();
+          [this, promise, taken, depends](caf::error& why) mutable {
+            if (depends)
+              submission_over();
             for (const auto& each : *taken)
               tally_.remove(queue_of(each.job.event->spec), each.job.event->identity.uid);
             promise.deliver(why);
