@@ -54,7 +54,7 @@ struct element_story {
 struct world_shape {
   std::uint32_t nodes = 3;
   std::uint32_t cores = 4;
-  std::shared_ptr<cluster_config const> config; ///< none: the default one
+  std::shared_ptr<cluster_config const> config{}; ///< none: the default one
 };
 
 /// A directory that goes with the test; in memory where there is such a place, for it syncs much.

@@ -51,13 +51,22 @@ void change_something(actor_world& world, job_id job) {
   world.ask(world.user, modify_jobs{selector, by});
 }
 
-/// Every element ended once, and ran at most once for each of its incarnations.
+/// How often an element was told, durably, to make room.
+std::uint32_t preemptions(actor_world& world, job_id job, std::uint32_t element) {
+  std::uint32_t count = 0;
+  (void)world.store().events_of(job, [&](const auto& event) {
+    count += event.kind == ledger::event_kind::preempted && event.element == element ? 1 : 0;
+  });
+  return count;
+}
+
+/// Every element ended once, and ran once, and once more at most for each time it was preempted.
 void check_outcome(actor_world& world) {
   check_all_ended(world, [](const job_spec&, const element_story&) {});
   for (const auto& [where, times] : world.started) {
     const auto [node, job, element] = where;
-    INFO(format_id(job, element) << " on node " << node);
-    CHECK(times <= world.story_of(job).at(element).starts.size());
+    INFO(format_id(job, element) << " on node " << node << ":" << events_of(world, job));
+    CHECK(times <= 1 + preemptions(world, job, element));
   }
   check_all_given_back(world);
   for (auto job : world.all_jobs())
