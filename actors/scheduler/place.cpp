@@ -168,6 +168,14 @@ void scheduler_state::activated(job_id id) {
 void scheduler_state::end_unstartable(job_table::iterator at, const std::string& reason) {
   const auto id = at->first;
   world_.log->warn("job {}: {}", id, reason);
+  if (at->second.actor || at->second.activating) {
+    // Its actor knows which of its elements have ended already.
+    cancel_jobs ending;
+    ending.selector.targets.push_back({id, id, std::nullopt});
+    ending.reason = reason;
+    cancel(cap_, ending, {});
+    return;
+  }
   if (auto units = std::exchange(at->second.first_units, nullptr))
     give_back(id, units->units);
   at->second.leaving = true;
