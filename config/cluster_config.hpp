@@ -11,7 +11,7 @@
 #include <vector>
 
 // What an administrator decides: troupe.toml, read, checked, and whole. Every value has a default,
-// so that an empty file is a configuration: one queue, by slowdown, EASY backfill.
+// so that an empty file is a configuration: one queue, first come first served, EASY backfill.
 
 namespace troupe {
 
@@ -76,7 +76,7 @@ struct account_config {
 struct scheduling_config {
   bool backfill = true;
   std::uint32_t reservations = 100; ///< so many blocked jobs have one that backfill respects
-  std::string order = "slowdown";   ///< among jobs of equal priority: one of `order_names`
+  std::string order = "fcfs";       ///< among jobs of equal priority: one of `order_names`
   std::string backfill_order = "fcfs";
   std::uint32_t overtake_limit_s = 0; ///< after so long a wait a job goes first; 0: never
 
