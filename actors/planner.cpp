@@ -237,14 +237,14 @@ void planner_state::send_decisions(const plan::pass_result& from) {
   const auto now = world_.clock.utc();
   for (const auto& each : from.preemptions)
     message.preemptions.push_back(
-        {each.job, unit_of(each.job, each.slot), each.for_job,
+        {each.job, unit_of(each.slot), each.for_job,
          static_cast<std::uint32_t>(std::max<std::int64_t>(each.until - now, 0) / ns_per_s)});
   if (!message.placements.empty() || !message.leases.empty() || !message.preemptions.empty())
     tell(scheduler_, cap_, std::move(message));
 }
 
 /// What the job calls the slot: after a restart it has given its units numbers of its own.
-std::uint64_t planner_state::unit_of(job_id, plan::slot_id slot) const {
+std::uint64_t planner_state::unit_of(plan::slot_id slot) const {
   for (const auto& [unit, core_slot] : restored_)
     if (core_slot == slot)
       return unit;

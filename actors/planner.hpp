@@ -50,7 +50,7 @@ private:
   node_rows nodes() const;
   status_report status(status_verbosity verbosity) const;
   std::uint64_t core_slot(std::uint64_t unit) const;
-  std::uint64_t unit_of(job_id job, plan::slot_id slot) const;
+  std::uint64_t unit_of(plan::slot_id slot) const;
 
   self_pointer self_;
   world& world_;

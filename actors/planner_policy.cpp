@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t estimates_every_ns = ns_per_s;
 constexpr std::int64_t shares_every_ns = 5 * ns_per_s;
-/// Copying the queue may take so small a part of the planner's time.
+/// Snapshots may take so small a part of the planner's time: one in so many.
 constexpr std::int64_t snapshot_share = 20;
 /// A limit that is not given counts like this where a length is needed: it ends after all others.
 constexpr plan::duration no_limit_known = 0;
@@ -116,7 +116,7 @@ void planner_state::share_out() {
     core_.set_share(account, factor);
 }
 
-/// Expected starts are worked out elsewhere, from a copy, when something has changed.
+/// Expected starts are worked out elsewhere, from a snapshot, when something has changed.
 void planner_state::estimate() {
   if (!estimates_due_ || estimates_under_way_ || core_.total().jobs_waiting == 0)
     return;

@@ -105,16 +105,14 @@ struct start_forecast {
   static constexpr std::string_view type_name = "StartForecast";
   using answer_tag = void;
   std::string sentence;
-  std::uint32_t position = 0;       ///< it would have in the queue
   utc_ns expected_start_utc_ns = 0; ///< 0: cannot be told
   std::vector<std::string> nodes;
-  std::vector<std::string> reasons;
 
   static constexpr auto fields() {
     using s = start_forecast;
-    return field_list(field<1>("sentence", &s::sentence), field<2>("position", &s::position),
+    return field_list(field<1>("sentence", &s::sentence),
                       field<3>("expected_start_utc_ns", &s::expected_start_utc_ns),
-                      field<4>("nodes", &s::nodes), field<5>("reasons", &s::reasons));
+                      field<4>("nodes", &s::nodes));
   }
 };
 

@@ -261,7 +261,8 @@ TEST_CASE("output goes to files named by pattern, the environment comes from the
   launcher_world::make_array(w, 7, 1, 1);
   w.spec.stdout_path = "o-%j-%a-%t-%N-%%";
   w.spec.stderr_path = world.folder() + "/e-%a";
-  w.spec.env = {"MINE=1", "PATH=/usr/bin:/bin", "TROUPE_JOB_ID=999"};
+  w.spec.env = {"MINE=1", "PATH=/usr/bin:/bin", "TROUPE_JOB_ID=999", "TROUPE_TASKS_PER_NODE=999",
+                "TROUPE_CORES_PER_TASK=999"};
   CHECK(world.run(w).exit_code == 0);
   auto job = std::to_string(w.order.job);
   auto text = read_file(world.folder() + "/o-" + job + "-7-0-n2-%");

@@ -4,6 +4,10 @@
 #include "config/duration.hpp"
 #include "runtime/plan/order.hpp"
 
+#include <fstream>
+#include <map>
+#include <sstream>
+
 using namespace troupe;
 
 namespace {
@@ -18,6 +22,45 @@ std::string wrong_with(const std::string& text) {
   CHECK_FALSE(reading.config);
   REQUIRE(reading.problems.size() == 1);
   return reading.problems.front();
+}
+
+struct toml_line {
+  std::string value;
+  std::string told; ///< what stands in brackets at the end of its comment, in one word
+};
+
+/// Times that are written in different ways are the same.
+std::string in_seconds(std::string value) {
+  if (value.size() > 2 && value.front() == '"')
+    if (auto seconds = parse_duration_s(value.substr(1, value.size() - 2)))
+      return std::to_string(*seconds);
+  return value;
+}
+
+/// By table and key; enough of TOML for the sample and for what `to_toml` writes.
+std::map<std::string, toml_line> values_in(std::istream& text) {
+  std::map<std::string, toml_line> found;
+  std::string table;
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with("["))
+      table = line.substr(1, line.find(']') - 1) + ".";
+    const auto equals = line.find(" = ");
+    if (line.starts_with("#") || equals == std::string::npos)
+      continue;
+    auto& entry = found[table + line.substr(0, equals)];
+    const auto comment = line.find(" #");
+    entry.value =
+        line.substr(equals + 3, comment == std::string::npos ? comment : comment - equals - 3);
+    entry.value.erase(entry.value.find_last_not_of(' ') + 1);
+    const auto open = line.rfind('(');
+    if (comment == std::string::npos || open == std::string::npos || open < comment ||
+        !line.ends_with(")"))
+      continue;
+    const auto told = line.substr(open + 1, line.size() - open - 2);
+    if (told.find(' ') == std::string::npos)
+      entry.told = told;
+  }
+  return found;
 }
 
 } // namespace
@@ -170,7 +213,18 @@ TEST_CASE("the sample is good, and says the default of each key") {
   for (const auto& problem : reading.problems)
     FAIL_CHECK(problem);
   REQUIRE(reading.config);
-  CHECK(reading.config->queues.size() >= 2);
+  std::ifstream file{TROUPE_SOURCE_DIR "/config/troupe.toml"};
+  const auto sample = values_in(file);
+  std::istringstream defaults_text{to_toml(default_config())};
+  const auto defaults = values_in(defaults_text);
+  int compared = 0;
+  for (const auto& [key, line] : sample)
+    if (auto known = defaults.find(key); known != defaults.end() && !line.told.empty()) {
+      INFO(key);
+      CHECK(in_seconds(line.told) == in_seconds(known->second.value));
+      ++compared;
+    }
+  CHECK(compared > 20);
 }
 
 TEST_CASE("a file that is not there is a problem that names it") {

@@ -22,9 +22,9 @@ constexpr const char* default_path = "/usr/local/bin:/usr/bin:/bin";
 /// Names that the launcher sets itself; what a spec says about them is left out.
 bool is_own_name(std::string_view entry) {
   static constexpr const char* names[] = {
-      "TROUPE_JOB_ID=",     "TROUPE_ELEMENT=", "TROUPE_STEP=", "TROUPE_NODELIST=",
-      "TROUPE_NTASKS=",     "TROUPE_RANK=",    "TROUPE_NODE=", "TROUPE_SUBMIT_DIR=",
-      "TROUPE_LOCAL_RANK=", "TROUPE_GPUS="};
+      "TROUPE_JOB_ID=",     "TROUPE_ELEMENT=", "TROUPE_STEP=",           "TROUPE_NODELIST=",
+      "TROUPE_NTASKS=",     "TROUPE_RANK=",    "TROUPE_NODE=",           "TROUPE_SUBMIT_DIR=",
+      "TROUPE_LOCAL_RANK=", "TROUPE_GPUS=",    "TROUPE_TASKS_PER_NODE=", "TROUPE_CORES_PER_TASK="};
   for (const char* name : names)
     if (auto length = std::strlen(name);
         entry.size() >= length && std::memcmp(entry.data(), name, length) == 0)
