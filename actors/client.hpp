@@ -75,10 +75,9 @@ private:
   template <class F>
   void say(const slot_ptr& slot, F append);
   template <class Reply>
-  void answer(const slot_ptr& slot, const Reply& reply, visibility viewer = visibility::public_);
+  void answer(const slot_ptr& slot, const Reply& reply, json_style style = {});
   template <class Reply>
-  void answer_part(const slot_ptr& slot, const Reply& reply,
-                   visibility viewer = visibility::public_);
+  void answer_part(const slot_ptr& slot, const Reply& reply, json_style style = {});
   void answer_error(const slot_ptr& slot, const error& why, std::string reason = {});
   void answer_failure(const slot_ptr& slot, const caf::error& why);
   template <class Call>
@@ -114,8 +113,8 @@ private:
   void modify(std::string_view parameters, const slot_ptr& slot);
   void signal(std::string_view parameters, const slot_ptr& slot);
   void queue(std::string_view parameters, const slot_ptr& slot);
-  void queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
-                  std::shared_ptr<calls::rows_reply> gathered);
+  struct queue_listing;
+  void queue_part(const std::shared_ptr<queue_listing>& of);
   void history(std::string_view parameters, const slot_ptr& slot);
   void estimates(std::string_view parameters, const slot_ptr& slot);
   void show(std::string_view parameters, const slot_ptr& slot);

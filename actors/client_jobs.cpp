@@ -225,45 +225,58 @@ void client_state::signal(std::string_view parameters, const slot_ptr& slot) {
 
 // -- questions --------------------------------------------------------------------
 
+/// What is still to be told of one call of Queue.
+struct client_state::queue_listing {
+  slot_ptr slot;
+  json_style style;
+  list_queue asked;
+  calls::rows_reply gathered; ///< of who wants one answer
+};
+
+namespace {
+
+json_style style_of(bool brief) {
+  return {visibility::public_, brief ? json_defaults::left_out : json_defaults::written};
+}
+
+} // namespace
+
 void client_state::queue(std::string_view parameters, const slot_ptr& slot) {
   auto call = parse<calls::queue>(parameters, slot);
   if (!call)
     return;
-  auto asked = std::make_shared<list_queue>();
-  asked->selector = std::move(call->selector);
+  auto of = std::make_shared<queue_listing>();
+  of->slot = slot;
+  of->style = style_of(call->brief);
+  of->asked.selector = std::move(call->selector);
   if (slot->more)
-    asked->rows_max = rows_in_a_piece;
-  queue_part(asked, slot, std::make_shared<calls::rows_reply>());
+    of->asked.rows_max = rows_in_a_piece;
+  queue_part(of);
 }
 
-void client_state::queue_part(std::shared_ptr<list_queue> asked, const slot_ptr& slot,
-                              std::shared_ptr<calls::rows_reply> gathered) {
+void client_state::queue_part(const std::shared_ptr<queue_listing>& of) {
   if (closed_)
     return;
-  if (slot->more && !has_its_turn(slot)) {
-    paused_.emplace_back([=, this] { queue_part(asked, slot, gathered); });
+  if (of->slot->more && !has_its_turn(of->slot)) {
+    paused_.emplace_back([=, this] { queue_part(of); });
     return;
   }
-  auto take = [this, asked, slot, gathered](job_rows& page) {
+  auto take = [this, of](job_rows& page) {
     if (!page.rows.empty())
-      asked->after = page.rows.back().job;
-    if (slot->more) {
-      calls::rows_reply part{std::move(page.rows)};
-      if (!page.more) {
-        answer(slot, part);
-        return;
-      }
-      answer_part(slot, part);
-    } else {
-      std::move(page.rows.begin(), page.rows.end(), std::back_inserter(gathered->rows));
-      if (!page.more) {
-        answer(slot, *gathered);
-        return;
-      }
+      of->asked.after = page.rows.back().job;
+    auto& all = of->gathered.rows;
+    std::move(page.rows.begin(), page.rows.end(), std::back_inserter(all));
+    if (!page.more) {
+      answer(of->slot, of->gathered, of->style);
+      return;
     }
-    queue_part(asked, slot, gathered);
+    if (of->slot->more) {
+      answer_part(of->slot, of->gathered, of->style);
+      all.clear();
+    }
+    queue_part(of);
   };
-  forward_large(to_->scheduler, list_queue{*asked}, slot, std::move(take));
+  forward_large(to_->scheduler, list_queue{of->asked}, of->slot, std::move(take));
 }
 
 void client_state::history(std::string_view parameters, const slot_ptr& slot) {
@@ -275,9 +288,10 @@ void client_state::history(std::string_view parameters, const slot_ptr& slot) {
   message.since_utc_ns = call->since_utc_ns;
   message.until_utc_ns = call->until_utc_ns;
   message.rows_max = call->rows_max;
-  forward_large(to_->ledger, std::move(message), slot, [this, slot](job_rows& rows) {
-    answer(slot, calls::rows_reply{std::move(rows.rows)});
-  });
+  forward_large(to_->ledger, std::move(message), slot,
+                [this, slot, style = style_of(call->brief)](job_rows& rows) {
+                  answer(slot, calls::rows_reply{std::move(rows.rows)}, style);
+                });
 }
 
 void client_state::estimates(std::string_view parameters, const slot_ptr& slot) {

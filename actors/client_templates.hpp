@@ -16,16 +16,16 @@ void client_state::say(const slot_ptr& slot, F append) {
 }
 
 template <class Reply>
-void client_state::answer(const slot_ptr& slot, const Reply& reply, visibility viewer) {
+void client_state::answer(const slot_ptr& slot, const Reply& reply, json_style style) {
   if (!slot->oneway)
-    say(slot, [&](auto& out) { varlink::append_reply(out, to_json_text(reply, viewer)); });
+    say(slot, [&](auto& out) { varlink::append_reply(out, to_json_text(reply, style)); });
   slot->done = true;
   flush();
 }
 
 template <class Reply>
-void client_state::answer_part(const slot_ptr& slot, const Reply& reply, visibility viewer) {
-  say(slot, [&](auto& out) { varlink::append_continued_reply(out, to_json_text(reply, viewer)); });
+void client_state::answer_part(const slot_ptr& slot, const Reply& reply, json_style style) {
+  say(slot, [&](auto& out) { varlink::append_continued_reply(out, to_json_text(reply, style)); });
   flush();
 }
 

@@ -133,12 +133,12 @@ void in_batches(store& s) {
 
 void load(const std::string& path, const clock_source& clock) {
   {
-    auto s = need(store::open({path, 0, 64u << 20}, clock));
+    auto s = need(store::open({path, 0}, clock));
     need(s.append(events(s.highest_job() + 1, loaded_jobs,
                          [](std::uint64_t job) { return submit(job, 300); })));
   }
   const stopwatch watch;
-  auto s = need(store::open({path, 0, 64u << 20}, clock));
+  auto s = need(store::open({path, 0}, clock));
   const auto opened = watch.seconds();
   std::uint64_t count = 0;
   need(s.load_unfinished([&](const stored_event&) { ++count; }));

@@ -203,30 +203,37 @@ struct signal {
 
 struct rows_reply {
   std::vector<job_row> rows;
-  static constexpr auto fields() { return field_list(field<1>("rows", &rows_reply::rows)); }
+  static constexpr auto fields() {
+    return field_list(field<1>("rows", &rows_reply::rows, mandatory));
+  }
 };
 
-/// Unfinished jobs in queue order. With `more`: in pieces.
+/// Unfinished jobs in queue order. With `more`: in pieces. `brief` leaves out of the answer every
+/// field that has its default value: a third of the bytes.
 struct queue {
   static constexpr std::string_view method = "org.troupe.jobs.Queue";
   job_selector selector;
-  static constexpr auto fields() { return field_list(field<1>("selector", &queue::selector)); }
+  bool brief = false;
+  static constexpr auto fields() {
+    return field_list(field<1>("selector", &queue::selector), field<2>("brief", &queue::brief));
+  }
   using reply = rows_reply;
 };
 
-/// Ended jobs, newest first.
+/// Ended jobs, newest first; `brief` as with queue.
 struct history {
   static constexpr std::string_view method = "org.troupe.jobs.History";
   job_selector selector;
   utc_ns since_utc_ns = 0;
   utc_ns until_utc_ns = 0;
   std::uint32_t rows_max = 1000;
+  bool brief = false;
   static constexpr auto fields() {
     using s = history;
-    return field_list(field<1>("selector", &s::selector),
-                      field<2>("since_utc_ns", &s::since_utc_ns),
-                      field<3>("until_utc_ns", &s::until_utc_ns),
-                      field<4>("rows_max", &s::rows_max, at_most(100'000)));
+    return field_list(
+        field<1>("selector", &s::selector), field<2>("since_utc_ns", &s::since_utc_ns),
+        field<3>("until_utc_ns", &s::until_utc_ns),
+        field<4>("rows_max", &s::rows_max, at_most(100'000)), field<5>("brief", &s::brief));
   }
   using reply = rows_reply;
 };

@@ -80,8 +80,9 @@ interface_text jobs() {
       .method<calls::release>("Lets held jobs start")
       .method<calls::modify>("Changes what pending jobs ask for; answers when that is durable")
       .method<calls::signal>("Sends a signal to all ranks of running jobs")
-      .method<calls::queue>("Unfinished jobs in queue order; with 'more' in pieces")
-      .method<calls::history>("Ended jobs, newest first")
+      .method<calls::queue>("Unfinished jobs in queue order; with 'more' in pieces; 'brief' leaves "
+                            "out fields that have their default")
+      .method<calls::history>("Ended jobs, newest first; 'brief' as in Queue")
       .method<calls::estimates>("When jobs that have started had been expected to, newest first")
       .method<calls::show>("All of one job")
       .method<calls::why>("Why a job waits")

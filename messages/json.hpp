@@ -24,25 +24,36 @@ struct json_limits {
 /// Levels of objects and lists within each other.
 inline constexpr std::size_t json_depth_max = 16;
 
+/// Whether a field that has its default value is written. Left out, it reads as the default again.
+enum class json_defaults { written, left_out };
+
+/// What is written of a value: nothing that `viewer` may not see.
+struct json_style {
+  json_style(visibility who = visibility::public_, json_defaults what = json_defaults::written)
+      : viewer{who}, defaults{what} {}
+  visibility viewer;
+  json_defaults defaults;
+};
+
 namespace codec {
 
-void write_json(std::string& out, const schema& type, const void* value, visibility viewer);
+void write_json(std::string& out, const schema& type, const void* value, json_style style);
 expected<void> read_json(std::string_view from, const schema& type, void* value,
                          const json_limits& limits);
 
 } // namespace codec
 
-/// Appends `value` as one JSON object, without the fields that `viewer` may not see.
+/// Appends `value` as one JSON object.
 template <fielded T>
-void to_json(std::string& out, const T& value, visibility viewer) {
-  codec::write_json(out, codec::schema_of<T>, &value, viewer);
+void to_json(std::string& out, const T& value, json_style style) {
+  codec::write_json(out, codec::schema_of<T>, &value, style);
 }
 
-/// `value` as one JSON object, without the fields that `viewer` may not see.
+/// `value` as one JSON object.
 template <fielded T>
-std::string to_json_text(const T& value, visibility viewer) {
+std::string to_json_text(const T& value, json_style style) {
   std::string out;
-  to_json(out, value, viewer);
+  to_json(out, value, style);
   return out;
 }
 

@@ -360,7 +360,7 @@ bool reader::scalar(json_scanner& in, char first) {
     const auto raw = in.raw_string();
     return raw ? string(unescaped(*raw)) : broken(in);
   }
-  const auto text = in.value();
+  const auto text = in.raw_scalar();
   if (!text)
     return broken(in);
   switch (first) {

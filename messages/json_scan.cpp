@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <bitset>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
 
 namespace troupe {
 
@@ -60,31 +62,26 @@ tl::unexpected<error> json_scanner::wrong(std::string_view expectation) const {
   return fail(errc::invalid, position_ >= text_.size() ? text + ", where the text ends" : text);
 }
 
-void json_scanner::skip_space() {
-  while (position_ < text_.size()) {
-    auto c = text_[position_];
-    if (c != ' ' && c != '\t' && c != '\n' && c != '\r')
-      return;
+/// Passes over what stands in a string for itself, eight characters at a time while there are so
+/// many: the highest bit of each byte of `special` says that it is above 0x7f, below 0x20, a quote
+/// or a backslash. A borrow can mark a byte wrongly, but only behind one that is marked rightly.
+void json_scanner::skip_plain() {
+  constexpr std::uint64_t ones = 0x0101010101010101, highest = ones * 0x80;
+  const auto zero_bytes = [](std::uint64_t word) { return (word - ones) & ~word; };
+  if constexpr (std::endian::native == std::endian::little)
+    while (position_ + sizeof(std::uint64_t) <= text_.size()) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, text_.data() + position_, sizeof word);
+      const auto special = (word | (word - ones * 0x20) | zero_bytes(word ^ ones * '"') |
+                            zero_bytes(word ^ ones * '\\')) &
+                           highest;
+      position_ +=
+          special == 0 ? sizeof word : static_cast<std::size_t>(std::countr_zero(special)) / 8;
+      if (special != 0)
+        return;
+    }
+  while (position_ < text_.size() && is_plain(text_[position_]))
     ++position_;
-  }
-}
-
-bool json_scanner::take(char c) {
-  skip_space();
-  if (!peek(c))
-    return false;
-  ++position_;
-  return true;
-}
-
-char json_scanner::next() {
-  skip_space();
-  return position_ < text_.size() ? text_[position_] : '\0';
-}
-
-bool json_scanner::at_end() {
-  skip_space();
-  return position_ == text_.size();
 }
 
 expected<std::string_view> json_scanner::raw_string() {
@@ -92,8 +89,7 @@ expected<std::string_view> json_scanner::raw_string() {
     return wrong("a string");
   auto begin = position_;
   while (true) {
-    while (position_ < text_.size() && is_plain(text_[position_]))
-      ++position_;
+    skip_plain();
     if (position_ == text_.size())
       break;
     auto c = static_cast<unsigned char>(text_[position_]);
@@ -236,6 +232,14 @@ expected<void> json_scanner::nested() {
         return wrong("':'");
     }
   } while (true);
+}
+
+expected<std::string_view> json_scanner::raw_scalar() {
+  skip_space();
+  auto begin = position_;
+  if (auto done = scalar(); !done)
+    return tl::unexpected{done.error()};
+  return text_.substr(begin, position_ - begin);
 }
 
 expected<std::string_view> json_scanner::value() {

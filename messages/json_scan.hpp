@@ -24,17 +24,31 @@ public:
   /// Reads one value of any kind; answers its exact text, without white space around it.
   expected<std::string_view> value();
 
+  /// Reads one value that is no object and no list; answers its exact text.
+  expected<std::string_view> raw_scalar();
+
   /// Reads a string; answers what is between its quotes, escapes left as they are.
   expected<std::string_view> raw_string();
 
   /// Skips white space; the character that comes next, 0 at the end.
-  char next();
+  char next() {
+    skip_space();
+    return position_ < text_.size() ? text_[position_] : '\0';
+  }
 
   /// Skips white space; takes `c` if it comes next.
-  bool take(char c);
+  bool take(char c) {
+    skip_space();
+    const bool is_next = peek(c);
+    position_ += is_next ? 1 : 0;
+    return is_next;
+  }
 
   /// Skips white space; true when nothing is left.
-  bool at_end();
+  bool at_end() {
+    skip_space();
+    return position_ == text_.size();
+  }
 
   /// Bytes read so far.
   std::size_t position() const { return position_; }
@@ -49,7 +63,12 @@ private:
   int code_unit();
   expected<void> utf8_sequence();
   bool digits();
-  void skip_space();
+  void skip_space() {
+    while (position_ < text_.size() && is_space(text_[position_]))
+      ++position_;
+  }
+  static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+  void skip_plain();
   bool peek(char c) const { return position_ < text_.size() && text_[position_] == c; }
   tl::unexpected<error> wrong(std::string_view expectation) const;
 

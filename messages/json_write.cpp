@@ -29,12 +29,12 @@ void write_bytes(std::string& out, byte_view bytes) {
   out += '"';
 }
 
-void write_list(std::string& out, const schema& type, const void* list, visibility viewer) {
+void write_list(std::string& out, const schema& type, const void* list, json_style style) {
   out += '[';
   for (std::size_t i = 0, count = type.count(list); i < count; ++i) {
     if (i != 0)
       out += ',';
-    write_json(out, *type.element, type.at(list, i), viewer);
+    write_json(out, *type.element, type.at(list, i), style);
   }
   out += ']';
 }
@@ -53,13 +53,17 @@ void write_map(std::string& out, const text_map& map) {
   out += '}';
 }
 
-void write_record(std::string& out, const schema& type, const void* record, visibility viewer) {
+void write_record(std::string& out, const schema& type, const void* record, json_style style) {
   out += '{';
   bool first = true;
+  const void* defaults = style.defaults == json_defaults::left_out ? type.defaults() : nullptr;
   for (const auto& member : type.members) {
     const void* value = member.in(record);
     const bool absent = member.type->kind == shape::optional && member.type->held(value) == nullptr;
-    if (member.options.visible > viewer || absent)
+    if (member.options.visible > style.viewer || absent)
+      continue;
+    if (defaults != nullptr && !member.options.mandatory &&
+        equal(*member.type, value, member.in(defaults)))
       continue;
     if (!first)
       out += ',';
@@ -68,14 +72,14 @@ void write_record(std::string& out, const schema& type, const void* record, visi
     out += '"';
     out += member.name;
     out += "\":";
-    write_json(out, *member.type, value, viewer);
+    write_json(out, *member.type, value, style);
   }
   out += '}';
 }
 
 } // namespace
 
-void write_json(std::string& out, const schema& type, const void* value, visibility viewer) {
+void write_json(std::string& out, const schema& type, const void* value, json_style style) {
   switch (type.kind) {
   case shape::boolean: out += *static_cast<const bool*>(value) ? "true" : "false"; return;
   case shape::integer: return write_integer(out, type, value);
@@ -94,14 +98,14 @@ void write_json(std::string& out, const schema& type, const void* value, visibil
   case shape::bytes: return write_bytes(out, *static_cast<const byte_vector*>(value));
   case shape::fixed_bytes:
     return write_bytes(out, {static_cast<const std::uint8_t*>(value), type.size});
-  case shape::list: return write_list(out, type, value, viewer);
+  case shape::list: return write_list(out, type, value, style);
   case shape::optional:
     if (const void* held = type.held(value))
-      return write_json(out, *type.element, held, viewer);
+      return write_json(out, *type.element, held, style);
     out += "null";
     return;
   case shape::text_map: return write_map(out, *static_cast<const text_map*>(value));
-  case shape::record: return write_record(out, type, value, viewer);
+  case shape::record: return write_record(out, type, value, style);
   }
 }
 

@@ -4,10 +4,13 @@
 #include "runtime/ledger/store_state.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 namespace troupe::ledger {
@@ -38,6 +41,32 @@ expected<void> make_file(const std::string& path) {
     return {};
   return fail(errc::storage, "the ledger " + path + " cannot be made: " + std::strerror(errno) +
                                  "; its directory must exist and be writable");
+}
+
+/// New jobs are refused when the file system has less room than this.
+constexpr std::uint64_t room_bytes_min = 1u << 20;
+
+/// Writes zeros over all of the log's file that is not written yet. A sync of what is written again
+/// and again in place needs no change of the file's size or blocks: it costs a quarter of one that
+/// makes the file grow. SQLite reads zeros behind its frames as the end of the log.
+void fill_log(const options& how) {
+  const unique_fd log{::open((how.path + "-wal").c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)};
+  struct stat now {};
+  if (!log || ::fstat(log.get(), &now) != 0)
+    return;
+  static constexpr std::array<char, 256 << 10> zeros{};
+  for (auto at = static_cast<std::uint64_t>(now.st_size); at < how.wal_bytes_max;) {
+    const auto rest = std::min<std::uint64_t>(zeros.size(), how.wal_bytes_max - at);
+    const auto written = ::pwrite(log.get(), zeros.data(), rest, static_cast<off_t>(at));
+    if (written > 0) {
+      at += static_cast<std::uint64_t>(written);
+    } else if (written == 0 || errno != EINTR) {
+      // The last of a disk is not for zeros: the log grows as it is needed.
+      [[maybe_unused]] const auto given_back = ::ftruncate(log.get(), now.st_size);
+      return;
+    }
+  }
+  ::fdatasync(log.get());
 }
 
 int configure(database& db) {
@@ -164,6 +193,8 @@ expected<store> store::open(options how, const clock_source& clock) {
   if (const int code = s->prepare(); code != SQLITE_OK)
     return s->failure(code, doing);
   s->reserve = ballast{s->how.path + ".ballast", s->how.ballast_bytes};
+  if (s->reserve.held())
+    fill_log(s->how);
   return store{std::move(s)};
 }
 
@@ -179,7 +210,7 @@ std::uint64_t store::last_seq() const {
   return state_->next_seq - 1;
 }
 bool store::accepts_submissions() const {
-  return state_->reserve.held() && !state_->broken;
+  return state_->reserve.held() && !state_->broken && !state_->disk_is_full();
 }
 std::uint64_t store::wal_bytes() const {
   return state_->wal_pages * state_->page_bytes;
@@ -293,6 +324,12 @@ bool store::state::try_reserve() {
   return reserve.take();
 }
 
+bool store::state::disk_is_full() const {
+  struct statvfs there {};
+  return ::statvfs(how.path.c_str(), &there) == 0 &&
+         std::uint64_t{there.f_bavail} * there.f_frsize < room_bytes_min;
+}
+
 expected<std::uint64_t> store::append(std::span<const event> events) {
   auto& s = *state_;
   if (s.broken)
@@ -302,11 +339,12 @@ expected<std::uint64_t> store::append(std::span<const event> events) {
     return fail(errc::exhausted, std::to_string(events.size()) +
                                      " events in one transaction; at most " +
                                      std::to_string(events_per_append_max) + " are taken");
-  // Space that was given up for the ends of running jobs must not go to new ones.
-  if (!s.try_reserve())
+  // Space that was given up for the ends of running jobs must not go to new ones; nor must what the
+  // log has written ahead, when what comes behind it could not be moved into the file any more.
+  if (!s.try_reserve() || s.disk_is_full())
     return fail(errc::storage, "the file system of the ledger " + s.how.path +
                                    " is full; only the ends of running jobs are recorded: free " +
-                                   std::to_string(s.how.ballast_bytes >> 10) +
+                                   std::to_string((s.how.ballast_bytes + room_bytes_min) >> 10) +
                                    " KiB there at least");
   return s.append(events);
 }
@@ -345,7 +383,7 @@ int store::state::move_wal(int mode) {
 
 expected<void> store::checkpoint() {
   auto& s = *state_;
-  if (const int code = s.move_wal(SQLITE_CHECKPOINT_TRUNCATE); code != SQLITE_OK)
+  if (const int code = s.move_wal(SQLITE_CHECKPOINT_RESTART); code != SQLITE_OK)
     return s.failure(code, "moving the log into the ledger");
   sqlite3_db_release_memory(s.db.get()); // pages that a burst of work filled
   s.reserve.take();

@@ -16,7 +16,7 @@ namespace troupe::ledger {
 struct options {
   std::string path;
   std::uint64_t ballast_bytes = 4u << 20;  ///< 0: none
-  std::uint64_t wal_bytes_max = 64u << 20; ///< an append that leaves the log larger checkpoints it
+  std::uint64_t wal_bytes_max = 8u << 20; ///< an append that leaves the log larger checkpoints it
 };
 
 /// Numbers first to last, both included.

@@ -39,6 +39,7 @@ struct store::state {
   tl::unexpected<error> refusal(projection_fault why, const event& e);
   int move_wal(int mode);
   bool try_reserve();
+  bool disk_is_full() const;
   void give_up_reserve();
 };
 

@@ -82,6 +82,7 @@ TEST_CASE("with a full disk submissions are refused, what runs ends normally, no
   CHECK(refused.exit == 1);
   CHECK(refused.out.empty());
   CHECK(lines_of(refused.err).size() == 1);
+  INFO(refused.err);
   CHECK(refused.err.find("full") != std::string::npos);
   cluster.write("go", "");
   auto waited = cluster.wait(running);

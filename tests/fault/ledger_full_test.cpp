@@ -74,7 +74,7 @@ TEST_CASE("On a full disk submissions are refused, running jobs end, and space l
     return;
   }
   counting_clock clock;
-  const options how{mounted + "/ledger.db", 4u << 20, 64u << 20};
+  const options how{mounted + "/ledger.db", 4u << 20};
   tables_image before;
   {
     auto s = store::open(how, clock);
@@ -124,7 +124,7 @@ TEST_CASE("On a full disk submissions are refused, running jobs end, and space l
 TEST_CASE("A file that may not grow refuses appends, keeps what it has and goes on when it may") {
   const directory where;
   counting_clock clock;
-  auto s = store::open({where.file(), 0, 64u << 20}, clock);
+  auto s = store::open({where.file(), 0}, clock);
   REQUIRE(s);
   start_jobs(*s);
   const auto before = image_of(*s);

@@ -129,7 +129,7 @@ TEST_CASE(
   for (int round = 0; round < rounds; ++round) {
     INFO("seed " << seed << ", round " << round);
     acknowledged = std::max(acknowledged, run_and_kill(where.file(), random));
-    auto s = store::open({where.file(), 1u << 16, 64u << 20}, clock);
+    auto s = store::open({where.file(), 1u << 16}, clock);
     INFO((s ? "" : s.error().text));
     REQUIRE(s);
     REQUIRE(s->last_seq() >= acknowledged);

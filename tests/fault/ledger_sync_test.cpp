@@ -37,7 +37,7 @@ using namespace ledger_world;
 TEST_CASE("Every append is synced before it returns, once however many events it has") {
   const directory where;
   const counting_clock clock;
-  auto s = store::open({where.file(), 0, 64u << 20}, clock);
+  auto s = store::open({where.file(), 0}, clock);
   REQUIRE(s);
   REQUIRE(s->append(std::vector<event>{submit(1)})); // the first also syncs the new log's header
   for (std::uint64_t job = 2; job < 10; ++job) {
@@ -50,7 +50,7 @@ TEST_CASE("Every append is synced before it returns, once however many events it
 TEST_CASE("After a failed sync nothing is acknowledged until the ledger is opened again") {
   const directory where;
   const counting_clock clock;
-  auto s = store::open({where.file(), 0, 64u << 20}, clock);
+  auto s = store::open({where.file(), 0}, clock);
   REQUIRE(s);
   REQUIRE(s->append(std::vector<event>{submit(1)}));
   syncs_fail = true;
@@ -64,7 +64,7 @@ TEST_CASE("After a failed sync nothing is acknowledged until the ledger is opene
   CHECK_FALSE(s->accepts_submissions());
 
   s = fail(errc::internal, "closed");
-  s = store::open({where.file(), 0, 64u << 20}, clock);
+  s = store::open({where.file(), 0}, clock);
   REQUIRE(s);
   CHECK(s->row_of(1));
   CHECK(s->append(std::vector<event>{submit(s->highest_job() + 1)}));

@@ -143,7 +143,7 @@ void actor_world::start() {
 
 /// All that stands before the actors do, as the daemon itself lays it.
 void actor_world::make_world() {
-  auto opened = ledger::store::open({directory_.file("ledger.db"), 0, 64u << 20}, keys.clock);
+  auto opened = ledger::store::open({directory_.file("ledger.db"), 0, 1u << 20}, keys.clock);
   if (!opened)
     FAIL(opened.error().text);
   life_->store = std::make_shared<ledger::store>(std::move(*opened));
@@ -155,7 +155,7 @@ void actor_world::make_world() {
       1000, [&](const ledger::request_id& id, std::uint64_t, utc_ns submitted) {
         life_->core->seed_burned(id, submitted + request_life_ns);
       });
-  auto log = auth::audit_log::open(directory_.file("audit.log"), life_->core->key(), keys.clock);
+  auto log = auth::audit_log::open(audit_path(), life_->core->key(), keys.clock);
   if (!log)
     FAIL(log.error().text);
   life_->audit = std::make_shared<actors::audit_trail>(std::move(*log));
@@ -380,6 +380,10 @@ std::shared_ptr<submitted_job> actor_world::submit(const person& by, job_spec sp
 
 std::string actor_world::ledger_path() const {
   return directory_.file("ledger.db");
+}
+
+std::string actor_world::audit_path() const {
+  return directory_.file("audit.log");
 }
 
 std::vector<job_id> actor_world::all_jobs() {

@@ -136,6 +136,7 @@ public:
   bool queue_is_empty();
   job_spec spec_of(job_id job);
   std::string ledger_path() const;
+  std::string audit_path() const;
   std::map<std::uint32_t, element_story> story_of(job_id job);
   /// The planner's own figures, and what its audit of itself found.
   std::map<std::string, std::string> planner_status();

@@ -29,10 +29,6 @@ private:
   rlimit before_{};
 };
 
-std::uintmax_t log_size(const actor_world& world) {
-  return std::filesystem::file_size(world.ledger_path() + "-wal");
-}
-
 job_selector only(job_id job) {
   job_selector selector;
   selector.targets.push_back({job, job, {}});
@@ -196,13 +192,14 @@ TEST_CASE("on a full disk a submission is refused with a sentence and leaves not
   const auto before = world.all_jobs().size();
   std::shared_ptr<submitted_job> job;
   {
-    full_disk no_room{log_size(world)};
+    full_disk no_room{std::filesystem::file_size(world.audit_path()) + 1000}; // less than a page
     job = world.submit(world.user, single("endless"));
     world.settle();
   }
   REQUIRE(job->answer);
   REQUIRE_FALSE(*job->answer);
   CHECK(job->answer->error().code == errc::storage);
+  INFO(job->answer->error().text);
   CHECK(job->answer->error().text.find("free space") != std::string::npos);
   CHECK(world.all_jobs().size() == before);
   CHECK(world.queue_is_empty());
@@ -215,7 +212,7 @@ TEST_CASE("on a full disk nothing starts, and what was placed starts when there 
   while (!job->answer)
     world.step();
   {
-    full_disk no_room{log_size(world)};
+    full_disk no_room{100};
     world.settle();
     world.advance(3 * ns_per_s);
     world.settle();

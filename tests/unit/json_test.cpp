@@ -49,6 +49,23 @@ TEST_CASE("Reading JSON that was written gives the same value, in any order") {
   }
 }
 
+TEST_CASE("Fields left out at their default read as the default again") {
+  const json_style brief{visibility::operator_, json_defaults::left_out};
+  maker make{20261122};
+  for (int round = 0; round < 1000; ++round) {
+    auto value = make.make();
+    value.preset = 1;
+    const auto text = to_json_text(value, brief);
+    const auto back = from_json_text<everything>(text);
+    INFO("round " << round << ": " << (back ? text : back.error().text + "\n" + text));
+    REQUIRE(back);
+    REQUIRE(*back == value);
+    REQUIRE(text.size() <= to_json_text(value, visibility::operator_).size());
+  }
+  CHECK(to_json_text(everything{}, brief) == "{}");
+  CHECK(to_json_text(request{}, brief) == R"({"job":0})");
+}
+
 TEST_CASE("A viewer sees the fields of its own level and below") {
   everything e;
   e.argv = {"secret"};

@@ -14,7 +14,7 @@ struct world {
   directory where;
   counting_clock clock;
 
-  expected<store> reopen() { return store::open({where.file(), 1u << 16, 64u << 20}, clock); }
+  expected<store> reopen() { return store::open({where.file(), 1u << 16}, clock); }
 };
 
 expected<std::uint64_t> append(store& to, const std::vector<event>& events) {
@@ -235,7 +235,7 @@ TEST_CASE("A backup is a ledger of its own, and never overwrites a file") {
   const auto target = w.where.file("copy.db");
   REQUIRE(s->backup(target));
   REQUIRE(append(*s, {submit(3)}));
-  auto copy = store::open({target, 0, 64u << 20}, w.clock);
+  auto copy = store::open({target, 0}, w.clock);
   REQUIRE(copy);
   CHECK(copy->highest_job() == 2);
   CHECK(copy->row_of(1)->state == completed);
@@ -255,11 +255,34 @@ TEST_CASE("A checkpoint empties the log and keeps every event") {
   CHECK(s->last_seq() == 2);
 }
 
+TEST_CASE("The log's file is written ahead, and does not grow or shrink with what is appended") {
+  world w;
+  auto s = w.reopen();
+  REQUIRE(s);
+  const auto size = [&] { return std::filesystem::file_size(w.where.file() + "-wal"); };
+  const auto before = size();
+  CHECK(before == options{}.wal_bytes_max);
+  for (std::uint64_t job = 1; job <= 100; ++job)
+    REQUIRE(append(*s, {submit(job)}));
+  CHECK(size() == before);
+  REQUIRE(s->checkpoint());
+  CHECK(size() == before);
+  // Killed here: what is behind the last frame is zeros or older frames, never events.
+  REQUIRE(append(*s, {submit(101)}));
+  const auto copy = w.where.file("copy");
+  std::filesystem::copy_file(w.where.file(), copy);
+  std::filesystem::copy_file(w.where.file() + "-wal", copy + "-wal");
+  auto killed = store::open({copy, 0}, w.clock);
+  REQUIRE(killed);
+  CHECK(killed->last_seq() == 101);
+  CHECK(killed->check());
+}
+
 TEST_CASE(
     "Files that are no ledger, and ledgers that cannot be used, are refused with a sentence") {
   world w;
   const auto refusal = [&](const std::string& path) {
-    const auto s = store::open({path, 0, 64u << 20}, w.clock);
+    const auto s = store::open({path, 0}, w.clock);
     REQUIRE_FALSE(s);
     return s.error();
   };

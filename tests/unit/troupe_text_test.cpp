@@ -121,7 +121,9 @@ TEST_CASE("an array is one row with its numbers") {
   row.elements_total = 100;
   row.elements_running = 2;
   row.elements_pending = 98;
-  auto text = queue_table({row}, 0).text(0);
+  auto rows = queue_table();
+  add_queue_row(rows, row, 0);
+  const auto text = rows.text(0);
   CHECK(text.find("5_[100]") != std::string::npos);
   CHECK(text.find("2 running, 98 pending") != std::string::npos);
 }

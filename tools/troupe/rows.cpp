@@ -54,8 +54,8 @@ std::string row_id(const job_row& row) {
   return row.elements_total == 0 ? id : id + "_[" + std::to_string(row.elements_total) + "]";
 }
 
-table queue_table(const std::vector<job_row>& rows, utc_ns now) {
-  table result{{{"ID"},
+table queue_table() {
+  return table{{{"ID"},
                 {"NAME"},
                 {"USER"},
                 {"STATE"},
@@ -65,12 +65,13 @@ table queue_table(const std::vector<job_row>& rows, utc_ns now) {
                 {"TIME", align::right},
                 {"LIMIT", align::right},
                 {"WHERE OR WHY"}}};
-  for (const auto& row : rows)
-    result.add({row_id(row), row.name, row.user, state_of(row), std::to_string(row.tasks),
-                std::to_string(std::uint64_t{row.tasks} * row.cores_per_task),
-                format_memory(row.memory_bytes), seconds_between(row.started_utc_ns, now),
-                row.time_limit_s == 0 ? "-" : format_duration(row.time_limit_s), detail_of(row)});
-  return result;
+}
+
+void add_queue_row(table& to, const job_row& row, utc_ns now) {
+  to.add({row_id(row), row.name, row.user, state_of(row), std::to_string(row.tasks),
+          std::to_string(std::uint64_t{row.tasks} * row.cores_per_task),
+          format_memory(row.memory_bytes), seconds_between(row.started_utc_ns, now),
+          row.time_limit_s == 0 ? "-" : format_duration(row.time_limit_s), detail_of(row)});
 }
 
 table history_table(const std::vector<job_row>& rows) {

@@ -10,8 +10,9 @@
 
 namespace troupe::cli {
 
-/// Jobs that have not ended.
-table queue_table(const std::vector<job_row>& rows, utc_ns now);
+/// Jobs that have not ended; a row is added when it arrives.
+table queue_table();
+void add_queue_row(table& to, const job_row& row, utc_ns now);
 
 /// Jobs that have ended.
 table history_table(const std::vector<job_row>& rows);

@@ -50,39 +50,53 @@ std::size_t terminal_width() {
   return size.ws_col;
 }
 
-std::string table::text(std::size_t width) const {
-  std::vector<std::size_t> widths;
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    auto widest = shown_width(columns_[i].title);
-    for (const auto& row : rows_)
-      widest = std::max(widest, shown_width(row[i]));
-    widths.push_back(widest);
+table::table(std::vector<column> columns) : columns_{std::move(columns)} {
+  widths_.resize(columns_.size());
+  for (const auto& each : columns_)
+    add({each.title});
+}
+
+void table::add(std::initializer_list<std::string_view> cells) {
+  for (const auto each : cells) {
+    const auto begin = cells_.size();
+    append_printable(cells_, each);
+    const auto shown = shown_width(std::string_view{cells_}.substr(begin));
+    auto& widest = widths_[parts_.size() % columns_.size()];
+    widest = std::max(widest, shown);
+    parts_.push_back({cells_.size(), shown});
   }
+}
+
+std::string table::text(std::size_t width) const {
   std::string out;
-  auto line = [&](auto cell_of) {
-    std::size_t used = 0;
-    for (std::size_t i = 0; i < columns_.size(); ++i) {
-      const bool is_last = i + 1 == columns_.size();
-      const std::string& whole = cell_of(i);
-      const auto shortened =
-          is_last && width > 0 ? cut(whole, width > used + 4 ? width - used : 4) : std::string{};
-      const auto& cell = is_last && width > 0 ? shortened : whole;
-      const auto shown = shown_width(cell);
-      const auto padding = widths[i] > shown ? widths[i] - shown : 0;
-      if (columns_[i].side == align::right)
-        out.append(padding, ' ');
-      append_printable(out, cell);
-      if (columns_[i].side != align::right)
+  std::size_t line_width = 1;
+  for (const auto widest : widths_)
+    line_width += widest + 2;
+  out.reserve(cells_.size() + parts_.size() / columns_.size() * line_width);
+  std::size_t begin = 0, at = 0, used = 0;
+  for (const auto& each : parts_) {
+    auto cell = std::string_view{cells_}.substr(begin, each.end - begin);
+    begin = each.end;
+    const auto padding = widths_[at] - each.shown;
+    const bool is_last = at + 1 == columns_.size();
+    if (columns_[at].side == align::right)
+      out.append(padding, ' ');
+    if (is_last && width > 0)
+      out += cut(cell, width > used + 4 ? width - used : 4);
+    else
+      out += cell;
+    if (!is_last) {
+      if (columns_[at].side != align::right)
         out.append(padding, ' ');
       out += "  ";
-      used += std::max(widths[i], shown) + 2;
+      used += widths_[at] + 2;
+      ++at;
+      continue;
     }
     out.erase(out.find_last_not_of(' ') + 1);
     out += '\n';
-  };
-  line([&](std::size_t i) -> const std::string& { return columns_[i].title; });
-  for (const auto& row : rows_)
-    line([&](std::size_t i) -> const std::string& { return row[i]; });
+    used = at = 0;
+  }
   return out;
 }
 

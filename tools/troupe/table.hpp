@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,17 +19,25 @@ public:
     align side = align::left;
   };
 
-  explicit table(std::vector<column> columns) : columns_{std::move(columns)} {}
+  explicit table(std::vector<column> columns);
 
-  /// As many cells as there are columns.
-  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  /// As many cells as there are columns. What could steer a terminal is replaced by '?'.
+  void add(std::initializer_list<std::string_view> cells);
 
   /// The lines, title first. `width` is in characters; 0 is without limit.
   std::string text(std::size_t width) const;
 
 private:
+  /// One cell's part of `cells_`; a table of many rows is little more than its text.
+  struct part {
+    std::size_t end = 0;
+    std::size_t shown = 0; ///< characters
+  };
+
   std::vector<column> columns_;
-  std::vector<std::vector<std::string>> rows_;
+  std::vector<std::size_t> widths_;
+  std::string cells_;
+  std::vector<part> parts_; ///< row by row, the titles first
 };
 
 /// Characters that `text` takes, counting each code point as one.

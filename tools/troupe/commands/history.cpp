@@ -60,6 +60,7 @@ int list_history(const invocation& run, const history_options& options) {
   if (!rows_max)
     return report_usage(run, "--limit: " + rows_max.error().text);
   request.rows_max = static_cast<std::uint32_t>(*rows_max);
+  request.brief = !run.json;
   if (options.estimates)
     return list_estimates(run, std::move(request));
   auto to = session::open(run.capability);

@@ -15,9 +15,10 @@ int list_queue(const invocation& run, const job_choice& choice) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  if (auto sent = to->start_stream(calls::queue{*selector}); !sent)
+  if (auto sent = to->start_stream(calls::queue{*selector, !run.json}); !sent)
     return report(run, sent.error());
-  std::vector<job_row> rows;
+  const auto now = system_clock_source{}.utc();
+  auto rows = queue_table();
   std::string json = "{\"rows\":[";
   while (true) {
     auto piece = to->wire().receive();
@@ -31,14 +32,14 @@ int list_queue(const invocation& run, const job_choice& choice) {
       auto decoded = session::decode<calls::rows_reply>(std::move(piece->parameters));
       if (!decoded)
         return report(run, decoded.error());
-      std::move(decoded->value.rows.begin(), decoded->value.rows.end(), std::back_inserter(rows));
+      for (const auto& row : decoded->value.rows)
+        add_queue_row(rows, row, now);
     }
     if (!piece->continues)
       break;
   }
-  auto text = run.json ? json + "]}\n"
-                       : queue_table(rows, system_clock_source{}.utc()).text(terminal_width());
-  return print(text) ? exit_code::done : exit_code::failed;
+  return print(run.json ? json + "]}\n" : rows.text(terminal_width())) ? exit_code::done
+                                                                       : exit_code::failed;
 }
 
 } // namespace
