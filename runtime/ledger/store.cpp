@@ -309,8 +309,6 @@ expected<std::uint64_t> store::state::append(std::span<const event> events) {
   }
   if (const int code = commit.run(); code != SQLITE_OK)
     return undo(failure(code, doing));
-  if (wal_pages * page_bytes > how.wal_bytes_max)
-    move_wal(SQLITE_CHECKPOINT_PASSIVE); // what cannot be moved now stays safe in the log
   return first;
 }
 
@@ -379,6 +377,11 @@ int store::state::move_wal(int mode) {
   if (code == SQLITE_OK && in_log == moved)
     wal_pages = 0;
   return code;
+}
+
+void store::shorten_log() {
+  if (wal_bytes() > state_->how.wal_bytes_max)
+    state_->move_wal(SQLITE_CHECKPOINT_PASSIVE); // what cannot be moved now stays safe in the log
 }
 
 expected<void> store::checkpoint() {

@@ -15,8 +15,8 @@ namespace troupe::ledger {
 
 struct options {
   std::string path;
-  std::uint64_t ballast_bytes = 4u << 20;  ///< 0: none
-  std::uint64_t wal_bytes_max = 8u << 20; ///< an append that leaves the log larger checkpoints it
+  std::uint64_t ballast_bytes = 4u << 20; ///< 0: none
+  std::uint64_t wal_bytes_max = 8u << 20; ///< written ahead; what is longer is shortened
 };
 
 /// Numbers first to last, both included.
@@ -64,6 +64,10 @@ public:
   /// The same for what must not be lost when the disk is full: the ends of running jobs. Uses the
   /// ballast.
   expected<std::uint64_t> append_essential(std::span<const event> events);
+
+  /// Moves a log that is longer than `wal_bytes_max` into the database file, so that it is written
+  /// from its start again; for when what was appended has been answered.
+  void shorten_log();
 
   /// Moves the log into the database file; for when nothing waits. Also tries to take the ballast
   /// back.

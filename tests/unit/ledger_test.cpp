@@ -255,6 +255,25 @@ TEST_CASE("A checkpoint empties the log and keeps every event") {
   CHECK(s->last_seq() == 2);
 }
 
+TEST_CASE("A log that became too long is shortened, and keeps every event") {
+  world w;
+  auto s = store::open({w.where.file(), 0, 1u << 20}, w.clock);
+  REQUIRE(s);
+  s->shorten_log();
+  for (std::uint64_t job = 1; s->wal_bytes() <= 1u << 20; ++job)
+    REQUIRE(append(*s, {submit(job)}));
+  const auto last = s->last_seq();
+  s->shorten_log();
+  CHECK(s->wal_bytes() == 0);
+  const auto size = std::filesystem::file_size(w.where.file() + "-wal");
+  REQUIRE(append(*s, {submit(last + 1)}));
+  CHECK(std::filesystem::file_size(w.where.file() + "-wal") == size);
+  s = fail(errc::internal, "closed");
+  s = store::open({w.where.file(), 0}, w.clock);
+  REQUIRE(s);
+  CHECK(s->last_seq() == last + 1);
+}
+
 TEST_CASE("The log's file is written ahead, and does not grow or shrink with what is appended") {
   world w;
   auto s = w.reopen();
