@@ -152,15 +152,16 @@ void ledger_state::remember(const append_entries& what) {
   }
 }
 
-/// Once a second without commits, the log moves into the database file: never inside a commit that
+/// After a second without commits, the log moves into the database file: never inside a commit that
 /// somebody waits for.
 void ledger_state::idle() {
-  if (commits_ == commits_at_idle_ && store_->wal_bytes() > 0) {
+  if (commits_ == commits_at_idle_ && commits_ != commits_tidied_) {
     if (auto done = store_->checkpoint(); !done)
       world_.log->warn("ledger: {}", done.error().text);
 #ifdef __GLIBC__
     ::malloc_trim(0); // what only the burst of work needed goes back to the system
 #endif
+    commits_tidied_ = commits_;
   }
   commits_at_idle_ = commits_;
   tick_later(self_, world_, std::chrono::seconds(1), timer_idle);

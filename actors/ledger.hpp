@@ -65,6 +65,7 @@ private:
   bool commit_due_ = false;
   std::uint64_t commits_ = 0, events_ = 0, failures_ = 0;
   std::uint64_t commits_at_idle_ = 0;
+  std::uint64_t commits_tidied_ = 0; ///< so many had been made when the log was last moved
   /// The last submissions, so that a job that starts at once needs no read.
   std::unordered_map<job_id, std::shared_ptr<submitted_event const>> recent_;
   std::deque<job_id> recent_order_;
