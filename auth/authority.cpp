@@ -313,6 +313,7 @@ authority::sign_orders(const verified_capability& by, std::span<const order_appl
 void authority::forget_job(std::uint64_t job) {
   book_.release_job(job);
   verifier_->revocations().forget_job(job);
+  verifier_->forget_job(job);
   end_job(job);
 }
 

@@ -301,11 +301,43 @@ checked<verifier::known_warrant> verifier::authentic_warrant(byte_view body, byt
   }
   std::lock_guard lock{mutex_};
   const known_warrant kept{std::make_shared<const warrant>(std::move(*decoded)), view.key_id};
-  if (warrants_.emplace(name, kept).second) {
-    warrant_order_.push_back(name);
-    evict_to(warrants_, warrant_order_, options_.warrants_cached_max);
-  }
+  if (warrants_.emplace(name, kept).second)
+    remember_warrant(name, kept.what->job);
   return kept;
+}
+
+/// Makes room: the forgotten ones go first, in one sweep for many.
+void verifier::remember_warrant(const digest& name, std::uint64_t job) {
+  warrant_order_.push_back(name);
+  warrants_of_.emplace(job, name);
+  if (warrant_order_.size() > 1024 + warrants_.size() * 2)
+    std::erase_if(warrant_order_, [this](const digest& each) { return !warrants_.contains(each); });
+  while (warrant_order_.size() > options_.warrants_cached_max) {
+    if (const auto at = warrants_.find(warrant_order_.front()); at != warrants_.end())
+      forget_warrant(at->second.what->job, at->first);
+    warrant_order_.pop_front();
+  }
+}
+
+void verifier::forget_warrant(std::uint64_t job, const digest& name) {
+  const auto [first, last] = warrants_of_.equal_range(job);
+  const auto at = std::find_if(first, last, [&](const auto& each) { return each.second == name; });
+  if (at != last)
+    warrants_of_.erase(at);
+  warrants_.erase(digest{name});
+}
+
+std::size_t verifier::warrants_remembered() const {
+  std::lock_guard lock{mutex_};
+  return warrants_.size();
+}
+
+void verifier::forget_job(std::uint64_t job) {
+  std::lock_guard lock{mutex_};
+  const auto [first, last] = warrants_of_.equal_range(job);
+  for (auto at = first; at != last; ++at)
+    warrants_.erase(at->second);
+  warrants_of_.erase(job);
 }
 
 checked<verified_capability> verifier::from_warrant(byte_view body, byte_view seal) {

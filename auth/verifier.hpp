@@ -101,7 +101,7 @@ struct verifier_options {
   cluster_id cluster{};
   audience meant_for;                       ///< capabilities for another audience are refused
   std::int64_t skew_ns = 5 * ns_per_s;      ///< clocks may differ by this
-  std::size_t chains_cached_max = 4096;     ///< verified chains remembered
+  std::size_t chains_cached_max = 1024;     ///< verified chains remembered
   std::size_t warrants_cached_max = 65'536; ///< verified warrants remembered
   std::size_t nonces_max = 4096;            ///< challenges open at once; the oldest go first
   std::int64_t nonce_life_ns = 30 * ns_per_s;
@@ -144,6 +144,10 @@ public:
   /// can still be ended, and its ends recorded.
   checked<verified_capability> from_warrant(byte_view body, byte_view seal);
 
+  /// The job ended: its warrants are remembered no longer.
+  void forget_job(std::uint64_t job);
+  std::size_t warrants_remembered() const;
+
   /// Verifies a seal by a key known from context (a request's holder); its key_id must be 0.
   checked<void> verify_held_seal(std::string_view purpose, byte_view seal, byte_view body,
                                  const public_key& key);
@@ -161,6 +165,8 @@ private:
     std::uint32_t key_id = 0;
   };
   checked<known_warrant> authentic_warrant(byte_view body, byte_view seal);
+  void remember_warrant(const digest& name, std::uint64_t job);
+  void forget_warrant(std::uint64_t job, const digest& name);
   facts_ptr make_facts(const capability& effective, const capability& parent) const;
 
   const verifier_options options_;
@@ -170,7 +176,8 @@ private:
   std::unordered_map<digest, facts_ptr, bytes_hash> chains_;
   std::deque<digest> chain_order_;
   std::unordered_map<digest, known_warrant, bytes_hash> warrants_;
-  std::deque<digest> warrant_order_;
+  std::deque<digest> warrant_order_; ///< with some that were forgotten since
+  std::unordered_multimap<std::uint64_t, digest> warrants_of_;
   std::unordered_map<nonce, utc_ns, bytes_hash> nonces_;
   std::deque<nonce> nonce_order_;
   std::mutex seal_mutex_; ///< its own: a signature takes 60 µs

@@ -245,8 +245,11 @@ TEST_CASE("a thousand orders of one element stay few intervals, and all stay ref
 TEST_CASE("an ended job is forgotten, and nothing more is signed for it") {
   warranted_job j;
   REQUIRE(j.sign({j.order}));
+  const auto remembered = j.who.checks().warrants_remembered();
+  CHECK(remembered > 0);
   j.who.forget_job(5);
   CHECK(j.who.order_intervals() == 0);
+  CHECK(j.who.checks().warrants_remembered() == remembered - 1);
   CHECK(why(j.sign({j.order})) == reason::duplicate_order);
   for (std::uint64_t job : {9, 7, 8, 10, 3, 4})
     j.who.seed_ended(job);
