@@ -77,13 +77,13 @@ void shepherd_state::send(const shepherd::to_shepherd& frame) {
 
 /// It runs as the user: what cannot be read is dropped, and said.
 void shepherd_state::take(take_shepherd_frame& what) {
-  hear_shepherd message{node_, group_, element_, nullptr};
+  hear_shepherd message{node_, group_, element_, nullptr, false};
   if (what.ended) {
     // Another one may be there already, for steps that came after.
-    if (line_ == what.stream) {
+    message.replaced = line_ != what.stream;
+    if (!message.replaced)
       line_ = 0;
-      pass_on(std::move(message));
-    }
+    pass_on(std::move(message));
     return;
   }
   ++heard_;

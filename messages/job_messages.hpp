@@ -420,13 +420,15 @@ struct tell_shepherd {
   using answer = void;
 };
 
-/// What the shepherd of an element's MPI ranks on `node` says, or (`what` empty) that it is gone.
+/// What the shepherd of an element's MPI ranks on `node` says, or (`what` empty) that it is gone,
+/// and whether another one is in its place already.
 /// Sent by agent over node to job, under the job's own warrant: it can be about nothing else.
 struct hear_shepherd {
   std::uint32_t node = 0;
   group_key group;
   std::uint32_t element = no_element;
   std::shared_ptr<shepherd::to_agent const> what;
+  bool replaced = false;
   using answer = void;
 };
 

@@ -198,6 +198,18 @@ struct forget_step {
   static constexpr auto fields() { return field_list(field<1>("step", &forget_step::step)); }
 };
 
+/// The shepherd of another node is gone, and what it kept with it: who asked it for something has
+/// no answer to wait for. `replaced`: for later steps another one is there, or on its way.
+struct peer_gone {
+  std::uint32_t node = 0;
+  bool replaced = false;
+  bool operator==(const peer_gone&) const = default;
+  static constexpr auto fields() {
+    using s = peer_gone;
+    return field_list(field<1>("node", &s::node), field<2>("replaced", &s::replaced));
+  }
+};
+
 struct to_shepherd {
   std::optional<shepherd::hello> hello;
   std::optional<shepherd::register_step> register_step;
@@ -205,6 +217,7 @@ struct to_shepherd {
   std::optional<shepherd::spawn_answer> spawn_answer;
   std::optional<shepherd::rank_ended> rank_ended;
   std::optional<shepherd::forget_step> forget_step;
+  std::optional<shepherd::peer_gone> peer_gone;
   bool operator==(const to_shepherd&) const = default;
   static constexpr auto fields() {
     using s = to_shepherd;
@@ -213,7 +226,8 @@ struct to_shepherd {
                       field<3>("relay", &s::relay, required),
                       field<4>("spawn_answer", &s::spawn_answer, required),
                       field<5>("rank_ended", &s::rank_ended, required),
-                      field<6>("forget_step", &s::forget_step, required));
+                      field<6>("forget_step", &s::forget_step, required),
+                      field<7>("peer_gone", &s::peer_gone, required));
   }
 };
 

@@ -299,6 +299,12 @@ private:
   bool spawn_known(std::uint32_t element, std::uint32_t node_index, std::uint64_t request);
   void step_registered(std::uint32_t element, std::uint32_t node, std::uint32_t step);
   void shepherd_gone(std::uint32_t element, active_element& active, std::uint32_t node);
+  bool is_served(std::uint32_t element, const active_element& active, std::uint32_t node) const;
+  void tell_of_gone(std::uint32_t element, const active_element& active, std::uint32_t node);
+  void say_gone(std::uint32_t element, const active_element& active, std::uint32_t to,
+                std::uint32_t gone);
+  void pass_on(std::uint32_t element, const active_element& active, std::uint32_t from,
+               const shepherd::relay& what);
   std::set<std::uint32_t> tend(std::uint32_t element, const active_element& what);
   shepherd::register_step step_of(std::uint32_t element, const active_element& what,
                                   std::uint32_t node_index) const;

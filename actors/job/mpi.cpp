@@ -189,7 +189,9 @@ void job_state_machine::hear(hear_shepherd& what) {
     note_shepherd(what.element, active, what.node);
     hear(what.element, active, what.node, *what.what);
   } else {
-    shepherd_gone(what.element, active, what.node);
+    if (!what.replaced)
+      shepherd_gone(what.element, active, what.node);
+    tell_of_gone(what.element, active, what.node);
   }
   write_ends();
   publish();
@@ -218,6 +220,36 @@ void job_state_machine::shepherd_gone(std::uint32_t element, active_element& act
     part_over(element, active);
 }
 
+/// Whether a shepherd serves ranks of the element's there, or will.
+bool job_state_machine::is_served(std::uint32_t element, const active_element& active,
+                                  std::uint32_t node) const {
+  const auto serves = [&](const active_element& ranks) {
+    return ranks.incarnation == active.incarnation && spec_of(ranks).mpi != mpi_mode::none &&
+           (ranks.nodes_running.contains(node) || ranks.shepherds.contains(node));
+  };
+  return serves(active) || std::any_of(steps_.begin(), steps_.end(), [&](const auto& each) {
+           return each.second.element == element && serves(each.second.ranks);
+         });
+}
+
+/// Ranks elsewhere may wait for what only this shepherd had.
+void job_state_machine::tell_of_gone(std::uint32_t element, const active_element& active,
+                                     std::uint32_t node) {
+  for (const auto& part : active.parts)
+    if (part.node != node && is_served(element, active, part.node))
+      say_gone(element, active, part.node, node);
+}
+
+void job_state_machine::say_gone(std::uint32_t element, const active_element& active,
+                                 std::uint32_t to, std::uint32_t gone) {
+  const auto at = std::find_if(active.parts.begin(), active.parts.end(),
+                               [&](const placement_part& part) { return part.node == gone; });
+  shepherd::to_shepherd frame;
+  frame.peer_gone = {static_cast<std::uint32_t>(at - active.parts.begin()),
+                     is_served(element, active, gone)};
+  tell_its_shepherd(to, element, active, std::move(frame));
+}
+
 /// Nothing more is to be heard of a step from this node.
 void job_state_machine::last_word(std::uint32_t element, std::uint32_t number, std::uint32_t node) {
   auto* ranks = ranks_of(element, number);
@@ -229,16 +261,23 @@ void job_state_machine::last_word(std::uint32_t element, std::uint32_t number, s
     part_over(element, *ranks);
 }
 
+void job_state_machine::pass_on(std::uint32_t element, const active_element& active,
+                                std::uint32_t from, const shepherd::relay& what) {
+  const auto to = active.parts[what.node].node;
+  if (!is_served(element, active, to))
+    return say_gone(element, active, from, to);
+  const auto at = std::find_if(active.parts.begin(), active.parts.end(),
+                               [&](const placement_part& part) { return part.node == from; });
+  shepherd::to_shepherd frame;
+  frame.relay = what;
+  frame.relay->node = static_cast<std::uint32_t>(at - active.parts.begin());
+  tell_its_shepherd(to, element, active, std::move(frame));
+}
+
 void job_state_machine::hear(std::uint32_t element, active_element& to, std::uint32_t node,
                              const shepherd::to_agent& what) {
-  if (what.relay && what.relay->node < to.parts.size()) {
-    shepherd::to_shepherd frame;
-    frame.relay = *what.relay;
-    const auto from = std::find_if(to.parts.begin(), to.parts.end(),
-                                   [&](const placement_part& part) { return part.node == node; });
-    frame.relay->node = static_cast<std::uint32_t>(from - to.parts.begin());
-    tell_its_shepherd(to.parts[what.relay->node].node, element, to, std::move(frame));
-  }
+  if (what.relay && what.relay->node < to.parts.size())
+    pass_on(element, to, node, *what.relay);
   if (what.registered)
     step_registered(element, node, what.registered->step);
   if (what.connected)

@@ -342,9 +342,14 @@ void mpi_world::take(std::uint32_t index, shepherd::to_agent frame) {
   if (frame.relay) {
     ++relays;
     shepherd::to_shepherd on;
-    const auto to = frame.relay->node;
-    on.relay = std::move(*frame.relay);
-    on.relay->node = index;
+    auto to = frame.relay->node;
+    if (nodes_[to].ended) {
+      on.peer_gone = {to, false};
+      to = index;
+    } else {
+      on.relay = std::move(*frame.relay);
+      on.relay->node = index;
+    }
     send(to, on);
   }
   if (frame.registered) {
@@ -436,12 +441,22 @@ void mpi_world::reap() {
       if (each.pid == pid) {
         each.ended = true;
         each.status = status;
+        tell_of_gone(static_cast<std::uint32_t>(&each - nodes_.data()));
       }
     for (auto& [number, step] : steps_)
       for (auto& [rank, record] : step.ranks)
         if (record.pid == pid)
           rank_ended(number, rank, record, status);
   }
+}
+
+/// As a job does where no other shepherd comes in its place.
+void mpi_world::tell_of_gone(std::uint32_t index) {
+  shepherd::to_shepherd frame;
+  frame.peer_gone = {index, false};
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i)
+    if (nodes_[i].pid != 0 && !nodes_[i].ended)
+      send(i, frame);
 }
 
 void mpi_world::rank_ended(std::uint32_t number, std::uint32_t rank, rank_record& record,

@@ -136,6 +136,7 @@ private:
   void take_spawn(std::uint32_t index, const shepherd::spawn_request& from);
   void send(std::uint32_t index, const shepherd::to_shepherd& frame);
   void reap();
+  void tell_of_gone(std::uint32_t index);
   void rank_ended(std::uint32_t number, std::uint32_t rank, rank_record& record, int status);
   void read_start_errors();
   std::uint32_t add_step(step_wish wish);

@@ -85,6 +85,20 @@ TEST_CASE("publish, lookup, unpublish, connect and disconnect work between nodes
   check_good(world, world.run(wish("pmix_names", {1, 1, 1})));
 }
 
+TEST_CASE("who waits for a value of a shepherd that ends is told that there is none") {
+  mpi_world world{2};
+  auto& step = world.step(world.start(wish("pmix_names", {1, 1}, {"alone"})));
+  REQUIRE(world.wait_for([&] {
+    return step.ranks.at(0).ended && world.output(0, 1) == "rank 1 asks\n" &&
+           step.counts[0].finalised == 1;
+  }));
+  CHECK(!step.ranks.at(1).ended);
+  REQUIRE(world.end_shepherd(0));
+  REQUIRE(world.wait_for([&] { return world.all_ended(); }, 10s));
+  check_good(world, step);
+  CHECK(world.stop());
+}
+
 TEST_CASE("groups of ranks on several nodes get context numbers that differ") {
   mpi_world world{2};
   check_good(world, world.run(wish("pmix_group", {2, 2})));

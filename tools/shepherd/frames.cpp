@@ -29,6 +29,8 @@ void shepherd::take(to_shepherd frame) {
     take_end(*frame.rank_ended);
   if (frame.forget_step)
     forget(frame.forget_step->step);
+  if (frame.peer_gone)
+    take_gone(*frame.peer_gone);
 }
 
 /// A new agent: it knows nothing of what its predecessor was told.

@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+/// Beyond what the one who asks allows; enough for a trouped that is killed and comes back.
 constexpr auto keeper_patience = 20s;
 
 } // namespace
@@ -25,26 +26,20 @@ void shepherd::take_peer(std::uint32_t node, peer_message message) {
     collectives_.take(node, *message.collective_failed);
   if (message.modex_ask)
     serve_modex(node, *message.modex_ask);
-  const auto reply = [this, node](std::uint64_t token) {
-    return [this, node, token](const answer& from) {
-      answer_peer(node, token, from.status, from.values);
-    };
-  };
-  if (message.publish_ask)
-    publish_at_keeper(*message.publish_ask, reply(message.publish_ask->token));
-  if (message.lookup_ask)
-    lookup_at_keeper(*message.lookup_ask, reply(message.lookup_ask->token));
-  if (message.unpublish_ask)
-    unpublish_at_keeper(*message.unpublish_ask, reply(message.unpublish_ask->token));
-  if (message.answer) {
-    const auto at = expected_.find(message.answer->token);
-    if (at != expected_.end()) {
-      const auto done = std::move(at->second);
-      expected_.erase(at);
-      modex_asked_.erase(message.answer->token);
-      done(*message.answer);
-    }
+  // What this one keeps, for whoever believes that it does.
+  if (const auto& ask = message.publish_ask)
+    answer_peer(node, ask->token, published_.publish(*ask), {});
+  if (const auto& ask = message.lookup_ask)
+    published_.lookup(*ask, [this, node, token = ask->token](std::int32_t status,
+                                                             std::vector<stored_value> values) {
+      answer_peer(node, token, status, std::move(values));
+    });
+  if (const auto& ask = message.unpublish_ask) {
+    published_.unpublish(*ask);
+    answer_peer(node, ask->token, PMIX_SUCCESS, {});
   }
+  if (message.answer)
+    take_answer(*message.answer);
   if (message.event_notice && server_) {
     auto& notice = *message.event_notice;
     server_->notify({notice.code, notice.source, notice.range, std::move(notice.infos)});
@@ -68,32 +63,47 @@ void shepherd::tell_all(const peer_message& message) {
       peers_.send(node, message);
 }
 
-std::uint64_t shepherd::expect(publisher done) {
+std::uint64_t shepherd::expect(std::uint32_t node, publisher done, steady::time_point until) {
   const auto token = next_token_++;
-  expected_.emplace(token, std::move(done));
+  expected_.emplace(token, expected_answer{node, std::move(done), until});
+  answers_due_ = std::min(answers_due_, until);
   return token;
 }
 
-/// A keeper whose own ranks have all ended is gone, and nobody says so: who asks it is not to wait
-/// for ever. Long enough for a trouped that is killed and comes back.
-std::uint64_t shepherd::expect_of_keeper(publisher done, std::uint32_t wait_s) {
-  const auto token = expect(std::move(done));
-  asked_until_.emplace(token, steady::now() + keeper_patience + std::chrono::seconds{wait_s});
-  return token;
+void shepherd::take_answer(const answer& from) {
+  const auto at = expected_.find(from.token);
+  if (at == expected_.end())
+    return;
+  const auto done = std::move(at->second.done);
+  expected_.erase(at);
+  modex_asked_.erase(from.token);
+  done(from);
 }
 
 void shepherd::give_up_asks(steady::time_point now) {
-  for (auto at = asked_until_.begin(); at != asked_until_.end();) {
-    const auto [token, until] = *at;
-    const auto waiting = expected_.find(token);
-    const bool over = waiting == expected_.end() || now >= until;
-    at = over ? asked_until_.erase(at) : std::next(at);
-    if (!over || waiting == expected_.end())
-      continue;
-    const auto done = std::move(waiting->second);
-    expected_.erase(waiting);
-    done({token, PMIX_ERR_UNREACH, {}});
-  }
+  if (now < answers_due_)
+    return;
+  std::vector<std::uint64_t> over;
+  answers_due_ = steady::time_point::max();
+  for (const auto& [token, asked] : expected_)
+    if (now >= asked.until)
+      over.push_back(token);
+    else
+      answers_due_ = std::min(answers_due_, asked.until);
+  for (const auto token : over)
+    take_answer({token, PMIX_ERR_TIMEOUT, {}});
+}
+
+/// What was published there is lost, and what its ranks had put.
+void shepherd::take_gone(const peer_gone& what) {
+  if (!what.replaced)
+    peers_.drop(what.node);
+  std::vector<std::uint64_t> unanswered;
+  for (const auto& [token, asked] : expected_)
+    if (asked.node == what.node)
+      unanswered.push_back(token);
+  for (const auto token : unanswered)
+    take_answer({token, PMIX_ERR_NOT_FOUND, {}});
 }
 
 void shepherd::answer_peer(std::uint32_t node, std::uint64_t token, std::int32_t status,
@@ -117,7 +127,7 @@ void shepherd::publish_at_keeper(publish_ask ask, publisher done) {
   const auto keeper = steps_.keeper_of(ask.owner.nspace);
   if (job_->node_index == keeper)
     return done({ask.token, published_.publish(ask), {}});
-  ask.token = expect_of_keeper(std::move(done), 0);
+  ask.token = expect(keeper, std::move(done), steady::now() + keeper_patience);
   peer_message message;
   message.publish_ask = std::move(ask);
   tell(keeper, message);
@@ -130,10 +140,10 @@ void shepherd::lookup_at_keeper(lookup_ask ask, publisher done) {
                                       std::int32_t status, std::vector<stored_value> values) {
       done({token, status, std::move(values)});
     });
-  if (ask.waits && ask.timeout_s == 0)
-    ask.token = expect(std::move(done)); // for as long as it takes
-  else
-    ask.token = expect_of_keeper(std::move(done), ask.timeout_s);
+  auto until = steady::time_point::max(); // for as long as it takes
+  if (!ask.waits || ask.timeout_s != 0)
+    until = steady::now() + keeper_patience + std::chrono::seconds{ask.timeout_s};
+  ask.token = expect(keeper, std::move(done), until);
   peer_message message;
   message.lookup_ask = std::move(ask);
   tell(keeper, message);
@@ -145,7 +155,7 @@ void shepherd::unpublish_at_keeper(unpublish_ask ask, publisher done) {
     published_.unpublish(ask);
     return done({ask.token, PMIX_SUCCESS, {}});
   }
-  ask.token = expect_of_keeper(std::move(done), 0);
+  ask.token = expect(keeper, std::move(done), steady::now() + keeper_patience);
   peer_message message;
   message.unpublish_ask = std::move(ask);
   tell(keeper, message);
@@ -163,11 +173,8 @@ void shepherd::rank_is_gone(const end_notice& what, std::uint32_t node) {
   for (const auto& [token, whose] : modex_asked_)
     if (whose == who)
       asked.push_back(token);
-  for (const auto token : asked) {
-    peer_message none;
-    none.answer = answer{token, PMIX_ERR_NOT_FOUND, {}};
-    take_peer(node, std::move(none));
-  }
+  for (const auto token : asked)
+    take_answer({token, PMIX_ERR_NOT_FOUND, {}});
   for (auto at = modex_served_.begin(); at != modex_served_.end();) {
     const auto served = at->second;
     at = served.whose == who ? modex_served_.erase(at) : std::next(at);

@@ -126,7 +126,7 @@ void shepherd::handle(pmix::modex_request call) {
   auto done = [held = shared(call.answer)](const answer& from) {
     (*held)(from.status, from.values.empty() ? pmix::byte_vector{} : from.values.front().value);
   };
-  const modex_ask ask{expect(done), call.whose};
+  const modex_ask ask{expect(node, done), call.whose};
   modex_asked_.emplace(ask.token, ask.whose);
   if (node == job_->node_index)
     return serve_modex(node, ask);

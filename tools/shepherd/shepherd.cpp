@@ -80,11 +80,10 @@ shepherd::~shepherd() = default;
 
 int shepherd::run() {
   while (!stopping_) {
-    auto due = std::min({peers_.next_tick(), published_.next_tick(), collectives_.next_tick()});
+    auto due = std::min(
+        {peers_.next_tick(), published_.next_tick(), collectives_.next_tick(), answers_due_});
     for (const auto& stub : parked_)
       due = std::min(due, stub.until);
-    for (const auto& [token, until] : asked_until_)
-      due = std::min(due, until);
     poll_.wait(milliseconds_until(due));
     const auto now = steady::now();
     peers_.tick(now);

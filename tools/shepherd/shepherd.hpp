@@ -86,8 +86,10 @@ private:
   void unpublish_at_keeper(unpublish_ask ask, publisher done);
   void rank_is_gone(const end_notice& what, std::uint32_t node);
   void notify_failure(const step_state& step, const end_notice& what);
-  std::uint64_t expect(publisher done);
-  std::uint64_t expect_of_keeper(publisher done, std::uint32_t wait_s);
+  void take_gone(const peer_gone& what);
+  std::uint64_t expect(std::uint32_t node, publisher done,
+                       steady::time_point until = steady::time_point::max());
+  void take_answer(const answer& from);
   void give_up_asks(steady::time_point now);
 
   // pmi1: what ranks ask through PMI-1
@@ -95,6 +97,11 @@ private:
 
   struct parked_stub {
     waiting_stub stub;
+    steady::time_point until;
+  };
+  struct expected_answer {
+    std::uint32_t node = 0; ///< whose
+    publisher done;
     steady::time_point until;
   };
   struct served_modex {
@@ -125,8 +132,8 @@ private:
   std::vector<parked_stub> parked_;
   std::vector<abort> aborts_;
   std::map<std::uint64_t, pending_spawn> spawns_;
-  std::map<std::uint64_t, publisher> expected_;             ///< answers of other nodes, by token
-  std::map<std::uint64_t, steady::time_point> asked_until_; ///< tokens that a keeper is to answer
+  std::map<std::uint64_t, expected_answer> expected_; ///< by token
+  steady::time_point answers_due_ = steady::time_point::max();
   std::map<std::uint64_t, process_name> modex_asked_; ///< tokens in `expected_` that are about one
   std::map<std::uint64_t, served_modex> modex_served_;
   std::set<std::uint32_t> changed_counts_;

@@ -2,7 +2,8 @@
 #include "pmix_client.hpp"
 
 // Publish, lookup (waiting and not), unpublish, a value that goes at its first read, connect and
-// disconnect, and a group.
+// disconnect. "alone": rank 0 ends, and its node's shepherd, which keeps what is published, with
+// it; the others wait for a value without a limit of time, and hear that they wait for nothing.
 
 namespace {
 
@@ -58,10 +59,31 @@ void connections(const client::session& s) {
   client::need("disconnect", PMIx_Disconnect(&s.all, 1, nullptr, 0));
 }
 
+/// With PMIX_WAIT alone: for as long as it takes.
+void wait_for_nothing(const client::session& s) {
+  std::printf("rank %u asks\n", s.me.rank);
+  std::fflush(stdout);
+  pmix_pdata_t data;
+  PMIX_PDATA_CONSTRUCT(&data);
+  PMIX_LOAD_KEY(data.key, "never");
+  pmix_info_t info;
+  int all = 0;
+  PMIX_INFO_LOAD(&info, PMIX_WAIT, &all, PMIX_INT);
+  client::need("lookup at a keeper that is gone", PMIx_Lookup(&data, 1, &info, 1),
+               PMIX_ERR_NOT_FOUND);
+}
+
 } // namespace
 
-int main() {
+int main(int argc, char** argv) {
   const client::session s;
+  if (argc > 1 && std::strcmp(argv[1], "alone") == 0) {
+    s.fence();
+    if (s.me.rank != 0)
+      wait_for_nothing(s);
+    s.end();
+    return 0;
+  }
   names(s);
   connections(s);
   s.fence();
