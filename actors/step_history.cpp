@@ -17,7 +17,26 @@ void step_history::take(const ledger::stored_event& stored) {
     if (auto event = from_cbor<step_ended_event>(stored.payload))
       if (const auto at = steps_.find(event->step); at != steps_.end())
         at->second.ended = std::move(*event);
+  } else if (stored.kind == ledger::event_kind::ended) {
+    if (auto event = from_cbor<ended_event>(stored.payload))
+      nodelists_[{stored.element, stored.incarnation}] = std::move(event->nodelist);
   }
+}
+
+/// Those of its element's nodes that it had ranks on.
+std::string step_history::nodelist_of(const entry& step) const {
+  const auto at = nodelists_.find({step.element, step.incarnation});
+  if (at == nodelists_.end())
+    return {};
+  std::string own;
+  std::string_view rest = at->second;
+  for (const auto& part : step.started.parts) {
+    const auto name = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+    if (part.ranks > 0)
+      own.append(own.empty() ? "" : ",").append(name);
+  }
+  return own;
 }
 
 std::vector<step_view> step_history::views() const {
@@ -27,8 +46,8 @@ std::vector<step_view> step_history::views() const {
     view.step = number;
     view.element = step.element;
     view.incarnation = step.incarnation;
-    view.name = step.started.asked.spec.name;
-    view.tasks = step.started.asked.spec.tasks;
+    view.take(step.started.asked.spec);
+    view.nodelist = nodelist_of(step);
     view.state = step.ended ? step.ended->exit.state : job_state::lost;
     if (step.ended) {
       view.exit_code = step.ended->exit.exit_code;

@@ -23,6 +23,9 @@ public:
   std::uint32_t next_spawned(const await_spawned& what) const;
 
 private:
+  struct entry;
+  std::string nodelist_of(const entry& step) const;
+
   struct entry {
     std::uint32_t element = no_element;
     std::uint32_t incarnation = 0;
@@ -30,6 +33,8 @@ private:
     std::optional<step_ended_event> ended;
   };
   std::map<std::uint32_t, entry> steps_;
+  /// Of each element and incarnation, once it has ended.
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> nodelists_;
 };
 
 } // namespace troupe::actors

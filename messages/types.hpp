@@ -278,7 +278,8 @@ struct element_view {
   std::string nodelist;
   std::string cpus; ///< "node1:0-3", as bound
   std::string reason;
-  std::string gpus; ///< "node1:0,1", as bound
+  std::string gpus;                      ///< "node1:0,1", as bound
+  std::vector<std::uint32_t> node_tasks; ///< of each node of the list, while it is placed
 
   static constexpr auto fields() {
     using s = element_view;
@@ -287,7 +288,8 @@ struct element_view {
         field<3>("state", &s::state), field<4>("exit_code", &s::exit_code),
         field<5>("signal", &s::signal), field<6>("started_utc_ns", &s::started_utc_ns),
         field<7>("ended_utc_ns", &s::ended_utc_ns), field<8>("nodelist", &s::nodelist),
-        field<9>("cpus", &s::cpus), field<10>("reason", &s::reason), field<11>("gpus", &s::gpus));
+        field<9>("cpus", &s::cpus), field<10>("reason", &s::reason), field<11>("gpus", &s::gpus),
+        field<12>("node_tasks", &s::node_tasks, at_most(nodes_max)));
   }
 };
 
@@ -307,17 +309,35 @@ struct step_view {
   std::string nodelist;
   std::string cpus; ///< "node1:0-3", as bound
   std::string reason;
+  std::string cwd; ///< where its output's patterns begin; these as in its spec
+  std::string stdout_path;
+  std::string stderr_path;
+  bool merge_stderr = false;
+
+  /// What its spec says.
+  void take(const job_spec& spec) {
+    name = spec.name;
+    tasks = spec.tasks;
+    cwd = spec.cwd;
+    stdout_path = spec.stdout_path;
+    stderr_path = spec.stderr_path;
+    merge_stderr = spec.merge_stderr;
+  }
 
   static constexpr auto fields() {
     using s = step_view;
-    return field_list(field<1>("step", &s::step), field<2>("element", &s::element),
-                      field<3>("incarnation", &s::incarnation), field<4>("name", &s::name),
-                      field<5>("tasks", &s::tasks), field<6>("state", &s::state),
-                      field<7>("exit_code", &s::exit_code), field<8>("signal", &s::signal),
-                      field<9>("started_utc_ns", &s::started_utc_ns),
-                      field<10>("ended_utc_ns", &s::ended_utc_ns),
-                      field<11>("nodelist", &s::nodelist), field<12>("cpus", &s::cpus),
-                      field<13>("reason", &s::reason));
+    constexpr auto owner = visibility::owner;
+    return field_list(
+        field<1>("step", &s::step), field<2>("element", &s::element),
+        field<3>("incarnation", &s::incarnation), field<4>("name", &s::name),
+        field<5>("tasks", &s::tasks), field<6>("state", &s::state),
+        field<7>("exit_code", &s::exit_code), field<8>("signal", &s::signal),
+        field<9>("started_utc_ns", &s::started_utc_ns), field<10>("ended_utc_ns", &s::ended_utc_ns),
+        field<11>("nodelist", &s::nodelist), field<12>("cpus", &s::cpus),
+        field<13>("reason", &s::reason), field<14>("cwd", &s::cwd, owner, at_most(path_bytes_max)),
+        field<15>("stdout_path", &s::stdout_path, owner, at_most(path_bytes_max)),
+        field<16>("stderr_path", &s::stderr_path, owner, at_most(path_bytes_max)),
+        field<17>("merge_stderr", &s::merge_stderr, owner));
   }
 };
 

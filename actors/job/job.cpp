@@ -93,6 +93,7 @@ element_view job_state_machine::element_row(std::uint32_t element,
       continue;
     const auto& node = at->second.entry->offers->name;
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
+    row.node_tasks.push_back(part.ranks);
     row.cpus += (row.cpus.empty() ? "" : " ") + describe_binding(node, part, spec_of(what).map_by);
     if (!part.gpus.empty())
       row.gpus +=

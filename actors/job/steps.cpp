@@ -142,8 +142,7 @@ step_view job_state_machine::view_of(const job_step& what) const {
   view.step = what.ranks.step;
   view.element = what.element;
   view.incarnation = row.incarnation;
-  view.name = what.asked->spec.name;
-  view.tasks = what.asked->spec.tasks;
+  view.take(what.asked->spec);
   view.state = row.state;
   view.exit_code = row.exit_code;
   view.signal = row.signal;

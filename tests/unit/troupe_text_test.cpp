@@ -111,8 +111,19 @@ TEST_CASE("an output pattern becomes the file that the launcher opens") {
   job.row.job = 12;
   job.row.nodelist = "node[3-4]";
   job.spec.cwd = "/data";
-  CHECK(expand_output_path(job, no_element, 2, "out-%j-%t.%N") == "/data/out-12-2.node3");
-  CHECK(expand_output_path(job, 7, 0, "/tmp/%j_%a%%") == "/tmp/12_7%");
+  CHECK(expand_output_path(place_of(job, no_element), 2, "out-%j-%t.%N") == "/data/out-12-2.node3");
+  CHECK(expand_output_path(place_of(job, 7), 0, "/tmp/%j_%a%%") == "/tmp/12_7%");
+  step_view step;
+  step.step = 3;
+  step.element = 7;
+  step.nodelist = "node4";
+  step.cwd = "/scratch";
+  step.stdout_path = "step-%a.%N";
+  job.steps.push_back(step);
+  const auto place = place_of_step(job, 3);
+  REQUIRE(place);
+  CHECK(expand_output_path(*place, 0, place->stdout_path) == "/scratch/step-7.node4");
+  CHECK(!place_of_step(job, 4));
 }
 
 TEST_CASE("an array is one row with its numbers") {

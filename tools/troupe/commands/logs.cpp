@@ -49,24 +49,35 @@ public:
     if (view.spec.cwd.empty())
       return report(run_, {errc::refused,
                            "only its owner may see the output of job " + format_id(which_.job)});
-    if (view.spec.array && which_.element == no_element)
+    if (step_ == 0 && view.spec.array && which_.element == no_element)
       return report_usage(
           run_,
           "job " + format_id(which_.job) + " is an array; name one element, such as " +
               format_id(which_.job, static_cast<std::uint32_t>(view.spec.array->ranges[0].first)));
-    if (step_ != 0)
-      return follow_stream();
-    bool separate = options_.errors && !view.spec.merge_stderr;
-    const auto& pattern = separate ? view.spec.stderr_path : view.spec.stdout_path;
+    auto place = place_of(view, which_.element);
+    if (step_ != 0) {
+      auto of_step = place_of_step(view, step_);
+      if (!of_step)
+        return report(run_,
+                      {errc::not_found, "job " + format_id(which_.job) + " shows no step " +
+                                            std::to_string(step_) + "; 'troupe show' lists them"});
+      place = std::move(*of_step);
+      which_.element = place.element;
+    }
+    const bool separate = options_.errors && !place.merge_stderr;
+    const auto& pattern = separate ? place.stderr_path : place.stdout_path;
     if (pattern.empty())
-      return report(run_, {errc::not_found,
-                           "the output of job " + format_id(which_.job) + " is not kept anywhere"});
+      return report(run_, {errc::not_found, "the output of " + what() + " is not kept anywhere"});
     if (pattern == "|")
       return follow_stream();
-    return follow_file(expand_output_path(view, which_.element, task, pattern));
+    return follow_file(expand_output_path(place, task, pattern));
   }
 
 private:
+  std::string what() const {
+    return step_ == 0 ? "job " + format_id(which_.job) : "step " + format_step({which_, step_});
+  }
+
   calls::follow request(bool output) const {
     calls::follow what;
     what.job = which_.job;
@@ -119,16 +130,12 @@ private:
         continue;
       }
       const auto& output = (*news)->value.output;
-      streamed_ = streamed_ || output;
       if (output && writer_.write(*output) == output_writer::outcome::nobody_reads)
         return exit_code::failed;
       if ((*news)->value.end)
         break;
     }
     writer_.finish();
-    if (step_ != 0 && !streamed_)
-      notice(run_, "step " + format_step({which_, step_}) +
-                       " has streamed nothing; what it was to write to files (-o) is there");
     return exit_code::done;
   }
 
@@ -180,7 +187,6 @@ private:
   session to_;
   job_and_element which_;
   std::uint32_t step_; ///< 0: the job's own output
-  bool streamed_ = false;
   output_writer writer_;
 };
 
