@@ -212,3 +212,43 @@ TEST_CASE("an allocation lasts as long as the command that it was made for") {
   CHECK(eventually([&] { return cluster.job_processes().empty(); }));
   CHECK(eventually([&] { return cluster.state_of(id) == "completed"; }));
 }
+
+TEST_CASE("an allocation is not asked for where its command is none") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto ran = cluster.troupe({"alloc", "not-there-at-all"});
+  CHECK(ran.exit == 1);
+  CHECK(ran.err.find("not-there-at-all: there is no such program") != std::string::npos);
+  CHECK(cluster.ask({"queue"})["rows"].empty());
+  CHECK(cluster.ask({"history"})["rows"].empty());
+}
+
+TEST_CASE("what a step wrote to files is read by its id, while it runs and afterwards") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  cluster.write("script.sh",
+                "#!/bin/sh\nmkdir sub\n"
+                "troupe run -n 1 -o one-%j.%N -e one.err sh -c 'echo out; echo err >&2; "
+                "while [ ! -e go ]; do sleep 0.02; done'\n"
+                "cd sub\ntroupe run -n 2 -o two.%t sh -c 'echo rank $TROUPE_RANK'\n",
+                0755);
+  const auto id = cluster.submit({"-n", "2", "-o", "job.out", "./script.sh"});
+  const auto read = [&](const std::string& step, const words& options = {}) {
+    words all{"logs", id + "." + step};
+    all.insert(all.end(), options.begin(), options.end());
+    return cluster.troupe(all);
+  };
+  const auto check_first = [&] {
+    CHECK(read("1").out == "out\n");
+    CHECK(read("1", {"-e"}).out == "err\n");
+  };
+  REQUIRE(eventually([&] { return read("1").out == "out\n"; }));
+  check_first();
+  auto follower = cluster.start({"logs", "-f", id + ".1"});
+  cluster.write("go", "");
+  CHECK(follower.wait().out == "out\n");
+  CHECK(cluster.wait(id).exit == 0);
+  check_first();
+  CHECK(read("2", {"--task", "1"}).out == "rank 1\n");
+  CHECK(read("3").err.find("shows no step 3") != std::string::npos);
+  const auto steps = cluster.ask({"show", id})["job"]["steps"];
+  CHECK(steps.at(0).at("nodelist") == "node1");
+}

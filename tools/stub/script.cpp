@@ -91,7 +91,7 @@ void set_up_mpirun() {
 
 int run_script(char** argv) {
   set_up_mpirun();
-  ::execv(argv[0], argv);
+  ::execvp(argv[0], argv);
   std::fprintf(stderr, "troupe-stub: %s: %s\n", argv[0], std::strerror(errno));
   return 127;
 }

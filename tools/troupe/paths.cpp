@@ -44,6 +44,19 @@ bool is_program(const std::string& path) {
          ::access(path.c_str(), X_OK) == 0;
 }
 
+/// The first program of that name in PATH; empty if there is none.
+std::string find_in_path(const std::string& name) {
+  const auto path = variable("PATH");
+  for (std::size_t begin = 0; begin < path.size();) {
+    const auto end = std::min(path.find(':', begin), path.size());
+    auto candidate = path.substr(begin, end - begin) + "/" + name;
+    if (is_program(candidate))
+      return candidate;
+    begin = end + 1;
+  }
+  return {};
+}
+
 } // namespace
 
 expected<std::string> state_directory() {
@@ -103,17 +116,15 @@ expected<std::string> find_program(const std::string& name) {
       if (is_program(folder + "/" + name))
         return folder + "/" + name;
   }
-  auto path = variable("PATH");
-  for (std::size_t begin = 0; begin < path.size();) {
-    auto end = std::min(path.find(':', begin), path.size());
-    auto candidate = path.substr(begin, end - begin) + "/" + name;
-    if (candidate.front() == '/' && is_program(candidate))
-      return candidate;
-    begin = end + 1;
-  }
+  if (auto found = find_in_path(name); found.starts_with('/'))
+    return found;
   return fail(errc::not_found,
               "cannot find the program " + name +
                   " beside troupe, in ../libexec/troupe or in PATH; reinstall Troupe");
+}
+
+bool is_command(const std::string& name) {
+  return name.find('/') == std::string::npos ? !find_in_path(name).empty() : is_program(name);
 }
 
 } // namespace troupe::cli

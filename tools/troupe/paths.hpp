@@ -22,4 +22,7 @@ expected<void> make_private_directory(const std::string& path);
 /// Finds a program of Troupe: beside this one, in ../libexec/troupe from here, then in PATH.
 expected<std::string> find_program(const std::string& name);
 
+/// Whether the shell would find this command, by its path or in PATH, and may execute it.
+bool is_command(const std::string& name);
+
 } // namespace troupe::cli

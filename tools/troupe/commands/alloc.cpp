@@ -3,6 +3,7 @@
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/job_request.hpp"
+#include "tools/troupe/paths.hpp"
 #include "tools/troupe/session.hpp"
 
 #include <array>
@@ -113,12 +114,20 @@ private:
     }
   }
 
+  /// As a script of the job's sees it on its first node, but for what is that node's.
   std::vector<std::string> command_environment() {
-    std::vector<std::string> own{"TROUPE_JOB_ID=" + format_id(job_),
-                                 "TROUPE_NTASKS=" + std::to_string(options_.spec.tasks)};
+    std::vector<std::string> own{
+        "TROUPE_JOB_ID=" + format_id(job_), "TROUPE_NTASKS=" + std::to_string(options_.spec.tasks),
+        "TROUPE_CORES_PER_TASK=" + std::to_string(options_.spec.cores_per_task)};
     if (auto to = session::open(run_.capability))
-      if (auto shown = to->call(calls::show{job_}))
-        own.push_back("TROUPE_NODELIST=" + shown->value.job.row.nodelist);
+      if (auto shown = to->call(calls::show{job_}); shown && !shown->value.job.elements.empty()) {
+        const auto& placed = shown->value.job.elements.front();
+        std::string tasks;
+        for (auto each : placed.node_tasks)
+          tasks += (tasks.empty() ? "" : ",") + std::to_string(each);
+        own.push_back("TROUPE_NODELIST=" + placed.nodelist);
+        own.push_back("TROUPE_TASKS_PER_NODE=" + tasks);
+      }
     for (auto** at = environ; *at != nullptr; ++at)
       if (std::string_view{*at}.substr(0, 7) != "TROUPE_" ||
           std::string_view{*at}.substr(0, 16) == "TROUPE_STATE_DIR")
@@ -126,10 +135,15 @@ private:
     return own;
   }
 
+  /// It begins as a stub, as scripts do, which tells mpirun where the nodes are.
   expected<void> start_command() {
     auto environment = command_environment();
+    std::vector<std::string> words;
+    if (auto stub = find_program("troupe-stub"))
+      words = {std::move(*stub), "--script"};
+    words.insert(words.end(), run_.words.begin(), run_.words.end());
     std::vector<char*> argv, env;
-    for (const auto& word : run_.words)
+    for (const auto& word : words)
       argv.push_back(const_cast<char*>(word.c_str()));
     for (const auto& each : environment)
       env.push_back(const_cast<char*>(each.c_str()));
@@ -196,6 +210,8 @@ int allocate(const invocation& run, const std::vector<given_option>& given) {
   spec.script.clear();
   spec.mpi = mpi_mode::none;
   spec.batch = spec.attached = true;
+  if (!is_command(run.words.front()))
+    return report(run, {errc::not_found, run.words.front() + ": there is no such program here"});
   if (auto valid = validate(spec); !valid)
     return report(run, valid.error());
   return allocation{run, std::move(*job)}.run();
