@@ -69,7 +69,9 @@ void shepherd::start_rank(step_state& step, waiting_stub from) {
   rank.error_output = std::make_unique<rank_output>(poll_, std::move(from.error_output));
   rank.pid = pid_of(socket.get());
   const auto is_daemon = step.about.mpi == mpi_kind::rte;
-  auto env = is_daemon ? rte_environment(step) : base_environment(step, local);
+  stub_answer told{
+      {}, is_daemon ? rte_environment(step) : base_environment(step, local), is_daemon};
+  auto& env = told.variables;
   const auto number = step.rank_of(local);
   if (step.about.mpi == mpi_kind::pmi1) {
     for (auto& each : pmi1_environment(step, local))
@@ -83,13 +85,12 @@ void shepherd::start_rank(step_state& step, waiting_stub from) {
       env.push_back(std::move(each));
   }
   watch_rank(step, rank, number);
-  std::vector<std::string> command;
   if (const auto* app = step.app_of(number)) {
-    command.push_back(app->cwd);
-    command.insert(command.end(), app->argv.begin(), app->argv.end());
+    told.command.push_back(app->cwd);
+    told.command.insert(told.command.end(), app->argv.begin(), app->argv.end());
     env.insert(env.end(), app->env.begin(), app->env.end());
   }
-  if (!answer_stub(socket.get(), command, env))
+  if (!answer_stub(socket.get(), told))
     return say("rank %u of step %u is gone before it started", number, step.about.step);
   if (step.about.mpi == mpi_kind::pmi1)
     pmi1_.add(step.about.step, number, std::move(socket));

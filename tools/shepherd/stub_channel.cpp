@@ -75,17 +75,17 @@ bool stub_channel::take_some() {
   return true;
 }
 
-bool answer_stub(int fd, const std::vector<std::string>& command,
-                 const std::vector<std::string>& variables) {
+bool answer_stub(int fd, const stub_answer& what) {
   std::string bytes(sizeof(stub::answer_head), '\0');
-  for (const auto* texts : {&command, &variables})
+  for (const auto* texts : {&what.command, &what.variables})
     for (const auto& each : *texts)
       bytes.append(each).push_back('\0');
   if (bytes.size() > stub::environment_bytes_max)
     return false;
   auto* head = reinterpret_cast<std::uint8_t*>(bytes.data());
   store_le(head, static_cast<std::uint32_t>(bytes.size() - sizeof(stub::answer_head)));
-  store_le(head + 4, static_cast<std::uint32_t>(command.size()));
+  store_le(head + 4, static_cast<std::uint32_t>(what.command.size()));
+  store_le(head + 8, what.own_host_name ? stub::flag_own_host_name : 0U);
   std::size_t sent = 0;
   while (sent < bytes.size()) {
     const auto done =

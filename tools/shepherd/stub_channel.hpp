@@ -36,10 +36,14 @@ private:
   receiver receive_;
 };
 
-/// Tells a stub its environment, and its command where that is not its own (see
-/// tools/stub/protocol.hpp). It fits into the socket's buffer; false where it does not or where the
-/// stub is gone.
-bool answer_stub(int fd, const std::vector<std::string>& command,
-                 const std::vector<std::string>& variables);
+/// What a stub is told: see tools/stub/protocol.hpp.
+struct stub_answer {
+  std::vector<std::string> command; ///< empty: the stub's own
+  std::vector<std::string> variables;
+  bool own_host_name = false;
+};
+
+/// It fits into the socket's buffer; false where it does not or where the stub is gone.
+bool answer_stub(int fd, const stub_answer& what);
 
 } // namespace troupe::shepherd

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "tools/stub/host_name.hpp"
 #include "tools/stub/protocol.hpp"
 #include "tools/stub/script.hpp"
 
@@ -113,6 +114,7 @@ struct texts {
 struct answer {
   char** command; ///< directory and words, or nullptr
   texts variables;
+  std::uint32_t flags;
 };
 
 /// Its first `count` texts, with a nullptr behind them; what follows them is left in `from`.
@@ -140,7 +142,7 @@ answer read_answer(int fd, std::int64_t deadline) {
     give_up(ENOMEM, "(the environment)");
   read_all(fd, memory, head.bytes, deadline);
   memory[head.bytes] = '\0'; // the last text ends, whatever was sent
-  answer told{nullptr, {memory, memory + head.bytes}};
+  answer told{nullptr, {memory, memory + head.bytes}, head.flags};
   if (head.words != 0)
     told.command = take_words(told.variables, head.words);
   return told;
@@ -248,6 +250,29 @@ int try_exec(const char* path, char** argv, char** env) {
   }
 }
 
+bool is_prte_daemon(char** command) {
+  for (; *command != nullptr; ++command)
+    if (std::strstr(*command, "/prted ") != nullptr)
+      return true;
+  return false;
+}
+
+/// PRRTE, which is Open MPI 5's, calls each node what its daemon's host is called: nodes of one
+/// name are one to it, and their ranks wait for each other for ever. Daemons of others go by the
+/// list of nodes, and have to find mpirun's host by its name.
+void take_name_of_node(char** command) {
+  const char* node = std::getenv("TROUPE_NODE");
+  if (node == nullptr || !is_prte_daemon(command))
+    return;
+  const int error = take_host_name(node);
+  if (error != 0)
+    std::fprintf(stderr,
+                 "troupe-stub: %s cannot have a host name of its own here (%s): Open MPI 5's "
+                 "mpirun needs that where nodes share a host, and may wait for ever; troupe run "
+                 "does not\n",
+                 node, std::strerror(error));
+}
+
 bool parse(const char* text, std::uint32_t& number) {
   char* end = nullptr;
   errno = 0;
@@ -272,7 +297,10 @@ int run(int argc, char** argv) {
   const auto deadline = now_ms() + std::int64_t{deadline_s} * 1000;
   const auto fd = introduce(who, deadline);
   const auto told = read_answer(fd, deadline);
-  execute(command_of(told, argv + 3), merge(environ, told.variables, fd));
+  auto** command = command_of(told, argv + 3);
+  if ((told.flags & flag_own_host_name) != 0)
+    take_name_of_node(command);
+  execute(command, merge(environ, told.variables, fd));
 }
 
 } // namespace
