@@ -89,6 +89,42 @@ TEST_CASE("ranks that did not find each other are never taken for an MPI job sil
   CHECK(missing.exit == 127);
 }
 
+TEST_CASE("what cannot run as an MPI job is refused or told, and leaves nothing") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  const auto before = left_behind();
+  cluster.write("no-program", "text\n");
+  const auto closed = cluster.troupe({"run", "-n", "2", "--mpi", "pmix", "./no-program"});
+  CHECK(closed.exit == 1);
+  CHECK(closed.err.find("./no-program is neither a program nor a script") != std::string::npos);
+  const auto missing = cluster.troupe({"run", "-n", "2", "--mpi", "pmi1", "./not-there"});
+  CHECK(missing.exit == 1);
+  CHECK(missing.err.find("cannot read ./not-there") != std::string::npos);
+  // Linked with nothing that is known: no MPI job, and nothing of one in its environment.
+  const auto plain = cluster.troupe({"run", "-n", "2", "env"});
+  CHECK(plain.exit == 0);
+  CHECK(plain.out.find("PMI") == std::string::npos);
+  const auto many = cluster.troupe({"run", "-N", "1", "-n", "3", program("hello.openmpi")});
+  INFO(many.err);
+  CHECK(many.exit == 1);
+  CHECK(many.err.find("core") != std::string::npos);
+  CHECK(shepherds_of(cluster).empty());
+  CHECK(cluster.job_processes().empty());
+  CHECK(left_behind() == before);
+}
+
+TEST_CASE("ranks that take no notice of SIGTERM are ended when their time of grace is over") {
+  test_cluster cluster{{2, 2, {}, {}}};
+  const auto before = left_behind();
+  const auto id = cluster.submit({"-N", "2", "-n", "4", "--grace", "1s", "-o", "out",
+                                  program("waits.openmpi"), cluster.path("never"), "deaf"});
+  REQUIRE(eventually([&] { return lines_of(cluster.file("out")).size() == 4; }));
+  CHECK(cluster.troupe({"cancel", id}).exit == 0);
+  CHECK(cluster.reaches(id, "cancelled"));
+  CHECK(cluster.row_of(id)["signal"] == SIGKILL);
+  CHECK(eventually([&] { return cluster.job_processes().empty(); }));
+  CHECK(eventually([&] { return left_behind() == before; }));
+}
+
 TEST_CASE("an abort's code, and the signal that ended a rank, are the job's end everywhere") {
   test_cluster cluster{{2, 4, {}, {}}};
   const auto before = left_behind();
@@ -108,6 +144,15 @@ TEST_CASE("an abort's code, and the signal that ended a rank, are the job's end 
   CHECK(shepherds_of(cluster).empty());
   CHECK(cluster.job_processes().empty());
   CHECK(left_behind() == before);
+}
+
+TEST_CASE("a rank that waits for what a shepherd kept hears when that is gone") {
+  test_cluster cluster{{2, 2, {}, {}}};
+  const auto names = program("pmix_names");
+  const auto ran = cluster.troupe({"run", "-N", "2", "-n", "2", names, "alone"});
+  INFO(ran.out << ran.err);
+  CHECK(ran.exit == 0);
+  CHECK(ran.out.find("rank 1 of 2: good") != std::string::npos);
 }
 
 TEST_CASE("an MPI job goes on over a kill of trouped, and its end arrives") {
@@ -144,6 +189,13 @@ TEST_CASE("kill -9 of a shepherd, a rank or the launcher leaves no directory and
   SECTION("the launcher") {
     cluster.kill_launcher();
     expected = "lost";
+  }
+  SECTION("trouped, and a shepherd while it is away") {
+    const auto shepherds = shepherds_of(cluster);
+    REQUIRE(shepherds.size() == 2);
+    cluster.kill_trouped();
+    kill_and_wait(shepherds.back());
+    cluster.up();
   }
   CHECK(cluster.wait(id).exit == 1);
   CHECK(cluster.row_of(id)["state"] == expected);
