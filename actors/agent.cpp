@@ -22,7 +22,7 @@ agent_state::agent_state(self_pointer self, world& around, verified_capability c
       to_.files->release(each.first.job);
       return true;
     });
-    std::erase_if(shepherds_, [&](const auto& each) { return each.second == gone.source; });
+    std::erase_if(shepherds_, [&](const auto& each) { return each.second.actor == gone.source; });
   });
 }
 
@@ -37,7 +37,9 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<acknowledge_records>([forward](request<acknowledge_records>& what) { forward(what); }),
       on<forget_group>([this](request<forget_group>& what) { forget(what); }),
       on<tell_shepherd>([this](request<tell_shepherd>& what) {
-        tell(shepherd_for(what.msg.group, what.msg.element), what.cap, std::move(what.msg));
+        auto& shepherd = shepherd_for(what.msg.group, what.msg.element);
+        shepherd.cap = what.cap;
+        tell(shepherd.actor, what.cap, std::move(what.msg));
       }),
       on<hear_shepherd>(
           [this](request<hear_shepherd>& what) { tell(to_.node, what.cap, std::move(what.msg)); }),
@@ -59,19 +61,20 @@ void agent_state::forget(request<forget_group>& what) {
     tell(at->second, what.cap, what.msg);
   for (const auto& [key, shepherd] : shepherds_)
     if (group.step == 0 && key.first.job == group.job && key.first.incarnation == group.incarnation)
-      tell(shepherd, what.cap, what.msg);
+      tell(shepherd.actor, what.cap, what.msg);
   tell(to_.launcher, what.cap, std::move(what.msg));
 }
 
 /// The shepherd of an element, whatever its steps.
-shepherd_actor agent_state::shepherd_for(const group_key& group, std::uint32_t element) {
+agent_state::known_shepherd& agent_state::shepherd_for(const group_key& group,
+                                                       std::uint32_t element) {
   const group_key key{group.job, group.incarnation, 0};
   auto& shepherd = shepherds_[{key, element}];
-  if (shepherd)
+  if (shepherd.actor)
     return shepherd;
-  shepherd = self_->template spawn<shell<shepherd_state>>(
+  shepherd.actor = self_->template spawn<shell<shepherd_state>>(
       std::ref(world_), self_->id(), key, element, node_number_, agent_actor{self_}, to_.lines);
-  self_->monitor(shepherd);
+  self_->monitor(shepherd.actor);
   return shepherd;
 }
 
@@ -102,17 +105,28 @@ void agent_state::launch(request<launch_orders>& what) {
 
 void agent_state::take(request<take_stream>& what) {
   ++streams_;
-  if (what.msg.what == take_stream::kind::shepherd) {
-    auto shepherd = shepherd_for(what.msg.group, what.msg.element);
-    to_.shepherds->add(what.msg.stream, shepherd);
-    tell(shepherd, cap_, std::move(what.msg));
-    return;
-  }
+  if (what.msg.what == take_stream::kind::shepherd)
+    return take_shepherd(what);
   // After a restart the spool remembers whose job it was; without a file it is our own user's.
   auto uid = to_.files->owner_of(what.msg.group.job).value_or(::getuid());
   auto task = task_for(what.msg.group, uid);
   to_.routes->add(what.msg.stream, task);
   tell(task, cap_, std::move(what.msg));
+}
+
+/// Its job hears of it at once: the ends of its ranks, which come after this from the launcher, may
+/// overtake the first words of its own, and the job would not wait for the last ones.
+void agent_state::take_shepherd(request<take_stream>& what) {
+  const auto& [shepherd, cap] = shepherd_for(what.msg.group, what.msg.element);
+  if (cap)
+    tell(to_.node, cap,
+         hear_shepherd{node_number_,
+                       {what.msg.group.job, what.msg.group.incarnation, 0},
+                       what.msg.element,
+                       std::make_shared<shepherd::to_agent const>(),
+                       false});
+  to_.shepherds->add(what.msg.stream, shepherd);
+  tell(shepherd, cap_, std::move(what.msg));
 }
 
 caf::result<output_chunk> agent_state::read(request<read_output>& what) {

@@ -40,7 +40,12 @@ private:
   void take(request<take_stream>& what);
   caf::result<output_chunk> read(request<read_output>& what);
   caf::expected<output_chunk> read_file(const request<read_output>& what) const;
-  shepherd_actor shepherd_for(const group_key& group, std::uint32_t element);
+  struct known_shepherd {
+    shepherd_actor actor;
+    verified_capability cap; ///< its job's, once that has spoken to it
+  };
+  known_shepherd& shepherd_for(const group_key& group, std::uint32_t element);
+  void take_shepherd(request<take_stream>& what);
   void forget(request<forget_group>& what);
   task_actor task_for(const group_key& group, std::uint32_t uid);
   status_report status() const;
@@ -53,7 +58,7 @@ private:
   peers to_;
   std::map<group_key, task_actor> tasks_;
   /// By job, incarnation (its first step's) and element.
-  std::map<std::pair<group_key, std::uint32_t>, shepherd_actor> shepherds_;
+  std::map<std::pair<group_key, std::uint32_t>, known_shepherd> shepherds_;
   std::uint64_t orders_ = 0, records_ = 0, streams_ = 0;
 };
 
