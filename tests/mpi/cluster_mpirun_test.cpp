@@ -2,6 +2,7 @@
 #include "cluster_harness.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <unistd.h>
 
@@ -106,7 +107,7 @@ TEST_CASE("mpirun counts slots as the job has them on each node, and passes on i
   CHECK(cluster.row_of(id)["exit_code"] == 5);
 }
 
-TEST_CASE("a cancel ends mpirun with its daemons and ranks on every node, and leaves nothing") {
+TEST_CASE("mpirun's daemons and ranks end with it on every node, and leave nothing") {
   mpirun_cluster cluster{{2, 2, {}, {}}};
   if (!can_name_hosts(cluster))
     return;
@@ -121,8 +122,30 @@ TEST_CASE("a cancel ends mpirun with its daemons and ranks on every node, and le
            }) == 4;
   };
   REQUIRE(eventually(all_wait));
-  CHECK(cluster.troupe({"cancel", id}).exit == 0);
-  CHECK(cluster.reaches(id, "cancelled"));
+  std::string expected = "failed";
+  const auto kill_one = [&](const std::string& name) {
+    const auto all = cluster.job_processes();
+    const auto at = std::find_if(all.begin(), all.end(), [&](pid_t pid) {
+      const auto called = read_file("/proc/" + std::to_string(pid) + "/comm");
+      return called.find(name) != std::string::npos;
+    });
+    REQUIRE(at != all.end());
+    ::kill(*at, SIGKILL);
+  };
+  SECTION("by a cancel") {
+    CHECK(cluster.troupe({"cancel", id}).exit == 0);
+    expected = "cancelled";
+  }
+  SECTION("by the death of a rank") {
+    kill_one("waits");
+  }
+  SECTION("by the death of a daemon") {
+    kill_one("rted");
+  }
+  SECTION("by its own death") {
+    kill_one("run");
+  }
+  CHECK(cluster.reaches(id, expected));
   CHECK(eventually([&] { return cluster.job_processes().empty(); }));
   CHECK(eventually([&] { return cluster.leftovers() == before; }));
 }
