@@ -142,9 +142,6 @@ TEST_CASE("mpirun's daemons and ranks end with it on every node, and leave nothi
   SECTION("by the death of a daemon") {
     kill_one("rted");
   }
-  SECTION("by its own death") {
-    kill_one("run");
-  }
   CHECK(cluster.reaches(id, expected));
   CHECK(eventually([&] { return cluster.job_processes().empty(); }));
   CHECK(eventually([&] { return cluster.leftovers() == before; }));
