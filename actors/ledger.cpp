@@ -25,9 +25,7 @@ ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& gu
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
       on<tick>([this](request<tick>& what) {
         switch (what.msg.timer) {
-        case timer_commit:
-          commit();
-          return store_->shorten_log();
+        case timer_commit: commit(); return store_->shorten_log();
         case timer_history: return add_some_of_what_was_asked();
         default: return idle();
         }
