@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -57,6 +58,33 @@ int run_as(uid_t uid, const std::vector<std::string>& argv, const std::vector<st
   ::waitpid(pid, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+/// A directory whose files everybody may run; gone with the test.
+class directory_for_all {
+public:
+  directory_for_all() {
+    char name[] = "/tmp/troupe-for-all-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path_ = name;
+    std::filesystem::permissions(path_, std::filesystem::perms{0755});
+  }
+  ~directory_for_all() {
+    std::error_code none;
+    std::filesystem::remove_all(path_, none);
+  }
+  directory_for_all(const directory_for_all&) = delete;
+  directory_for_all& operator=(const directory_for_all&) = delete;
+
+  std::string copy(const std::filesystem::path& file) const {
+    const auto to = path_ / file.filename();
+    std::filesystem::copy_file(file, to);
+    std::filesystem::permissions(to, std::filesystem::perms{0755});
+    return to;
+  }
+
+private:
+  std::filesystem::path path_;
+};
 
 std::vector<std::string> environment_of(pid_t pid) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/environ"};
@@ -164,11 +192,13 @@ TEST_CASE("another uid that claims to be the job's is refused before it is heard
   world.start(wish("pmix_ends", {1}, {"wait"}));
   REQUIRE(world.wait_for([&] { return is_in(world, 0); }));
   auto env = environment_of(world.step(0).ranks.at(0).pid);
-  const std::vector<std::string> rank = {mpi_program("pmix_init")};
+  // Where everybody can read them: the tree may be in its owner's home.
+  const directory_for_all open_to_all;
+  const std::vector<std::string> rank = {open_to_all.copy(mpi_program("pmix_init"))};
   // The same connection by the job's own user succeeds: it is the uid that decides.
   CHECK(run_as(0, rank, env) == 0);
   env.push_back("CLAIMED_UID=0");
-  env.push_back(std::string{"LD_PRELOAD="} + TROUPE_CLAIM_UID);
+  env.push_back("LD_PRELOAD=" + open_to_all.copy(TROUPE_CLAIM_UID));
   CHECK(run_as(65534, rank, env) == 1);
   CHECK(world.shepherd_log(0).find("uid 65534 tried to speak to this job's PMIx server: refused") !=
         std::string::npos);

@@ -370,8 +370,9 @@ void mpi_world::take(std::uint32_t index, shepherd::to_agent frame) {
   if (frame.abort) {
     auto& step = steps_.at(frame.abort->step);
     step.aborts.push_back(*frame.abort);
+    // Who hears of the first may abort, too: the first then ends by itself all the same.
     for (auto& [rank, record] : step.ranks)
-      if (!record.ended && rank != frame.abort->rank)
+      if (!record.ended && rank != step.aborts.front().rank)
         ::kill(-record.pid, SIGTERM);
   }
   if (frame.connected)
