@@ -81,7 +81,7 @@ TEST_CASE("unstarted elements are revoked from one on, and those before it still
   REQUIRE(world.wait_for([&] { return world.count(record_kind::started, w.order.job) == 2; }));
   REQUIRE(world.client().revoke(launcher_world::key(w), 10));
   REQUIRE(world.wait_for([&] { return world.count(record_kind::revoked, w.order.job) == 1; }));
-  std::ofstream{world.folder() + "/go"};
+  std::ofstream{world.folder() + "/go"}.close();
   REQUIRE(world.wait_for([&] { return world.count(record_kind::exited, w.order.job) == 10; }));
   for (const auto& [seq, record] : world.records)
     if (record.what == record_kind::revoked) {
@@ -142,7 +142,7 @@ TEST_CASE("ending a range gives back exactly those of it that wait") {
   REQUIRE(world.client().end(launcher_world::key(w), 1, 1, 5));
   REQUIRE(world.client().end(launcher_world::key(w), 10, 19, 5));
   REQUIRE(world.wait_for([&] { return world.count(record_kind::revoked, w.order.job) == 1; }));
-  std::ofstream{world.folder() + "/go"};
+  std::ofstream{world.folder() + "/go"}.close();
   REQUIRE(world.wait_for([&] { return world.count(record_kind::exited, w.order.job) == 20; }));
   for (const auto& [seq, record] : world.records) {
     if (record.what == record_kind::revoked) {
@@ -216,7 +216,7 @@ TEST_CASE("a daemon of a running element is left alone until that element ends")
   for (int i = 0; i < 20; ++i)
     world.run(world.job({"true"}));
   CHECK(is_alive(pid));
-  std::ofstream{world.folder() + "/go"};
+  std::ofstream{world.folder() + "/go"}.close();
   CHECK(world.end_of(w).leftovers == 1);
   CHECK_FALSE(is_alive(pid));
 }
@@ -400,7 +400,7 @@ TEST_CASE("what was written while nobody read is there for the next peer") {
   REQUIRE(world.wait_for([&] { return world.streams.size() == 1; }));
   world.streams.clear();
   world.disconnect();
-  std::ofstream{world.folder() + "/go"};
+  std::ofstream{world.folder() + "/go"}.close();
   world.connect();
   REQUIRE(world.client().inventory());
   REQUIRE(world.wait_for([&] { return world.streams.size() == 1; }));

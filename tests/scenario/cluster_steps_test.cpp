@@ -196,10 +196,10 @@ TEST_CASE("only a job that runs has steps, and only its owner's request starts o
 
 TEST_CASE("an allocation lasts as long as the command that it was made for") {
   test_cluster cluster{{2, 2, {}, {}}};
-  const auto done = cluster.troupe(
-      {"alloc", "-N", "2", "-n", "4", "sh", "-c",
-       "echo \"job $TROUPE_JOB_ID\"; troupe run -N 2 -n 2 sh -c 'echo \"$TROUPE_NODE\"'; "
-       "troupe run -n 4 sh -c 'exit $TROUPE_RANK'; echo \"code $?\"; exit 6"});
+  const std::string script =
+      "echo \"job $TROUPE_JOB_ID\"; troupe run -N 2 -n 2 sh -c 'echo \"$TROUPE_NODE\"'; "
+      "troupe run -n 4 sh -c 'exit $TROUPE_RANK'; echo \"code $?\"; exit 6";
+  const auto done = cluster.troupe({"alloc", "-N", "2", "-n", "4", "sh", "-c", script});
   INFO(done.out << done.err);
   CHECK(done.exit == 6);
   const auto lines = sorted_lines(done.out);
