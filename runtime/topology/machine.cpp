@@ -26,6 +26,10 @@ topology_handle make_topology() {
   if (hwloc_topology_init(&raw) != 0)
     return nullptr;
   hwloc_topology_set_type_filter(raw, HWLOC_OBJ_OS_DEVICE, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+  // These plugins look for X displays, by name service and TCP, too, and start OpenCL drivers; the
+  // GPUs that count_gpus() counts come from others.
+  for (const char* plugin : {"gl", "opencl"})
+    hwloc_topology_set_components(raw, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, plugin);
   return topology_handle(raw);
 }
 

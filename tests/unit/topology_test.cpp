@@ -2,8 +2,14 @@
 #include "runtime/topology/virtual_nodes.hpp"
 #include "tests/catch.hpp"
 
+#include <arpa/inet.h>
 #include <hwloc.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
 
 namespace {
 
@@ -34,7 +40,60 @@ std::string xml_of(const char* description) {
   return xml;
 }
 
+/// Where an X server's display would listen; counts who comes, and turns each away.
+class display_watch {
+public:
+  display_watch() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    for (std::uint16_t display = 1; display <= 9 && !watching_; ++display) {
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_port = htons(static_cast<std::uint16_t>(6000 + display));
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      watching_ = ::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                  ::listen(socket_, 8) == 0;
+    }
+    if (watching_)
+      thread_ = std::thread([this] { turn_away(); });
+  }
+  display_watch(const display_watch&) = delete;
+  display_watch& operator=(const display_watch&) = delete;
+  ~display_watch() { finish(); }
+
+  [[nodiscard]] bool watching() const { return watching_; }
+
+  /// How many came, at last.
+  int finish() {
+    ::shutdown(socket_, SHUT_RDWR); // ends accept()
+    if (thread_.joinable())
+      thread_.join();
+    if (socket_ >= 0)
+      ::close(std::exchange(socket_, -1));
+    return visitors_;
+  }
+
+private:
+  void turn_away() {
+    for (int visitor = -1; (visitor = ::accept(socket_, nullptr, nullptr)) >= 0; ++visitors_)
+      ::close(visitor);
+  }
+
+  int socket_;
+  bool watching_ = false;
+  int visitors_ = 0;
+  std::thread thread_;
+};
+
 } // namespace
+
+TEST_CASE("Reading this machine's topology asks no X display") {
+  display_watch watch;
+  if (!watch.watching()) {
+    WARN("every display's port is taken; not tested");
+    return;
+  }
+  REQUIRE(machine_topology::detect());
+  CHECK(watch.finish() == 0);
+}
 
 TEST_CASE("A machine is its cores with their hardware threads and sockets") {
   auto machine = two_sockets();
