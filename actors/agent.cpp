@@ -22,6 +22,7 @@ agent_state::agent_state(self_pointer self, world& around, verified_capability c
       to_.files->release(each.first.job);
       return true;
     });
+    to_.routes->forget(gone.source);
     std::erase_if(shepherds_, [&](const auto& each) { return each.second.actor == gone.source; });
   });
 }
@@ -44,6 +45,7 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<hear_shepherd>(
           [this](request<hear_shepherd>& what) { tell(to_.node, what.cap, std::move(what.msg)); }),
       on<read_output>([this](request<read_output>& what) { return read(what); }),
+      on<write_input>([this](request<write_input>& what) { return write(what); }),
       on<report_records>([this](request<report_records>& what) {
         records_ += what.msg.records.size();
         tell(to_.node, cap_, std::move(what.msg));
@@ -84,7 +86,7 @@ task_actor agent_state::task_for(const group_key& group, std::uint32_t uid) {
     return task;
   to_.files->hold(group.job);
   task = self_->template spawn<shell<task_state>>(std::ref(world_), self_->id(), cap_, group, uid,
-                                                  to_.launcher, to_.pump, to_.files);
+                                                  to_.launcher, to_.pump, to_.inputs, to_.files);
   self_->monitor(task);
   return task;
 }
@@ -97,7 +99,7 @@ void agent_state::launch(request<launch_orders>& what) {
     auth::order_view order{};
     if (auth::decode_exec_spec(each.spec, spec) || auth::decode_order(each.order, order))
       continue;
-    if (spec.stdout_path == "|" || spec.stderr_path == "|")
+    if (spec.stdin_path == "|" || spec.stdout_path == "|" || spec.stderr_path == "|")
       task_for(each.group, order.uid);
   }
   tell(to_.launcher, what.cap, std::move(what.msg));
@@ -144,6 +146,24 @@ caf::result<output_chunk> agent_state::read(request<read_output>& what) {
                 promise.deliver(std::move(*chunk));
               else
                 promise.deliver(std::move(chunk.error()));
+            });
+  return promise;
+}
+
+/// Without a task its rank is gone, and so is one that ends while the question is on its way.
+caf::result<input_taken> agent_state::write(request<write_input>& what) {
+  const input_taken nobody{what.msg.offset, true};
+  auto at = tasks_.find(what.msg.group);
+  if (at == tasks_.end())
+    return nobody;
+  auto promise = self_->make_response_promise<input_taken>();
+  self_->request(at->second, caf::infinite, std::move(what))
+      .then([promise](input_taken& taken) mutable { promise.deliver(taken); },
+            [promise, nobody](caf::error& why) mutable {
+              if (why == caf::sec::request_receiver_down)
+                promise.deliver(nobody);
+              else
+                promise.deliver(std::move(why));
             });
   return promise;
 }

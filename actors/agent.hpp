@@ -4,6 +4,7 @@
 #include "actors/shell.hpp"
 #include "actors/spool.hpp"
 #include "actors/stream_routes.hpp"
+#include "runtime/launch/input_pump.hpp"
 #include "runtime/launch/output_pump.hpp"
 #include "runtime/launch/shepherd_lines.hpp"
 
@@ -27,6 +28,7 @@ public:
     std::shared_ptr<stream_routes> routes;
     std::shared_ptr<launch::shepherd_lines> lines;
     std::shared_ptr<shepherd_routes> shepherds;
+    std::shared_ptr<launch::input_pump> inputs;
   };
 
   agent_state(self_pointer self, world& around, verified_capability cap, std::string node_name,
@@ -39,6 +41,7 @@ private:
   void launch(request<launch_orders>& what);
   void take(request<take_stream>& what);
   caf::result<output_chunk> read(request<read_output>& what);
+  caf::result<input_taken> write(request<write_input>& what);
   caf::expected<output_chunk> read_file(const request<read_output>& what) const;
   struct known_shepherd {
     shepherd_actor actor;

@@ -273,6 +273,7 @@ const std::map<std::string_view, client_state::method_entry>& client_state::meth
       {calls::follow::method, {&self::follow, true}},
       {calls::run_step::method, {&self::run_step, true}},
       {calls::signal_step::method, {&self::signal_step, true}},
+      {calls::write_input::method, {&self::write_input, true}},
       {calls::nodes::method, {&self::nodes, true}},
       {calls::drain::method, {&self::drain, true}},
       {calls::resume::method, {&self::resume, true}},

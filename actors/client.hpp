@@ -124,6 +124,9 @@ private:
   // client_steps.cpp
   void run_step(std::string_view parameters, const slot_ptr& slot);
   void signal_step(std::string_view parameters, const slot_ptr& slot);
+  void write_input(std::string_view parameters, const slot_ptr& slot);
+
+  void write_located(calls::write_input& what, const element_location& where, const slot_ptr& slot);
 
   // client_follow.cpp
   struct following;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/client_templates.hpp"
 
-// Steps of a running job: started, and signalled.
+#include <algorithm>
+#include <fmt/format.h>
+
+// Steps of a running job: started, signalled, and given input, as jobs are.
 
 namespace troupe::actors {
 
@@ -46,6 +49,45 @@ void client_state::signal_step(std::string_view parameters, const slot_ptr& slot
             reply.elements = changed.elements;
             answer(slot, reply);
           });
+}
+
+/// Waits for the job's start when it has none yet.
+void client_state::write_input(std::string_view parameters, const slot_ptr& slot) {
+  auto call = parse<calls::write_input>(parameters, slot);
+  if (!call)
+    return;
+  const locate_element where{call->job, call->element, call->step};
+  auto what = std::make_shared<calls::write_input>(std::move(*call));
+  forward(to_->scheduler, where, slot,
+          [this, slot, what](element_location& at) { write_located(*what, at, slot); });
+}
+
+void client_state::write_located(calls::write_input& what, const element_location& where,
+                                 const slot_ptr& slot) {
+  if (!where.streams_input) {
+    answer_error(slot, {errc::conflict,
+                        fmt::format("job {} reads no streamed input: it was started with a file, "
+                                    "or with none",
+                                    what.job)});
+    return;
+  }
+  const auto first = std::find_if(where.parts.begin(), where.parts.end(), [](const auto& part) {
+    return part.ranks > 0 && part.rank_of(0) == 0;
+  });
+  if (where.exit || first == where.parts.end() || !to_->nodes.contains(first->node)) {
+    answer(slot, calls::write_input::reply{what.offset, true});
+    return;
+  }
+  troupe::write_input message;
+  message.group = {what.job, where.incarnation, what.step};
+  message.element = what.element;
+  message.offset = what.offset;
+  message.data = std::move(what.data);
+  message.ends = what.ends;
+  message.size = what.terminal;
+  forward(to_->nodes.at(first->node), std::move(message), slot, [this, slot](input_taken& taken) {
+    answer(slot, calls::write_input::reply{taken.offset, taken.closed});
+  });
 }
 
 } // namespace troupe::actors

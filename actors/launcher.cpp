@@ -378,10 +378,12 @@ void launcher_state::take(launch::lent_stream& what) {
   message.stream = what.what.id;
   message.element = what.what.element;
   message.rank = what.what.rank;
-  message.what = what.what.which == 3   ? take_stream::kind::shepherd
+  message.what = what.what.which == 4   ? take_stream::kind::input
+                 : what.what.which == 3 ? take_stream::kind::shepherd
                  : what.what.which == 2 ? take_stream::kind::errors
                                         : take_stream::kind::output;
   message.descriptor = what.fd.release();
+  message.store = what.store.release();
   tell(at->second, cap_, std::move(message));
 }
 

@@ -271,6 +271,7 @@ caf::result<element_location> ledger_state::locate(request<locate_element>& what
   location.state = job_state::cancelled;
   location.may_spawn = asked.mpi == mpi_mode::pmix;
   location.streams_output = asked.stdout_path == "|";
+  location.streams_input = asked.stdin_path == "|";
   location.streams_errors = asked.stderr_path == "|" && !asked.merge_stderr;
   auto done = store_->events_of(what.msg.job, [&](const ledger::stored_event& stored) {
     if (stored.kind == ledger::event_kind::starting) {

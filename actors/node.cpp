@@ -29,6 +29,8 @@ node_actor::behavior_type node_state_actor::make_behavior(auth::guard_observer& 
       }),
       on<read_output>(
           [this](request<read_output>& what) { return self_->delegate(agent_, std::move(what)); }),
+      on<write_input>(
+          [this](request<write_input>& what) { return self_->delegate(agent_, std::move(what)); }),
       on<tell_shepherd>([forward](request<tell_shepherd>& what) { forward(what); }),
       on<hear_shepherd>([this](request<hear_shepherd>& what) {
         if (auto at = routes_.find(what.msg.group.job); at != routes_.end())

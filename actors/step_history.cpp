@@ -84,6 +84,7 @@ std::optional<element_location> step_history::location(std::uint32_t step) const
       location.parts.push_back(part);
   location.may_spawn = spec.mpi == mpi_mode::pmix;
   location.streams_output = spec.stdout_path == "|";
+  location.streams_input = spec.stdin_path == "|";
   location.streams_errors = spec.stderr_path == "|" && !spec.merge_stderr;
   location.exit = ended ? ended->exit : exit_report{job_state::lost, 0, 0, "its job ended first"};
   location.state = location.exit->state;

@@ -21,6 +21,11 @@ public:
     auto at = actors_.find(stream);
     return at == actors_.end() ? Actor{} : at->second;
   }
+  /// The actor is gone.
+  void forget(const caf::actor_addr& gone) {
+    std::lock_guard lock{mutex_};
+    std::erase_if(actors_, [&](const auto& each) { return each.second == gone; });
+  }
   void remove(std::uint64_t stream) {
     std::lock_guard lock{mutex_};
     actors_.erase(stream);

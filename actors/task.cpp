@@ -17,9 +17,11 @@ constexpr auto recheck_period = std::chrono::seconds{1};
 
 task_state::task_state(self_pointer self, world& around, verified_capability cap, group_key group,
                        std::uint32_t uid, launcher_actor launcher,
-                       std::shared_ptr<launch::output_pump> pump, std::shared_ptr<spool> files)
+                       std::shared_ptr<launch::output_pump> pump,
+                       std::shared_ptr<launch::input_pump> inputs, std::shared_ptr<spool> files)
     : self_{self}, world_{around}, cap_{std::move(cap)}, group_{group}, uid_{uid},
-      launcher_{std::move(launcher)}, pump_{std::move(pump)}, files_{std::move(files)} {}
+      launcher_{std::move(launcher)}, pump_{std::move(pump)},
+      input_pump_{std::move(inputs)}, files_{std::move(files)} {}
 
 std::string task_state::display_name() const {
   return fmt::format("task/{}.{}", group_.job, group_.step);
@@ -29,6 +31,8 @@ task_actor::behavior_type task_state::make_behavior(auth::guard_observer& guard)
   return secure_behavior<task_actor>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
       on<tick>([this](request<tick>&) { recheck_waiting(); }),
+      on<write_input>([this](request<write_input>& what) { return write(what); }),
+      on<note_input>([this](request<note_input>&) { answer_writers(); }),
       on<read_output>([this](request<read_output>& what) { return read(what); }),
       on<take_stream>([this](request<take_stream>& what) { take(what.msg); }),
       on<note_output>([this](request<note_output>& what) { note(what.msg); }),
@@ -38,10 +42,14 @@ task_actor::behavior_type task_state::make_behavior(auth::guard_observer& guard)
 void task_state::on_stop() {
   for (const auto& [id, key] : keys_)
     pump_->remove(id);
+  for (const auto& [element, input] : inputs_)
+    input_pump_->remove(input.id);
 }
 
 /// A stream came, or came again after a reconnect: its file goes on where it ended.
 void task_state::take(take_stream& what) {
+  if (what.what == take_stream::kind::input)
+    return take_input(what);
   unique_fd pipe{what.descriptor};
   const stream_key key{group_.job,   group_.incarnation, group_.step,
                        what.element, what.rank,          what.what == take_stream::kind::errors};
@@ -132,7 +140,7 @@ void task_state::answer_waiting() {
   });
   const auto all_ended = std::all_of(streams_.begin(), streams_.end(),
                                      [](const auto& each) { return each.second.ended; });
-  if (group_over_ && all_ended && waiting_.empty())
+  if (group_over_ && all_ended && waiting_.empty() && writing_.empty())
     self_->quit();
 }
 
@@ -146,11 +154,12 @@ void task_state::recheck_waiting() {
     refuse_waiting(waiting, ok.error());
     return true;
   });
+  recheck_writers();
   recheck_later();
 }
 
 void task_state::recheck_later() {
-  if (waiting_.empty() || std::exchange(recheck_due_, true))
+  if ((waiting_.empty() && writing_.empty()) || std::exchange(recheck_due_, true))
     return;
   tick_later(self_, world_, recheck_period);
 }
@@ -164,6 +173,7 @@ void task_state::refuse_waiting(waiting_read& waiting, const auth::refusal& why)
 /// The job has ended and is durable; streams still end by themselves.
 void task_state::group_over() {
   group_over_ = true;
+  answer_writers();
   answer_waiting();
 }
 
@@ -174,6 +184,9 @@ status_report task_state::status() const {
     report.items.push_back(
         {fmt::format("rank {} {}", key.rank, key.error_stream ? "errors" : "output"),
          fmt::format("{} bytes{}", stream.bytes, stream.ended ? ", ended" : "")});
+  for (const auto& [element, input] : inputs_)
+    report.items.push_back(
+        {"input", fmt::format("{} bytes{}", input.bytes, input.closed ? ", closed" : "")});
   report.items.push_back({"readers waiting", fmt::format("{}", waiting_.size())});
   return report;
 }

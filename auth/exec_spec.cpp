@@ -50,11 +50,14 @@ expected<std::vector<std::uint8_t>> encode_exec_spec(const exec_spec& spec) {
                         (spec.merge_stderr ? std::uint32_t{spec_merges_stderr} : 0U) |
                         (spec.has_shepherd ? std::uint32_t{spec_has_shepherd} : 0U) |
                         (spec.append ? std::uint32_t{spec_appends} : 0U) |
-                        (spec.outlives_ranks ? std::uint32_t{spec_outlives_ranks} : 0U);
+                        (spec.outlives_ranks ? std::uint32_t{spec_outlives_ranks} : 0U) |
+                        (spec.has_terminal ? std::uint32_t{spec_has_terminal} : 0U);
   writer out;
   out.number(1U | flags << 8);
   out.number(static_cast<std::uint32_t>(spec.argv.size()));
   out.number(static_cast<std::uint32_t>(spec.env.size()));
+  if (spec.has_terminal)
+    out.number(spec.rows | std::uint32_t{spec.columns} << 16);
   for (const auto* text :
        {&spec.cwd, &spec.stdin_path, &spec.stdout_path, &spec.stderr_path, &spec.script})
     out.text(*text);
@@ -78,6 +81,9 @@ expected<exec_spec> decode_exec_spec(byte_view bytes) {
   spec.has_shepherd = view.has_shepherd;
   spec.append = view.appends;
   spec.outlives_ranks = view.outlives_ranks;
+  spec.has_terminal = view.has_terminal;
+  spec.rows = view.rows;
+  spec.columns = view.columns;
   spec.cwd = view.cwd;
   spec.stdin_path = view.stdin_path;
   spec.stdout_path = view.stdout_path;

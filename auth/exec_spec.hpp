@@ -15,6 +15,9 @@ struct exec_spec {
   bool has_shepherd = false;   ///< MPI ranks
   bool append = false;         ///< to output files
   bool outlives_ranks = false; ///< a rank that fails ends no other
+  bool has_terminal = false;   ///< rank 0 has one, of this size
+  std::uint16_t rows = 0;
+  std::uint16_t columns = 0;
   std::string cwd;
   std::string stdin_path;
   std::string stdout_path;

@@ -9,7 +9,7 @@
 // What is executed, as one canonical byte string whose digest stands in requests, warrants and
 // launch orders. Freestanding.
 //
-//   u8 version=1 | u8 flags | u16 0 | u32 argc | u32 envc
+//   u8 version=1 | u8 flags | u16 0 | u32 argc | u32 envc | of a terminal: u16 rows, u16 columns
 //   | u32-prefixed: cwd, stdin, stdout, stderr, script, argv[argc], "K=V"[envc]
 
 namespace troupe::auth {
@@ -19,6 +19,7 @@ inline constexpr std::uint8_t spec_merges_stderr = 2;
 inline constexpr std::uint8_t spec_has_shepherd = 4;    ///< its ranks start under troupe-shepherd
 inline constexpr std::uint8_t spec_appends = 8;         ///< output files are added to
 inline constexpr std::uint8_t spec_outlives_ranks = 16; ///< a rank that fails ends no other
+inline constexpr std::uint8_t spec_has_terminal = 32;   ///< rank 0 has one of its own
 
 inline constexpr std::uint32_t spec_argc_max = 4096;
 inline constexpr std::uint32_t spec_envc_max = 4096;
@@ -55,8 +56,11 @@ struct exec_spec_view {
   bool has_shepherd = false;
   bool appends = false;
   bool outlives_ranks = false;
+  bool has_terminal = false;
+  std::uint16_t rows = 0;
+  std::uint16_t columns = 0;
   std::string_view cwd;
-  std::string_view stdin_path;  ///< "" = /dev/null
+  std::string_view stdin_path;  ///< "" = /dev/null, "|" = streamed to rank 0, else a file pattern
   std::string_view stdout_path; ///< "" = /dev/null, "|" = streamed, else a file pattern
   std::string_view stderr_path; ///< as stdout_path
   std::string_view script;
@@ -91,6 +95,8 @@ inline problem take_paths(byte_reader& in, exec_spec_view& out) {
     return bad;
   if (out.has_script == out.script.empty())
     return {"the spec's script and its flag do not agree"};
+  if (out.has_terminal && (out.stdin_path != "|" || out.stdout_path != "|" || !out.merge_stderr))
+    return {"the spec asks for a terminal, and its input and output are not streamed as one"};
   return {};
 }
 
@@ -140,7 +146,7 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
   if (version != 1)
     return {"the spec's version is not 1"};
   if (reserved != 0 || (flags & ~(spec_has_script | spec_merges_stderr | spec_has_shepherd |
-                                  spec_appends | spec_outlives_ranks)) != 0)
+                                  spec_appends | spec_outlives_ranks | spec_has_terminal)) != 0)
     return {"a reserved field of the spec is not zero"};
   if (argc == 0 || argc > spec_argc_max)
     return {"the spec does not have between 1 and 4,096 arguments"};
@@ -151,6 +157,9 @@ inline problem decode_exec_spec(byte_view bytes, exec_spec_view& out) {
   out.has_shepherd = (flags & spec_has_shepherd) != 0;
   out.appends = (flags & spec_appends) != 0;
   out.outlives_ranks = (flags & spec_outlives_ranks) != 0;
+  out.has_terminal = (flags & spec_has_terminal) != 0;
+  out.rows = out.has_terminal ? in.take<std::uint16_t>() : std::uint16_t{0};
+  out.columns = out.has_terminal ? in.take<std::uint16_t>() : std::uint16_t{0};
   if (out.has_shepherd && out.has_script)
     return {"the spec's ranks are under a shepherd and are a script: a script starts MPI programs "
             "itself"};

@@ -14,6 +14,11 @@ inline auth::exec_spec to_exec_spec(const job_spec& spec) {
   exec.append = spec.append;
   exec.outlives_ranks = spec.notify_failures;
   exec.has_shepherd = spec.mpi != mpi_mode::none;
+  exec.has_terminal = spec.terminal.has_value();
+  if (spec.terminal) {
+    exec.rows = spec.terminal->rows;
+    exec.columns = spec.terminal->columns;
+  }
   exec.cwd = spec.cwd;
   exec.stdin_path = spec.stdin_path;
   exec.stdout_path = spec.stdout_path;

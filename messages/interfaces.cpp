@@ -57,6 +57,7 @@ interface_text jobs() {
   return interface_writer{"org.troupe.jobs", "Jobs: submitted, changed, looked at, followed"}
       .type<number_range>(asked)
       .type<array_spec>(asked)
+      .type<terminal_size>(asked)
       .type<job_spec>(asked)
       .type<signed_request>(asked)
       .type<job_dependency>(asked)
@@ -88,6 +89,7 @@ interface_text jobs() {
       .method<calls::why>("Why a job waits")
       .method<calls::wait>("Answers when all of these have ended")
       .method<calls::run_step>("Starts a step in a running job's allocation")
+      .method<calls::write_input>("Gives a running job bytes for its standard input")
       .method<calls::signal_step>("Sends a signal to the ranks of a step, or ends it")
       .method<calls::follow>("Follows one element: state, streamed output, end; with 'more' only")
       .done();

@@ -338,6 +338,34 @@ struct signal_step {
   using reply = change_reply;
 };
 
+/// Gives the first task of an element, or of a step of it, bytes for its standard input: those that
+/// follow the first `offset` ones. Answers when they have been kept, and after `ends` when all has
+/// been read; until then it may be called again, also after the cluster has been away.
+struct write_input {
+  static constexpr std::string_view method = "org.troupe.jobs.WriteInput";
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  std::uint32_t step = 0;
+  std::uint64_t offset = 0;
+  std::vector<std::uint8_t> data;
+  bool ends = false;
+  std::optional<terminal_size> terminal; ///< its size from now on
+  static constexpr auto fields() {
+    using s = write_input;
+    return field_list(field<1>("job", &s::job), field<2>("element", &s::element),
+                      field<3>("step", &s::step), field<4>("offset", &s::offset),
+                      field<5>("data", &s::data, visibility::owner, at_most(input_bytes_max)),
+                      field<6>("ends", &s::ends), field<7>("terminal", &s::terminal));
+  }
+  struct reply {
+    std::uint64_t offset = 0;
+    bool closed = false; ///< nobody reads any more
+    static constexpr auto fields() {
+      return field_list(field<1>("offset", &reply::offset), field<2>("closed", &reply::closed));
+    }
+  };
+};
+
 /// Where a follower stands in one rank's stream.
 struct stream_position {
   static constexpr std::string_view type_name = "StreamPosition";

@@ -140,6 +140,7 @@ struct element_location {
   std::vector<placement_part> parts;
   bool streams_output = false;
   bool streams_errors = false;
+  bool streams_input = false;
   map_mode map_by = map_mode::slot;
   bool may_spawn = false;          ///< its ranks may start further steps
   std::optional<exit_report> exit; ///< when it has ended
@@ -398,16 +399,36 @@ struct output_chunk {
   using answer_tag = void;
 };
 
+/// Gives the first rank of an element or step bytes for its standard input, those that follow the
+/// first `offset` ones; what had come before is passed over. Answers when they have been kept and,
+/// where they are the last ones, read; waits while much has not been read.
+struct input_taken;
+struct write_input {
+  group_key group;
+  std::uint32_t element = no_element;
+  std::uint64_t offset = 0;
+  bytes data;
+  bool ends = false; ///< nothing will follow
+  std::optional<terminal_size> size;
+  using answer = input_taken;
+};
+struct input_taken {
+  std::uint64_t offset = 0; ///< how many have come
+  bool closed = false;      ///< nobody reads any more
+  using answer_tag = void;
+};
+
 /// A rank's stream has arrived from the launcher: `descriptor` is the read end, now the task's; of
-/// a shepherd it is the agent's end of its socket.
+/// input it is the end to write, with its `store`; of a shepherd the agent's end of its socket.
 struct take_stream {
-  enum class kind : std::uint8_t { output, errors, shepherd };
+  enum class kind : std::uint8_t { output, errors, shepherd, input };
   group_key group;
   std::uint64_t stream = 0;
   std::uint32_t element = no_element;
   std::uint32_t rank = 0;
   kind what = kind::output;
   int descriptor = -1;
+  int store = -1;
   using answer = void;
 };
 

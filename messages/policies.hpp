@@ -239,6 +239,13 @@ struct policy<read_output> : allow_own_or_any<verb::job_read, verb::job_read_any
     return resource_ref::job(message.group.job);
   }
 };
+/// What it reads it may do: only the owner, who may run anything, writes to it.
+template <>
+struct policy<write_input> : allow<verb::job_submit, troupe::people> {
+  static resource_ref resource(const write_input& message) {
+    return resource_ref::job(message.group.job);
+  }
+};
 template <>
 struct policy<tell_shepherd> : allow<verb::node_launch, troupe::jobs_or_roles> {
   static resource_ref resource(const tell_shepherd& message) {
@@ -257,6 +264,8 @@ template <>
 struct policy<take_stream> : allow<verb::node_report, troupe::roles> {};
 template <>
 struct policy<note_output> : allow<verb::node_report, troupe::roles> {};
+template <>
+struct policy<note_input> : allow<verb::node_report, troupe::roles> {};
 template <>
 struct policy<drop_stream> : allow<verb::node_launch, troupe::jobs_or_roles> {};
 

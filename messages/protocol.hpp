@@ -72,8 +72,9 @@ struct route_job {
 };
 
 /// What starts, signals and ends things on a node: `node` for Troupe's own agents.
-using executor_actor = protocol<get_status, launch_orders, signal_group, end_group, revoke_group,
-                                acknowledge_records, forget_group, read_output, tell_shepherd>;
+using executor_actor =
+    protocol<get_status, launch_orders, signal_group, end_group, revoke_group, acknowledge_records,
+             forget_group, read_output, write_input, tell_shepherd>;
 
 using agent_actor = executor_actor::extend_with<
     protocol<report_records, report_inventory, take_stream, hear_shepherd>>;
@@ -106,7 +107,14 @@ struct note_output {
   using answer = void;
 };
 
-using task_actor = protocol<get_status, tick, read_output, take_stream, note_output, forget_group>;
+/// A stream of input has been read further, or nobody reads it any more. No answer.
+struct note_input {
+  std::uint64_t stream = 0;
+  using answer = void;
+};
+
+using task_actor = protocol<get_status, tick, read_output, write_input, take_stream, note_output,
+                            note_input, forget_group>;
 
 /// The agent's side of one shepherd.
 using shepherd_actor =

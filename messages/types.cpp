@@ -245,6 +245,11 @@ expected<void> validate(const job_spec& spec) {
                    "run', or give the program itself");
   if (spec.step_of != 0 && (spec.array || spec.batch || spec.held || spec.begin_utc_ns != 0))
     return invalid("a step of a job is no array, and cannot be held or delayed");
+  if (spec.stdin_path == "|" && (spec.array || (!spec.attached && spec.step_of == 0)))
+    return invalid("standard input is streamed to jobs in the foreground only ('troupe run'), and "
+                   "to no array; name a file");
+  if (spec.terminal && (spec.stdin_path != "|" || spec.stdout_path != "|" || !spec.merge_stderr))
+    return invalid("a terminal is for jobs whose input and output are streamed; give no files");
   if (spec.step_of == 0 && (spec.overlap || spec.step_of_element != no_element))
     return invalid("only a step of a job can overlap with other steps");
   if (auto ok = check_environment(spec.env); !ok)

@@ -24,6 +24,7 @@ inline constexpr std::size_t arguments_max = 4096;
 inline constexpr std::size_t string_bytes_max = 128 * 1024;
 inline constexpr std::size_t script_bytes_max = 1024 * 1024;
 inline constexpr std::size_t submissions_per_call_max = 1024;
+inline constexpr std::size_t input_bytes_max = 256 * 1024; ///< per call
 inline constexpr std::uint32_t nodes_max = 65'536;
 inline constexpr std::uint32_t tasks_max = 1'048'576;
 inline constexpr std::uint32_t gpus_per_node_max = 64;
@@ -77,6 +78,18 @@ struct job_dependency {
   }
 };
 
+struct terminal_size {
+  static constexpr std::string_view type_name = "TerminalSize";
+  std::uint16_t rows = 0;
+  std::uint16_t columns = 0;
+
+  bool operator==(const terminal_size&) const = default;
+  static constexpr auto fields() {
+    using s = terminal_size;
+    return field_list(field<1>("rows", &s::rows), field<2>("columns", &s::columns));
+  }
+};
+
 /// What was asked for: one job, or one array of equal elements.
 struct job_spec {
   static constexpr std::string_view type_name = "JobSpec";
@@ -86,7 +99,7 @@ struct job_spec {
   std::vector<std::string> argv;
   std::vector<std::string> env; ///< "K=V", sorted by key, no key twice
   std::string cwd;
-  std::string stdin_path;  ///< "" is /dev/null
+  std::string stdin_path;  ///< "" is /dev/null, "|" a stream to the first task, else a pattern
   std::string stdout_path; ///< "" is /dev/null, "|" a stream, else a pattern (%j %a %t %N %%)
   std::string stderr_path; ///< as stdout_path; merged into it when `merge_stderr`
   std::string script;      ///< the script's bytes; argv then holds its arguments after argv[0]
@@ -119,6 +132,7 @@ struct job_spec {
   std::string reservation;                  ///< start in this reservation's nodes and time only
   std::vector<job_dependency> dependencies; ///< all must hold before it starts
   map_mode map_by = map_mode::slot;
+  std::optional<terminal_size> terminal; ///< the first task has one; its streams go with it
 
   bool operator==(const job_spec&) const = default;
   static constexpr auto fields() {
@@ -152,7 +166,7 @@ struct job_spec {
         field<40>("batch", &s::batch), field<44>("append", &s::append),
         field<45>("notify_failures", &s::notify_failures), field<41>("overlap", &s::overlap),
         field<42>("step_of", &s::step_of), field<43>("step_of_element", &s::step_of_element),
-        field<46>("map_by", &s::map_by));
+        field<46>("map_by", &s::map_by), field<47>("terminal", &s::terminal));
   }
 };
 

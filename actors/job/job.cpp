@@ -133,6 +133,7 @@ element_location job_state_machine::location_of(const active_element& what) cons
   result.map_by = event_->spec.map_by;
   result.may_spawn = event_->spec.mpi == mpi_mode::pmix;
   result.streams_output = event_->spec.stdout_path == "|";
+  result.streams_input = event_->spec.stdin_path == "|";
   result.streams_errors = event_->spec.stderr_path == "|" && !event_->spec.merge_stderr;
   return result;
 }

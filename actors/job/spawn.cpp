@@ -81,6 +81,7 @@ job_spec spec_of_spawn(const job_spec& parent, const std::vector<shepherd::spawn
   spec.begin_utc_ns = 0;
   spec.append = true; // its output goes where the parent's goes
   spec.stdin_path.clear();
+  spec.terminal.reset();
   const auto& path = app.argv.front();
   spec.name = path.substr(path.rfind('/') + 1).substr(0, name_bytes_max);
   return spec;

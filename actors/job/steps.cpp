@@ -132,6 +132,7 @@ element_location job_state_machine::location_of(const job_step& what) const {
   result.map_by = spec.map_by;
   result.may_spawn = spec.mpi == mpi_mode::pmix;
   result.streams_output = spec.stdout_path == "|";
+  result.streams_input = spec.stdin_path == "|";
   result.streams_errors = spec.stderr_path == "|" && !spec.merge_stderr;
   return result;
 }

@@ -152,7 +152,11 @@ std::optional<event> decode_text(byte_view datagram, kind what) {
   return event{detailed{body->seq, std::string{as_text(tail)}}};
 }
 
-std::optional<event> decode_event(byte_view datagram, unique_fd& fd) {
+struct passed_files {
+  unique_fd first, second;
+};
+
+std::optional<event> decode_event(byte_view datagram, passed_files& files) {
   header head;
   if (datagram.size() < sizeof head)
     return std::nullopt;
@@ -168,16 +172,17 @@ std::optional<event> decode_event(byte_view datagram, unique_fd& fd) {
   case kind::stream: {
     byte_view tail;
     auto body = take_body<stream>(datagram, tail);
-    if (!body || !tail.empty() || !fd)
+    constexpr std::uint32_t input = 4;
+    if (!body || !tail.empty() || !files.first || (body->which == input) != bool(files.second))
       return std::nullopt;
-    return event{lent_stream{*body, std::move(fd)}};
+    return event{lent_stream{*body, std::move(files.first), std::move(files.second)}};
   }
   default: return std::nullopt;
   }
 }
 
-unique_fd take_descriptor(msghdr& head) {
-  unique_fd taken;
+passed_files take_descriptors(msghdr& head) {
+  passed_files taken;
   for (auto* c = CMSG_FIRSTHDR(&head); c != nullptr; c = CMSG_NXTHDR(&head, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
       continue;
@@ -185,7 +190,7 @@ unique_fd take_descriptor(msghdr& head) {
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
-      taken.reset(fd);
+      (taken.first ? taken.second : taken.first).reset(fd);
     }
   }
   return taken;
@@ -348,8 +353,8 @@ expected<event> launcher_client::receive() {
     return fail_errno(errc::unreachable, "receiving from the launcher");
   if (got == 0)
     return fail(errc::unreachable, "the launcher closed its connection");
-  auto fd = take_descriptor(head);
-  auto decoded = decode_event({datagram, static_cast<std::size_t>(got)}, fd);
+  auto files = take_descriptors(head);
+  auto decoded = decode_event({datagram, static_cast<std::size_t>(got)}, files);
   if (!decoded || (head.msg_flags & MSG_TRUNC) != 0)
     return fail(errc::internal, "the launcher sent a message of " + std::to_string(got) +
                                     " bytes that its protocol does not know; update both");

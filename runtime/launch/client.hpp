@@ -40,10 +40,12 @@ struct refused {
   std::string text;
 };
 
-/// A stream's read end. It may come more than once for one id: after `lend`, `inventory`.
+/// A stream's read end; of input its write end and its store. It may come more than once for one
+/// id: after `lend`, `inventory`.
 struct lent_stream {
   stream what;
   unique_fd fd;
+  unique_fd store;
 };
 
 /// What runs and waits; ends with an `inventory_end`.

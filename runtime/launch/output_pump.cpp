@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace troupe::launch {
 
@@ -31,6 +32,7 @@ expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, unique_fd 
   what->stream = stream;
   what->size = static_cast<std::uint64_t>(status.st_size);
   what->limit = limit_bytes;
+  what->is_terminal = ::isatty(pipe.get()) == 1;
   what->pipe = std::move(pipe);
   what->file = std::move(file);
   std::lock_guard lock{mutex_};
@@ -76,7 +78,7 @@ void output_pump::on_ready(std::uint64_t id) {
     auto& what = *at->second;
     if (what.size >= what.limit)
       arm(what, false);
-    else if (!move_some(what, report.ended))
+    else if (!(what.is_terminal ? copy_some(what, report.ended) : move_some(what, report.ended)))
       discard_some(what, report.ended);
     report.bytes = what.size;
     report.discarded = what.discarded;
@@ -105,6 +107,25 @@ bool output_pump::move_some(entry& what, bool& ended) {
     }
     return errno == EAGAIN || errno == EINTR;
   }
+  return true;
+}
+
+/// Of a terminal. What the disk does not take is counted.
+bool output_pump::copy_some(entry& what, bool& ended) {
+  std::array<char, 65'536> buffer;
+  const auto room = std::min<std::uint64_t>(what.limit - what.size, buffer.size());
+  const auto count = ::read(what.pipe.get(), buffer.data(), room);
+  if (count <= 0) {
+    // EIO: every process that had it open is gone.
+    ended = count == 0 || (errno != EAGAIN && errno != EINTR);
+    return true;
+  }
+  const auto bytes = static_cast<std::size_t>(count);
+  const auto written =
+      ::pwrite(what.file.get(), buffer.data(), bytes, static_cast<off_t>(what.size));
+  const auto kept = written > 0 ? static_cast<std::size_t>(written) : 0;
+  what.size += kept;
+  what.discarded += bytes - kept;
   return true;
 }
 

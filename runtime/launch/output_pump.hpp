@@ -17,7 +17,8 @@ namespace troupe::launch {
 
 /// Moves streamed output from the launcher's pipes into spool files, by splice(2): a byte is in the
 /// pipe or in the file, so that a crash in between loses none and doubles none. One thread for all
-/// streams; nothing of the output passes through this process's memory.
+/// streams; nothing of the output passes through this process's memory. A terminal's does, since
+/// the kernel splices none: a crash may lose what was read in that instant.
 class output_pump {
 public:
   /// Called on the pump's thread when a stream's file has grown, or the stream has ended (all its
@@ -51,10 +52,12 @@ private:
     std::uint64_t limit = 0;
     std::uint64_t discarded = 0;
     bool armed = true;
+    bool is_terminal = false;
   };
 
   void on_ready(std::uint64_t id);
   bool move_some(entry& what, bool& ended);
+  bool copy_some(entry& what, bool& ended);
   void discard_some(entry& what, bool& ended);
   void arm(entry& what, bool on);
 

@@ -269,14 +269,17 @@ struct batch_done {
   std::uint32_t refused = 0;
 };
 
-/// Carries the read end, non-blocking by choice of the receiver; of a shepherd its agent's end.
+/// Carries the read end, non-blocking by choice of the receiver; of a shepherd its agent's end. Of
+/// input it carries two: the write end, and the store. That is a memfd whose file position says how
+/// much of it has been written, which outlives whoever writes.
 struct stream {
   static constexpr kind what = kind::stream;
   std::uint64_t id = 0;
   group_key key;
   std::uint32_t element = 0;
   std::uint32_t rank = 0;
-  std::uint32_t which = 1; ///< 1 standard output, 2 standard error, 3 the shepherd's socket
+  std::uint32_t which = 1; ///< 1 standard output, 2 standard error, 3 the shepherd's socket,
+                           ///< 4 standard input
   std::uint32_t node_id = 0;
 };
 
@@ -332,7 +335,7 @@ inline const char* to_string(start_stage stage) {
   case start_stage::error_output: return "opening the standard error";
   case start_stage::script: return "preparing the script";
   case start_stage::exec: return "executing the program";
-  case start_stage::pipe: return "making the pipe of a streamed output";
+  case start_stage::pipe: return "making the pipes or the terminal of its streams";
   case start_stage::shepherd: return "being served by its shepherd";
   }
   return "an unknown step";

@@ -10,6 +10,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -218,8 +219,22 @@ void open_output(const child_plan& plan, start_stage stage, const char* pattern,
     give_up(plan, stage, errno);
 }
 
+/// The terminal becomes that of its session, and all three of its files.
+void open_terminal(const child_plan& plan) {
+  enter(start_stage::output);
+  if (::ioctl(plan.terminal_fd, TIOCSCTTY, 0) != 0)
+    give_up(plan, start_stage::output, errno);
+  for (int to : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::dup2(plan.terminal_fd, to) < 0)
+      give_up(plan, start_stage::output, errno);
+}
+
 void open_files(const child_plan& plan) {
   const auto& spec = *plan.spec;
+  if (plan.terminal_fd >= 0) {
+    open_terminal(plan);
+    return;
+  }
   open_output(plan, start_stage::output, spec.output, plan.output_fd, STDOUT_FILENO);
   bool is_same_file = spec.error_output[0] != '\0' && plan.error_output_fd < 0 &&
                       same_text(spec.output, spec.error_output);
@@ -230,9 +245,11 @@ void open_files(const child_plan& plan) {
     open_output(plan, start_stage::error_output, spec.error_output, plan.error_output_fd,
                 STDERR_FILENO);
   }
-  // Of MPI ranks the first alone reads it, as MPI programs expect.
+  // Of MPI ranks the first alone reads it, as MPI programs expect; of a stream any first one.
   auto reads = !spec.view.has_shepherd || plan.order->rank_of(plan.local_rank) == 0;
-  if (spec.input[0] != '\0' && reads)
+  if (plan.input_fd >= 0 && ::dup2(plan.input_fd, STDIN_FILENO) < 0)
+    give_up(plan, start_stage::input, errno);
+  if (spec.input[0] != '\0' && spec.view.stdin_path != "|" && reads)
     open_as(plan, start_stage::input, spec.input, O_RDONLY, STDIN_FILENO);
 }
 

@@ -250,7 +250,9 @@ struct child_plan {
   int channel_fd;                 ///< of MPI ranks: to their shepherd; or -1
   int stub_fd;                    ///< where their stub says that it cannot go on
   const char* stub;               ///< what MPI ranks begin as
+  int input_fd;                   ///< read end of a stream, or -1
   int output_fd, error_output_fd; ///< write ends of streams, or -1
+  int terminal_fd;                ///< in place of all three, or -1
   rlimit files_limit;
 };
 /// What a child writes when it cannot go on; at most PIPE_BUF bytes, so it arrives whole.
@@ -322,9 +324,15 @@ void send_records(launcher& l);
 void send_inventory(launcher& l);
 
 // streams.cpp
-std::uint32_t open_stream(launcher& l, const element& e, std::uint32_t rank, std::uint32_t which);
+/// Makes the streams of one rank where its spec asks for them, and says what its child gets; 0 or
+/// an errno.
+int open_streams(launcher& l, const element& e, const auth::order_view& order,
+                 const prepared_spec& spec, std::uint32_t rank, child_plan& plan);
+/// After its child has been made: what that alone keeps open.
+void close_child_input(child_plan& plan);
 void send_stream(launcher& l, std::uint32_t stream);
 void close_stream_writer(launcher& l, std::uint32_t stream);
+void close_input(launcher& l, std::uint32_t stream);
 void drop_stream(launcher& l, std::uint32_t stream);
 std::uint32_t find_stream(launcher& l, std::uint64_t id);
 

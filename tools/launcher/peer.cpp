@@ -56,17 +56,19 @@ bool send_now(launcher& l, const void* bytes, std::size_t length, std::uint32_t 
   msghdr head{};
   head.msg_iov = &part;
   head.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
   if (stream != none) {
-    if (!l.streams.valid(stream) || l.streams[stream].read_fd < 0)
+    if (!l.streams.valid(stream) || l.streams[stream].lent_fd < 0)
       return true; // dropped meanwhile
+    const int lent[] = {l.streams[stream].lent_fd, l.streams[stream].store_fd};
+    const auto lent_bytes = (lent[1] < 0 ? 1 : 2) * sizeof(int);
     head.msg_control = control;
-    head.msg_controllen = sizeof control;
+    head.msg_controllen = CMSG_SPACE(lent_bytes);
     auto* c = CMSG_FIRSTHDR(&head);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(c), &l.streams[stream].read_fd, sizeof(int));
+    c->cmsg_len = CMSG_LEN(lent_bytes);
+    std::memcpy(CMSG_DATA(c), lent, lent_bytes);
   }
   for (;;) {
     if (::sendmsg(l.peer_fd, &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)

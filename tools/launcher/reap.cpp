@@ -159,6 +159,8 @@ void element_ended(launcher& l, std::uint32_t index) {
     for (auto stream : {r.output, r.error_output})
       if (stream != none)
         close_stream_writer(l, stream);
+    if (r.input != none)
+      close_input(l, r.input);
   }
   if (e.cgroup >= 0)
     e.leftovers += kill_cgroup(l, e.cgroup);

@@ -18,7 +18,7 @@ namespace troupe::launcher {
 namespace {
 
 constexpr std::uint32_t state_magic = 0x31535254; // "TRS1"
-constexpr std::uint32_t state_version = 2;
+constexpr std::uint32_t state_version = 3;
 constexpr std::size_t state_bytes_max = retained_bytes_max + 256UL * 1024 * 1024;
 
 struct state_header {
@@ -255,8 +255,8 @@ void keep_descriptors(launcher& l, bool keep) {
     (void)set_close_on_exec(fd, !keep);
   for (std::uint32_t i = 0; i < l.streams.high; ++i)
     if (l.streams[i].used) {
-      (void)set_close_on_exec(l.streams[i].read_fd, !keep);
-      (void)set_close_on_exec(l.streams[i].write_fd, !keep);
+      for (int fd : {l.streams[i].lent_fd, l.streams[i].held_fd, l.streams[i].store_fd})
+        (void)set_close_on_exec(fd, !keep);
     }
   for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
     if (l.shepherds[i].used)

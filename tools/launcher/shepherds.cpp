@@ -118,8 +118,8 @@ std::uint32_t open_agent_stream(launcher& l, const group& g, const element& e, i
   stream.node_id = g.node_id;
   stream.element = e.number;
   stream.which = 3;
-  stream.read_fd = fd;
-  stream.write_fd = -1;
+  stream.lent_fd = fd;
+  stream.held_fd = stream.store_fd = -1;
   send_stream(l, index);
   return index;
 }

@@ -39,32 +39,19 @@ void link_element(launcher& l, std::uint32_t index) {
   l.announce_tail = index;
 }
 
-/// Makes the streams of one rank where its spec asks for them; 0 or an errno.
-int open_streams(launcher& l, const element& e, const auth::order_view& order,
-                 const prepared_spec& spec, std::uint32_t rank_index) {
-  auto& r = l.ranks[rank_index];
-  auto number = order.rank_of(r.local);
-  if (spec.view.stdout_path == "|" && (r.output = open_stream(l, e, number, 1)) == none)
-    return errno;
-  if (spec.view.stderr_path == "|" && !spec.view.merge_stderr &&
-      (r.error_output = open_stream(l, e, number, 2)) == none)
-    return errno;
-  return 0;
-}
-
 /// Starts one rank; 0 or an errno. The plan holds all that the child may look at: the launcher's
 /// own tables are not there any more on its side.
 int start_rank(launcher& l, element& e, std::uint32_t rank_index, child_plan& plan) {
   auto& r = l.ranks[rank_index];
   plan.local_rank = r.local;
   plan.rank_index = rank_index;
-  plan.output_fd = r.output == none ? -1 : l.streams[r.output].write_fd;
-  plan.error_output_fd = r.error_output == none ? -1 : l.streams[r.error_output].write_fd;
   auto pid = copy_process(l, e.cgroup);
   if (pid == 0)
     run_child(plan);
+  const int bad = errno;
+  close_child_input(plan);
   if (pid < 0)
-    return errno;
+    return bad;
   r.pid = pid;
   r.alive = true;
   ++e.alive;
@@ -110,12 +97,12 @@ void start_ranks(launcher& l, std::uint32_t index, std::uint32_t ranks) {
     auto& r = l.ranks[rank_index];
     r.element = index;
     r.local = local;
-    r.output = r.error_output = none;
+    r.input = r.output = r.error_output = none;
     r.next_in_element = none;
     *link = rank_index;
     link = &r.next_in_element;
     auto stage = launch::start_stage::pipe;
-    auto bad = open_streams(l, e, order, *plan.spec, rank_index);
+    auto bad = open_streams(l, e, order, *plan.spec, rank_index, plan);
     if (bad == 0) {
       stage = launch::start_stage::fork;
       bad = start_rank(l, e, rank_index, plan);

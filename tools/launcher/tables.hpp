@@ -197,7 +197,7 @@ struct rank {
   std::uint32_t local;
   pid_t pid;
   bool alive;
-  std::uint32_t output, error_output; ///< streams or none
+  std::uint32_t input, output, error_output; ///< streams or none
 };
 
 struct stream_entry {
@@ -209,7 +209,9 @@ struct stream_entry {
   std::uint32_t rank;
   std::uint32_t which;
   std::uint32_t node_id;
-  int read_fd, write_fd; ///< write_fd is -1 once the element ended
+  int lent_fd;  ///< what the agent gets: of output the end to read, of input the one to write
+  int held_fd;  ///< of output the other end, -1 once the element ended
+  int store_fd; ///< of input: what waits to be written and how far it is; lent, too
 };
 
 /// A child that is no rank: its parent died and the launcher inherited it.

@@ -35,8 +35,8 @@ struct command {
   const char* name;
   const char* summary; ///< one line, for the list of commands
   void (*define)(CLI::App& app, invocation& run);
-  bool takes_command = false; ///< words after its options belong to the job
-  bool has_session = true;    ///< asks the cluster under a capability
+  const char* words = nullptr; ///< what comes after its options and is not looked at for more
+  bool has_session = true;     ///< asks the cluster under a capability
 };
 
 /// All commands, in the order of `troupe --help`.
@@ -50,6 +50,7 @@ void define(const command& what, CLI::App& app, invocation& run);
 
 /// Every command defines itself in the file of its name.
 void define_alloc(CLI::App& app, invocation& run);
+void define_attach(CLI::App& app, invocation& run);
 void define_audit(CLI::App& app, invocation& run);
 void define_cancel(CLI::App& app, invocation& run);
 void define_cap(CLI::App& app, invocation& run);

@@ -14,12 +14,18 @@ namespace troupe::cli {
 
 namespace {
 
+constexpr const char* job_words = "COMMAND [ARGUMENT...] | SCRIPT [ARGUMENT...]";
+
 constexpr std::array table{
-    command{"up", "start a private cluster, or say that it is up", define_up, false, false},
+    command{"up", "start a private cluster, or say that it is up", define_up, nullptr, false},
     command{"down", "stop the private cluster", define_down},
-    command{"run", "run a command as a job and wait for it", define_run, true},
-    command{"submit", "submit a command or script as a job; prints its id", define_submit, true},
-    command{"alloc", "run a command here with an allocation for its steps", define_alloc, true},
+    command{"run", "run a command as a job and wait for it", define_run, job_words},
+    command{"submit", "submit a command or script as a job; prints its id", define_submit,
+            job_words},
+    command{"alloc", "run a command here with an allocation for its steps", define_alloc,
+            "COMMAND [ARGUMENT...]"},
+    command{"attach", "run a shell or a command inside a running job", define_attach,
+            "ID [COMMAND [ARGUMENT...]]"},
     command{"wait", "wait until jobs have ended", define_wait},
     command{"cancel", "end jobs, or withdraw them", define_cancel},
     command{"hold", "keep pending jobs from starting", define_hold},
@@ -40,24 +46,23 @@ constexpr std::array table{
     command{"cap", "look at capabilities and the keys that sign them, and narrow them", define_cap},
     command{"audit", "look at the audit chain, or check it", define_audit},
     command{"console", "look at the actors of a running cluster", define_console},
-    command{"simulate", "replay a workload log under a scheduling policy", define_simulate, false,
+    command{"simulate", "replay a workload log under a scheduling policy", define_simulate, nullptr,
             false},
-    command{"version", "print the version", define_version, false, false},
+    command{"version", "print the version", define_version, nullptr, false},
 };
 
 /// CLI11's help with a usage line that tells where a job's command stands.
 class help_format : public CLI::Formatter {
 public:
-  explicit help_format(bool takes_command) : takes_command_{takes_command} { column_width(34); }
+  explicit help_format(const char* words) : words_{words} { column_width(34); }
   std::string make_usage(const CLI::App* app, std::string name) const override {
-    if (!takes_command_)
+    if (words_ == nullptr)
       return CLI::Formatter::make_usage(app, std::move(name));
-    return "Usage: " + app->get_name() +
-           " [OPTIONS] COMMAND [ARGUMENT...] | SCRIPT [ARGUMENT...]\n\n";
+    return "Usage: " + app->get_name() + " [OPTIONS] " + words_ + "\n\n";
   }
 
 private:
-  bool takes_command_;
+  const char* words_;
 };
 
 const command* find(std::string_view name) {
@@ -101,7 +106,7 @@ int run_command(const command& what, std::vector<std::string> words) {
   run.command = what.name;
   CLI::App app{what.summary};
   define(what, app, run);
-  if (what.takes_command) {
+  if (what.words != nullptr) {
     auto begin = find_command(app, words);
     if (!begin)
       return report_usage(run, begin.error().text);
@@ -129,7 +134,7 @@ std::span<const command> commands() {
 
 void define(const command& what, CLI::App& app, invocation& run) {
   app.name("troupe " + std::string{what.name});
-  app.formatter(std::make_shared<help_format>(what.takes_command));
+  app.formatter(std::make_shared<help_format>(what.words));
   app.set_help_flag("-h,--help", "print this help and exit");
   app.add_flag("--json", run.json, "print JSON: one document, or one per line for streams");
   if (what.has_session)

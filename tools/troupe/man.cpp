@@ -90,7 +90,8 @@ std::string man_page(const std::string& command_name) {
   define(*at, app, run);
   auto out = header("troupe-" + command_name, at->summary);
   out += ".SH SYNOPSIS\n.B troupe " + command_name + "\n[options]";
-  out += at->takes_command ? " \\fIcommand\\fP [\\fIargument\\fP ...]" : "";
+  if (at->words != nullptr)
+    out += std::string{" "} + at->words;
   for (const auto* option :
        app.get_options([](const CLI::Option* one) { return one->get_positional(); }))
     out += " \\fI" + escaped(option->get_name(true)) + "\\fP";

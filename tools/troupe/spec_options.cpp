@@ -149,7 +149,8 @@ constexpr std::array table{
                   to.stderr_given = true;
                   return store_text(value, path_bytes_max, to.spec.stderr_path);
                 }},
-    spec_option{"--stdin", "FILE", "read standard input from there (/dev/null)",
+    spec_option{"--stdin", "FILE",
+                "read standard input from there (run: what this command reads; else /dev/null)",
                 [](to_job& to, text value) {
                   return store_text(value, path_bytes_max, to.spec.stdin_path);
                 }},
@@ -193,6 +194,8 @@ constexpr std::array table{
                 [](to_job& to, text) { return set(to.dry_run); }, false},
     spec_option{"--label", "", "begin each line of output with its task's number",
                 [](to_job& to, text) { return set(to.label); }, false},
+    spec_option{"--pty", "", "give the first task a terminal, and this one's keys to it",
+                [](to_job& to, text) { return set(to.pty); }, false},
     spec_option{"--show-binding", "", "say which cores the tasks are bound to",
                 [](to_job& to, text) { return set(to.show_binding); }, false},
 };

@@ -22,6 +22,7 @@ struct job_options {
   bool dry_run = false;
   bool label = false;
   bool show_binding = false;
+  bool pty = false;
   bool stdout_given = false;
   bool stderr_given = false;
   bool mpi_given = false;

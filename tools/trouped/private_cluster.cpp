@@ -333,6 +333,11 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
         if (what.ended)
           routes->remove(what.stream);
       });
+  auto inputs = std::make_shared<launch::input_pump>(
+      [routes, cap = capability(role::agent)](std::uint64_t stream) {
+        if (auto task = routes->find(stream))
+          tell(task, cap, note_input{stream});
+      });
   auto shepherds = std::make_shared<shepherd_routes>();
   auto lines = std::make_shared<launch::shepherd_lines>(
       [shepherds, cap = capability(role::agent)](launch::shepherd_lines::news&& what) {
@@ -353,7 +358,7 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   serve_agents agents;
   for (const auto& offers : base.nodes) {
     node_actor node = system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
-    agent_state::peers beside{node, launcher, pump, files, routes, lines, shepherds};
+    agent_state::peers beside{node, launcher, pump, files, routes, lines, shepherds, inputs};
     agents.agents[offers->node] = system.spawn<shell<agent_state>>(
         around, node.id(), agent_cap, offers->name, offers->node, beside);
     links->nodes[offers->node] = node;

@@ -202,9 +202,9 @@ int allocate(const invocation& run, const std::vector<given_option>& given) {
   auto job = make_job(run, given);
   if (!job)
     return report(run, job.error());
-  if (job->spec.array || job->stdout_given || job->stderr_given)
+  if (job->spec.array || job->stdout_given || job->stderr_given || job->pty)
     return report_usage(run, "an allocation has no elements and no output of its own: leave out "
-                             "-a, -o and -e");
+                             "-a, -o, -e and --pty");
   auto& spec = job->spec;
   spec.argv = {"/bin/sh", "-c", place_holder};
   spec.script.clear();

@@ -22,8 +22,8 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
   auto job = make_job(run, given);
   if (!job)
     return report(run, job.error());
-  if (job->label || job->show_binding)
-    return report_usage(run, "--label and --show-binding belong to 'troupe run'");
+  if (job->label || job->show_binding || job->pty)
+    return report_usage(run, "--label, --show-binding and --pty belong to 'troupe run'");
   default_output(*job);
   job->spec.batch = !job->spec.script.empty();
   if (auto valid = validate(job->spec); !valid)

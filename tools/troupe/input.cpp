@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/input.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+namespace troupe::cli {
+
+namespace {
+
+constexpr std::size_t piece_bytes = 64 * 1024;
+constexpr int background_pause_ms = 500;
+constexpr int return_pause_ms = 100;
+constexpr terminal_size usual_size{24, 80};
+constexpr std::uint8_t end_of_input = 4; ///< control-D, as terminals begin
+
+bool in_the_background() {
+  const auto group = ::tcgetpgrp(STDIN_FILENO); // -1: no terminal, or not ours to share
+  return group >= 0 && group != ::getpgrp();
+}
+
+unique_fd watch_for_resizes() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGWINCH);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return unique_fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+}
+
+} // namespace
+
+bool has_standard_input() {
+  struct stat status {};
+  if (::fstat(STDIN_FILENO, &status) != 0 || S_ISDIR(status.st_mode))
+    return false;
+  const bool is_null = S_ISCHR(status.st_mode) && status.st_rdev == ::makedev(1, 3);
+  return !is_null;
+}
+
+terminal_size size_of_terminal() {
+  winsize size{};
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_row != 0 && size.ws_col != 0)
+      return {size.ws_row, size.ws_col};
+  return usual_size;
+}
+
+raw_terminal::raw_terminal() {
+  termios now{};
+  if (::tcgetattr(STDIN_FILENO, &now) != 0 || in_the_background())
+    return;
+  before_ = now;
+  ::cfmakeraw(&now);
+  (void)::tcsetattr(STDIN_FILENO, TCSADRAIN, &now);
+}
+
+void raw_terminal::restore() {
+  if (before_)
+    (void)::tcsetattr(STDIN_FILENO, TCSADRAIN, &*before_);
+  before_.reset();
+}
+
+input_sender::input_sender(const invocation& run, destination to)
+    : run_{run}, to_{to}, stop_{::eventfd(0, EFD_CLOEXEC)}, resized_{to.has_terminal
+                                                                         ? watch_for_resizes()
+                                                                         : unique_fd{}} {
+  // A read that comes too late, from the background, is to fail instead of stopping us.
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTTIN);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  thread_ = std::thread{[this] { work(); }};
+}
+
+input_sender::~input_sender() {
+  const std::uint64_t one = 1;
+  (void)!::write(stop_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+void input_sender::work() {
+  while (!over_) {
+    auto what = next();
+    if (!what || !send(*what))
+      return;
+  }
+}
+
+/// False when it is to stop.
+bool input_sender::pause(int milliseconds) {
+  pollfd stop{stop_.get(), POLLIN, 0};
+  return ::poll(&stop, 1, milliseconds) == 0;
+}
+
+/// Waits for something to send; nothing when it is to stop.
+std::optional<calls::write_input> input_sender::next() {
+  calls::write_input what;
+  what.job = to_.job;
+  what.element = to_.element;
+  what.step = to_.step;
+  for (;;) {
+    if (in_the_background()) {
+      if (!pause(background_pause_ms))
+        return std::nullopt;
+      continue;
+    }
+    std::array<pollfd, 3> wait{
+        {{stop_.get(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}, {resized_.get(), POLLIN, 0}}};
+    if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR)
+      return std::nullopt;
+    if (wait[0].revents != 0)
+      return std::nullopt;
+    what.offset = offset_;
+    signalfd_siginfo news{};
+    if (wait[2].revents != 0 && ::read(resized_.get(), &news, sizeof news) > 0) {
+      what.terminal = size_of_terminal();
+      return what;
+    }
+    if (wait[1].revents == 0)
+      continue;
+    what.data.resize(piece_bytes);
+    const auto count = ::read(STDIN_FILENO, what.data.data(), what.data.size());
+    if (count < 0 && (errno == EINTR || errno == EAGAIN || errno == EIO)) {
+      if (errno != EINTR && !pause(background_pause_ms))
+        return std::nullopt;
+      continue;
+    }
+    what.data.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    if (count <= 0)
+      end(what);
+    else
+      in_a_line_ = what.data.back() != '\n';
+    offset_ += what.data.size();
+    return what;
+  }
+}
+
+/// Of a terminal the end is what one would type: once ends a line that has begun.
+void input_sender::end(calls::write_input& what) {
+  over_ = true;
+  if (to_.has_terminal)
+    what.data.assign(in_a_line_ ? 2 : 1, end_of_input);
+  else
+    what.ends = true;
+}
+
+/// False when nothing more is to be sent.
+bool input_sender::send(const calls::write_input& what) {
+  for (;;) {
+    error why{errc::unreachable, {}};
+    if (!session_) {
+      if (auto opened = session::open(run_.capability))
+        session_.emplace(std::move(*opened));
+      else
+        why = opened.error();
+    }
+    if (session_) {
+      auto sent = session_->start_stream(what);
+      auto happened = sent ? session_->wire().wait_for(stop_.get(), std::chrono::milliseconds{-1})
+                           : tl::unexpected{sent.error()};
+      if (happened && *happened == varlink::client::event::other_readable)
+        return false;
+      auto received = happened ? session_->wire().receive() : tl::unexpected{happened.error()};
+      if (received && !received->failed) {
+        auto answer = session::decode<calls::write_input::reply>(std::move(received->parameters));
+        return answer && !answer->value.closed;
+      }
+      why = received ? error{received->failed->code, received->failed->message} : received.error();
+    }
+    if (!come_back(why))
+      return false;
+  }
+}
+
+/// Another session after `why`, for as long as the job is followed here: true when it is worth
+/// trying again.
+bool input_sender::come_back(const error& why) {
+  const bool again = why.code == errc::unreachable || (session_ && session_->capability_ended());
+  if (!again) {
+    give_up(why);
+    return false;
+  }
+  session_.reset();
+  return pause(return_pause_ms);
+}
+
+/// A job that lacks a part of its input must not go on as if that were all.
+void input_sender::give_up(const error& why) {
+  notice(run_, why.text + "; it is cancelled, since it would lack input");
+  const std::string reason = "its input could not be given";
+  if (to_.step != 0) {
+    (void)session_->call(calls::signal_step{to_.job, to_.step, 0, reason});
+    return;
+  }
+  calls::cancel over;
+  over.selector.targets.push_back({to_.job, to_.job, {}});
+  over.reason = reason;
+  (void)session_->call(over);
+}
+
+} // namespace troupe::cli
