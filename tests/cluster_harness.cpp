@@ -105,11 +105,14 @@ void kill_and_wait(pid_t pid) {
 // -- programs -----------------------------------------------------------------
 
 running_program::running_program(const words& command, const std::string& folder,
-                                 const std::vector<std::string>& environment)
+                                 const std::vector<std::string>& environment, int input)
     : out_path_{new_name(folder, "out")}, err_path_{new_name(folder, "err")} {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  if (input < 0)
+    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  else
+    ::posix_spawn_file_actions_adddup2(&actions, input, 0);
   ::posix_spawn_file_actions_addopen(&actions, 1, out_path_.c_str(), O_WRONLY | O_CREAT, 0600);
   ::posix_spawn_file_actions_addopen(&actions, 2, err_path_.c_str(), O_WRONLY | O_CREAT, 0600);
   ::posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
@@ -239,10 +242,10 @@ outcome test_cluster::troupe(const words& arguments, std::chrono::milliseconds d
   return start(arguments).wait(deadline);
 }
 
-running_program test_cluster::start(const words& arguments) {
+running_program test_cluster::start(const words& arguments, int input) {
   words command{TROUPE_PROGRAMS "/troupe"};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  return running_program{command, work_, environment_};
+  return running_program{command, work_, environment_, input};
 }
 
 json test_cluster::ask(words arguments) {

@@ -32,8 +32,9 @@ struct outcome {
 /// A program that runs beside the test; its words go to files, so that it never waits for us.
 class running_program {
 public:
+  /// `input` (-1: /dev/null) stays the caller's.
   running_program(const words& command, const std::string& folder,
-                  const std::vector<std::string>& environment);
+                  const std::vector<std::string>& environment, int input = -1);
   ~running_program();
   running_program(running_program&& other) noexcept;
   running_program& operator=(running_program&&) = delete;
@@ -79,7 +80,7 @@ public:
   outcome troupe(const words& arguments, std::chrono::milliseconds deadline = 30s);
   /// The same with --json, parsed; fails the test where it is not one valid value.
   json ask(words arguments);
-  running_program start(const words& arguments);
+  running_program start(const words& arguments, int input = -1);
   /// Submits and answers the id, which is all that `submit` may print.
   std::string submit(words arguments);
   /// `sh -c script` with options before it.

@@ -11,8 +11,8 @@ caf::result<step_begun> scheduler_state::start_step(request<troupe::start_step>&
   const auto at = jobs_.find(what.msg.job);
   if (at == jobs_.end() || !at->second.actor || at->second.leaving)
     return auth::to_caf(
-        error{errc::conflict, fmt::format("job {} is not running; unset TROUPE_JOB_ID to run a job "
-                                          "of its own",
+        error{errc::conflict, fmt::format("job {} is not running and can have no steps; inside a "
+                                          "job, unset TROUPE_JOB_ID to run one of its own",
                                           what.msg.job)});
   if (paused_)
     return auth::to_caf(error{errc::unreachable, "the cluster is stopping"});

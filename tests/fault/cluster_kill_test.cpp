@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <csignal>
+#include <fcntl.h>
 #include <mutex>
 #include <random>
 #include <set>
 #include <thread>
+#include <unistd.h>
 
 using namespace troupe::test;
 
@@ -239,4 +241,32 @@ TEST_CASE("who waits for a job or reads its output goes on over a kill of troupe
   const auto read = reads.wait();
   CHECK(read.exit == 0);
   CHECK(read.out == "before\nafter\n");
+}
+
+TEST_CASE("input that streams over kills arrives once, byte for byte") {
+  const auto seed = seed_of_the_day();
+  INFO("TROUPE_TEST_SEED=" << seed);
+  std::mt19937 random{seed};
+  test_cluster cluster;
+  std::string text;
+  for (int i = 0; text.size() < 12'000'000; ++i)
+    text += std::to_string(i) + "\n";
+  cluster.write("numbers", text);
+  const int file = ::open(cluster.path("numbers").c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(file >= 0);
+  // It reads in its own time, so that kills meet it in the middle.
+  auto run = cluster.start({"run", "sh", "-c",
+                            "i=0; while [ $i -lt 100 ]; do head -c 100000; sleep 0.01; "
+                            "i=$((i+1)); done; cat"},
+                           file);
+  ::close(file);
+  for (int round = 0; round < rounds; ++round) {
+    reach_a_random_moment(random, 300ms);
+    kill_and_wait(cluster.trouped());
+    cluster.up();
+  }
+  auto done = run.wait(60s);
+  CHECK(done.exit == 0);
+  CHECK(done.out.size() == text.size());
+  CHECK((done.out == text));
 }

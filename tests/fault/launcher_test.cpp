@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <csignal>
+#include <fcntl.h>
 #include <fstream>
 #include <iostream>
+#include <poll.h>
 #include <set>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -413,6 +415,78 @@ TEST_CASE("what was written while nobody read is there for the next peer") {
   CHECK(world.wait_for([&] {
     return !world.refusals.empty() && world.refusals.back().what.why == launch::reason::not_found;
   }));
+}
+
+/// Writes `text` as an agent does: into the store, and from there by its position.
+void give(const launch::lent_stream& to, const std::string& text) {
+  const auto at = ::lseek(to.store.get(), 0, SEEK_CUR);
+  REQUIRE(::pwrite(to.store.get(), text.data(), text.size(), at) ==
+          static_cast<ssize_t>(text.size()));
+  REQUIRE(::splice(to.store.get(), nullptr, to.fd.get(), nullptr, text.size(), 0) ==
+          static_cast<ssize_t>(text.size()));
+}
+
+TEST_CASE("streamed input goes on over another peer and a re-exec, and ends when it is dropped") {
+  launcher_world world;
+  auto w = world.shell("cat >got");
+  w.spec.stdin_path = "|";
+  world.send(w);
+  REQUIRE(world.wait_for([&] { return world.streams.size() == 1; }));
+  CHECK(world.streams.begin()->second.what.which == 4);
+  give(world.streams.begin()->second, "first ");
+  world.streams.clear();
+  world.disconnect();
+  world.connect();
+  REQUIRE(world.client().inventory());
+  REQUIRE(world.wait_for([&] { return world.streams.size() == 1; }));
+  CHECK(::lseek(world.streams.begin()->second.store.get(), 0, SEEK_CUR) == 6);
+  give(world.streams.begin()->second, "second ");
+  world.streams.clear();
+  REQUIRE(world.client().reexec());
+  REQUIRE(world.wait_for([&] { return world.welcomes == 1; }));
+  REQUIRE(world.client().inventory());
+  REQUIRE(world.wait_for([&] { return world.streams.size() == 1; }));
+  CHECK(::lseek(world.streams.begin()->second.store.get(), 0, SEEK_CUR) == 13);
+  give(world.streams.begin()->second, "third");
+  const auto id = world.streams.begin()->first;
+  world.streams.clear(); // our own copies of its end
+  REQUIRE(world.client().drop_stream(id));
+  CHECK(world.end_of(w).exit_code == 0);
+  CHECK(read_file(world.folder() + "/got") == "first second third");
+}
+
+TEST_CASE("input of a rank that has ended is closed, whoever holds it") {
+  launcher_world world;
+  auto w = world.job({"true"});
+  w.spec.stdin_path = "|";
+  CHECK(world.run(w).exit_code == 0);
+  REQUIRE(world.streams.size() == 1);
+  pollfd watched{world.streams.begin()->second.fd.get(), 0, 0};
+  REQUIRE(::poll(&watched, 1, 20'000) == 1);
+  CHECK((watched.revents & POLLERR) != 0);
+}
+
+TEST_CASE("a terminal is its rank's own, of the size that was asked for, and goes with it") {
+  launcher_world world;
+  auto w = world.shell("stty size; read line; echo \"got $line\"; tty >/dev/tty");
+  w.spec.stdin_path = w.spec.stdout_path = "|";
+  w.spec.merge_stderr = w.spec.has_terminal = true;
+  w.spec.rows = 31;
+  w.spec.columns = 99;
+  world.send(w);
+  REQUIRE(world.wait_for([&] { return world.streams.size() == 2; }));
+  std::string text;
+  for (auto& [id, lent] : world.streams)
+    if (lent.what.which == 4)
+      REQUIRE(::write(lent.fd.get(), "word\n", 5) == 5);
+  CHECK(world.end_of(w).exit_code == 0);
+  for (auto& [id, lent] : world.streams)
+    if (lent.what.which == 1)
+      text = read_all(lent.fd.get()); // EIO is its end
+  INFO(text);
+  CHECK(text.find("31 99\r\n") != std::string::npos);
+  CHECK(text.find("got word\r\n") != std::string::npos);
+  CHECK(text.find("/dev/pts/") != std::string::npos);
 }
 
 TEST_CASE("ranks are bound to the cores of their slot and rank") {

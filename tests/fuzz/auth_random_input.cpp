@@ -68,6 +68,9 @@ std::vector<byte_vector> good_inputs() {
   spec.argv = {"true", "x"};
   spec.env = {"A=1", "B=2"};
   good.push_back(*encode_exec_spec(spec));
+  spec.stdin_path = spec.stdout_path = "|";
+  spec.merge_stderr = spec.has_terminal = true;
+  good.push_back(*encode_exec_spec(spec));
   auto line =
       audit_detail::format_head(1, 2, {}, "checkpoint") + audit_detail::format_checkpoint({1, {}});
   good.push_back(copy_of(line));

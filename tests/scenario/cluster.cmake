@@ -8,7 +8,7 @@ target_compile_definitions(troupe_cluster_harness PUBLIC
 add_dependencies(troupe_cluster_harness trouped troupe troupe-launcher)
 
 foreach(part run array steer look schedule lifecycle depend modify queues forecast resources
-    steps)
+    steps input)
   troupe_test(cluster_${part}_test LABEL scenario
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/scenario/cluster_${part}_test.cpp
     LINK troupe_cluster_harness)

@@ -98,6 +98,32 @@ TEST_CASE("in a cluster directories and files are opened as the user, never as r
   CHECK(end.error == EACCES);
 }
 
+TEST_CASE("in a cluster a job's terminal is its user's, and no other user's") {
+  if (!is_root())
+    return;
+  launcher_world world{false};
+  auto home = user_folder(world);
+  auto w = user_job(world, "test -O \"$(tty)\" && echo mine >\"$(tty)\"; stat -c %a \"$(tty)\"; "
+                           "echo over; read line");
+  w.spec.cwd = home;
+  w.spec.stdin_path = w.spec.stdout_path = "|";
+  w.spec.merge_stderr = w.spec.has_terminal = true;
+  world.send(w);
+  REQUIRE(world.wait_for([&] { return world.streams.size() == 2; }));
+  for (auto& [id, lent] : world.streams)
+    if (lent.what.which == 4)
+      REQUIRE(::write(lent.fd.get(), "\n", 1) == 1);
+  CHECK(world.end_of(w).exit_code == 0);
+  std::string text;
+  for (auto& [id, lent] : world.streams)
+    if (lent.what.which == 1)
+      text = read_all(lent.fd.get());
+  INFO(text);
+  CHECK(text.find("mine\r\n") != std::string::npos);
+  // Its group may write (a message from another user), nobody else may do anything.
+  CHECK((text.find("620\r\n") != std::string::npos || text.find("600\r\n") != std::string::npos));
+}
+
 TEST_CASE("in a cluster scripts and leftovers of a user work as everywhere") {
   if (!is_root())
     return;

@@ -5,6 +5,7 @@
 #include "tests/unit/actor_world.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ struct streaming {
                                   files,
                                   std::make_shared<actors::stream_routes>(),
                                   {},
-                                  {}};
+                                  {},
+                                  std::make_shared<launch::input_pump>([](auto) {})};
     routes = to.routes;
     agent = world.system().spawn<actors::shell<actors::agent_state>>(
         std::ref(world.around()), std::uint64_t{0}, world.role(auth::actor_role::agent), "node1", 1,
@@ -145,6 +147,122 @@ TEST_CASE("whoever reads a stream gets all of it, whenever its job ends") {
     }
     CHECK(job.world.violations.empty());
   }
+}
+
+namespace {
+
+constexpr std::uint64_t input_number = 13;
+
+/// A rank's standard input: what it reads of it.
+struct rank_input {
+  explicit rank_input(streaming& of) {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    pipe.reset(ends[0]);
+    REQUIRE(::fcntl(pipe.get(), F_SETPIPE_SZ, 4096) > 0);
+    take_stream stream;
+    stream.group = group;
+    stream.stream = input_number;
+    stream.what = take_stream::kind::input;
+    stream.descriptor = ends[1];
+    stream.store = ::memfd_create("input", MFD_CLOEXEC);
+    of.tell(stream);
+  }
+  void read_some(std::size_t most) {
+    std::string part(most, ' ');
+    const auto count = ::read(pipe.get(), part.data(), most);
+    ended = ended || count == 0;
+    got.append(part, 0, count > 0 ? static_cast<std::size_t>(count) : 0);
+  }
+  unique_fd pipe;
+  std::string got;
+  bool ended = false;
+};
+
+} // namespace
+
+TEST_CASE("whoever writes input has each byte read once, however messages come") {
+  for (auto seed : seeds(100)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    streaming job{seed};
+    auto& draw = job.world.random;
+    std::optional<rank_input> rank;
+    std::string given;
+    write_input what;
+    what.group = group;
+    answer_box<input_taken> asked;
+    auto pieces = 1 + draw.below(8);
+    bool over = false;
+    for (int turns = 0; turns < 50'000 && !(over && rank && rank->ended); ++turns) {
+      if (!rank && draw.once_in(20)) // a writer may be there before its stream
+        rank.emplace(job);
+      if (rank && draw.once_in(4))
+        rank->read_some(1 + draw.below(2000));
+      if (draw.once_in(5))
+        actors::tell(job.routes->find(rank ? input_number : stream_number),
+                     job.world.role(auth::actor_role::agent), note_input{input_number});
+      if (!over && !asked) {
+        what.offset = given.size();
+        what.ends = pieces-- == 0;
+        what.data.resize(what.ends ? 0 : 1 + draw.below(3000));
+        for (auto& byte : what.data)
+          byte = static_cast<std::uint8_t>(draw.below(256));
+        given.append(what.data.begin(), what.data.end());
+        asked = job.world.ask(job.agent, job.world.user.cap, what);
+      } else if (asked && asked->has_value()) {
+        auto& answer = **asked;
+        REQUIRE(answer);
+        CHECK(answer->offset == given.size());
+        CHECK(answer->closed == what.ends);
+        over = what.ends;
+        // After a lost answer the same is asked again.
+        if (!over && draw.once_in(4))
+          asked = job.world.ask(job.agent, job.world.user.cap, what);
+        else
+          asked.reset();
+      }
+      job.world.step();
+    }
+    REQUIRE(rank);
+    CHECK(over);
+    CHECK((rank->got == given));
+    CHECK(rank->ended);
+    CHECK(job.world.violations.empty());
+  }
+}
+
+TEST_CASE("input is taken of the job's owner alone, in order, and while the capability is good") {
+  streaming job{1};
+  rank_input rank{job};
+  job.world.settle();
+  write_input what;
+  what.group = group;
+  what.data = {'x'};
+  const auto stranger = job.world.log_in(65'534);
+  auto refused = job.world.ask(job.agent, stranger.cap, what);
+  what.offset = 5;
+  auto gap = job.world.ask(job.agent, job.world.user.cap, what);
+  job.world.settle();
+  REQUIRE(refused->has_value());
+  REQUIRE_FALSE((*refused)->has_value());
+  CHECK((*refused)->error().code == errc::refused);
+  REQUIRE(gap->has_value());
+  CHECK((*gap)->error().text.find("input is missing: 0 bytes have come") != std::string::npos);
+  // More than the pipe holds: its end waits to be read.
+  what.offset = 0;
+  what.data.assign(100'000, 'y');
+  what.ends = true;
+  auto waits = job.world.ask(job.agent, job.world.user.cap, what);
+  job.world.settle();
+  REQUIRE_FALSE(waits->has_value());
+  REQUIRE(job.world.keys.revocations->revoke_uid(job.world.user.uid));
+  job.world.advance(2 * ns_per_s);
+  job.world.settle();
+  REQUIRE(waits->has_value());
+  CHECK_FALSE((*waits)->has_value());
+  CHECK(job.world.refusals.back().message == typeid(write_input).name());
+  rank.read_some(100'000);
+  CHECK(rank.got.find('x') == std::string::npos);
 }
 
 TEST_CASE("what ended jobs left is trimmed, the oldest first, and never what is held") {

@@ -207,6 +207,31 @@ TEST_CASE("a spec survives encoding and is accepted in its exact length only") {
       [](const auto& decoded_spec) { return encode_exec_spec(decoded_spec); });
 }
 
+TEST_CASE("a spec's terminal has a size, and the job's streams to itself") {
+  auto spec = sample_spec();
+  spec.stdin_path = spec.stdout_path = "|";
+  spec.stderr_path.clear();
+  spec.merge_stderr = spec.has_terminal = true;
+  spec.rows = 50;
+  spec.columns = 65535;
+  auto bytes = encode_exec_spec(spec);
+  REQUIRE(bytes);
+  CHECK(*decode_exec_spec(*bytes) == spec);
+  refuses_every_other_length(*bytes, [](const std::vector<std::uint8_t>& cut) {
+    exec_spec_view view;
+    return !decode_exec_spec(cut, view);
+  });
+  auto without_input = spec;
+  without_input.stdin_path.clear();
+  CHECK_FALSE(encode_exec_spec(without_input));
+  auto to_a_file = spec;
+  to_a_file.stdout_path = "out";
+  CHECK_FALSE(encode_exec_spec(to_a_file));
+  auto apart = spec;
+  apart.merge_stderr = false;
+  CHECK_FALSE(encode_exec_spec(apart));
+}
+
 TEST_CASE("a spec's environment is sorted by encoding and refuses duplicates and bad entries") {
   auto spec = sample_spec();
   spec.env = {"B=2", "A=1"};

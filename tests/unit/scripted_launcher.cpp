@@ -397,6 +397,9 @@ agent_actor::behavior_type scripted_agent::make_behavior(auth::guard_observer& g
       on<acknowledge_records>([this](auto& what) { launcher_->acknowledge(what.msg); }),
       on<forget_group>([this](auto& what) { launcher_->forget(what.msg.group); }),
       on<read_output>([](request<read_output>&) { return output_chunk{}; }),
+      on<write_input>([](request<write_input>&) {
+        return input_taken{0, true};
+      }),
       on<tell_shepherd>([](request<tell_shepherd>&) {}),
       on<hear_shepherd>([](request<hear_shepherd>&) {}),
       on<report_records>([this](auto& what) { actors::tell(node_, cap_, std::move(what.msg)); }),

@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t piece_bytes = 64 * 1024;
 constexpr int background_pause_ms = 500;
 constexpr int return_pause_ms = 100;
+constexpr int end_pause_ms = 200;
 constexpr terminal_size usual_size{24, 80};
 constexpr std::uint8_t end_of_input = 4; ///< control-D, as terminals begin
 
@@ -112,13 +113,20 @@ std::optional<calls::write_input> input_sender::next() {
         return std::nullopt;
       continue;
     }
+    what.offset = offset_;
+    if (typing_ends_) {
+      if (!pause(end_pause_ms))
+        return std::nullopt;
+      end(what);
+      ++offset_;
+      return what;
+    }
     std::array<pollfd, 3> wait{
         {{stop_.get(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}, {resized_.get(), POLLIN, 0}}};
     if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR)
       return std::nullopt;
     if (wait[0].revents != 0)
       return std::nullopt;
-    what.offset = offset_;
     signalfd_siginfo news{};
     if (wait[2].revents != 0 && ::read(resized_.get(), &news, sizeof news) > 0) {
       what.terminal = size_of_terminal();
@@ -136,20 +144,20 @@ std::optional<calls::write_input> input_sender::next() {
     what.data.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
     if (count <= 0)
       end(what);
-    else
-      in_a_line_ = what.data.back() != '\n';
     offset_ += what.data.size();
     return what;
   }
 }
 
-/// Of a terminal the end is what one would type: once ends a line that has begun.
+/// A terminal has no end but what one would type, again and again: each is the end of what reads
+/// there just now, or of a line that has begun.
 void input_sender::end(calls::write_input& what) {
-  over_ = true;
-  if (to_.has_terminal)
-    what.data.assign(in_a_line_ ? 2 : 1, end_of_input);
-  else
-    what.ends = true;
+  if (to_.has_terminal) {
+    typing_ends_ = true;
+    what.data.assign(1, end_of_input);
+  } else {
+    over_ = what.ends = true;
+  }
 }
 
 /// False when nothing more is to be sent.

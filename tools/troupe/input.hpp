@@ -62,7 +62,7 @@ private:
   unique_fd resized_; ///< a signalfd, where the job has a terminal
   std::optional<session> session_;
   std::uint64_t offset_ = 0;
-  bool in_a_line_ = false;
+  bool typing_ends_ = false;
   bool over_ = false;
   std::thread thread_; ///< the last: it uses the others
 };
