@@ -40,6 +40,7 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       on<tell_shepherd>([this](request<tell_shepherd>& what) {
         auto& shepherd = shepherd_for(what.msg.group, what.msg.element);
         shepherd.cap = what.cap;
+        announce(shepherd, what.msg.group, what.msg.element);
         tell(shepherd.actor, what.cap, std::move(what.msg));
       }),
       on<hear_shepherd>(
@@ -116,19 +117,27 @@ void agent_state::take(request<take_stream>& what) {
   tell(task, cap_, std::move(what.msg));
 }
 
-/// Its job hears of it at once: the ends of its ranks, which come after this from the launcher, may
-/// overtake the first words of its own, and the job would not wait for the last ones.
 void agent_state::take_shepherd(request<take_stream>& what) {
-  const auto& [shepherd, cap] = shepherd_for(what.msg.group, what.msg.element);
-  if (cap)
-    tell(to_.node, cap,
-         hear_shepherd{node_number_,
-                       {what.msg.group.job, what.msg.group.incarnation, 0},
-                       what.msg.element,
-                       std::make_shared<shepherd::to_agent const>(),
-                       false});
-  to_.shepherds->add(what.msg.stream, shepherd);
-  tell(shepherd, cap_, std::move(what.msg));
+  auto& shepherd = shepherd_for(what.msg.group, what.msg.element);
+  shepherd.lent = true;
+  shepherd.announced = false; // it may be another one
+  announce(shepherd, what.msg.group, what.msg.element);
+  to_.shepherds->add(what.msg.stream, shepherd.actor);
+  tell(shepherd.actor, cap_, std::move(what.msg));
+}
+
+/// Its job hears of it before its ranks can run: their ends, which come from the launcher, may
+/// overtake the first words of its own, and the job would not wait for the last ones.
+void agent_state::announce(known_shepherd& shepherd, const group_key& group,
+                           std::uint32_t element) {
+  if (!shepherd.lent || !shepherd.cap || std::exchange(shepherd.announced, true))
+    return;
+  tell(to_.node, shepherd.cap,
+       hear_shepherd{node_number_,
+                     {group.job, group.incarnation, 0},
+                     element,
+                     std::make_shared<shepherd::to_agent const>(),
+                     false});
 }
 
 caf::result<output_chunk> agent_state::read(request<read_output>& what) {

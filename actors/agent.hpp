@@ -46,9 +46,12 @@ private:
   struct known_shepherd {
     shepherd_actor actor;
     verified_capability cap; ///< its job's, once that has spoken to it
+    bool lent = false;       ///< its socket is here: it runs
+    bool announced = false;  ///< to its job
   };
   known_shepherd& shepherd_for(const group_key& group, std::uint32_t element);
   void take_shepherd(request<take_stream>& what);
+  void announce(known_shepherd& shepherd, const group_key& group, std::uint32_t element);
   void forget(request<forget_group>& what);
   task_actor task_for(const group_key& group, std::uint32_t uid);
   status_report status() const;

@@ -172,10 +172,9 @@ TEST_CASE("--pty: control-C reaches what runs there, and the terminal here comes
   terminal mine;
   termios before{}, after{};
   REQUIRE(::tcgetattr(mine.program.get(), &before) == 0);
-  auto run = cluster.start({"run", "--pty", "sh", "-c",
-                            "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep "
-                            "0.02; done"},
-                           mine.program.get());
+  const std::string script =
+      "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 0.02; done";
+  auto run = cluster.start({"run", "--pty", "sh", "-c", script}, mine.program.get());
   REQUIRE(eventually([&] { return has(run.out(), "ready"); }));
   mine.type("\x03");
   auto done = run.wait();
