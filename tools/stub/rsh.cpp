@@ -73,9 +73,11 @@ int main(int, char** argv) {
   if (slash == nullptr || slash + sizeof "/troupe" > path + sizeof path)
     return refuse("its own folder cannot be found", "");
   std::memcpy(slash, "/troupe", sizeof "/troupe");
-  const char* command[] = {path,     "run", "--overlap", "--mpi", "rte", "-N",     "1",    "-n",
-                           "1",      "-c",  text,        "-w",    *argv, "--bind", "core", "-J",
-                           "mpirun", "--",  "/bin/sh",   "-c",    line,  nullptr};
+  // What mpirun reads it passes on to rank 0 itself.
+  const char* command[] = {path,     "run", "--stdin", "/dev/null", "--overlap", "--mpi",
+                           "rte",    "-N",  "1",       "-n",        "1",         "-c",
+                           text,     "-w",  *argv,     "--bind",    "core",      "-J",
+                           "mpirun", "--",  "/bin/sh", "-c",        line,        nullptr};
   ::execv(path, const_cast<char**>(command));
   return refuse(std::strerror(errno), "troupe: ");
 }
