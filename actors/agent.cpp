@@ -110,9 +110,7 @@ void agent_state::take(request<take_stream>& what) {
   ++streams_;
   if (what.msg.what == take_stream::kind::shepherd)
     return take_shepherd(what);
-  // After a restart the spool remembers whose job it was; without a file it is our own user's.
-  auto uid = to_.files->owner_of(what.msg.group.job).value_or(::getuid());
-  auto task = task_for(what.msg.group, uid);
+  auto task = task_for(what.msg.group, what.msg.uid);
   to_.routes->add(what.msg.stream, task);
   tell(task, cap_, std::move(what.msg));
 }

@@ -74,8 +74,13 @@ void client_state::write_located(calls::write_input& what, const element_locatio
   const auto first = std::find_if(where.parts.begin(), where.parts.end(), [](const auto& part) {
     return part.ranks > 0 && part.rank_of(0) == 0;
   });
-  if (where.exit || first == where.parts.end() || !to_->nodes.contains(first->node)) {
+  if (where.exit || first == where.parts.end()) {
     answer(slot, calls::write_input::reply{what.offset, true});
+    return;
+  }
+  if (!to_->nodes.contains(first->node)) {
+    answer_error(slot,
+                 {errc::unreachable, fmt::format("the node of job {} is not there", what.job)});
     return;
   }
   troupe::write_input message;

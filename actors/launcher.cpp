@@ -382,6 +382,7 @@ void launcher_state::take(launch::lent_stream& what) {
                  : what.what.which == 3 ? take_stream::kind::shepherd
                  : what.what.which == 2 ? take_stream::kind::errors
                                         : take_stream::kind::output;
+  message.uid = what.what.uid;
   message.descriptor = what.fd.release();
   message.store = what.store.release();
   tell(at->second, cap_, std::move(message));

@@ -11,6 +11,10 @@ void task_state::take_input(take_stream& what) {
   unique_fd store{what.store};
   auto& input = inputs_[what.element];
   input.id = what.stream;
+  if (input.closed) { // its launcher may not have heard so
+    tell(launcher_, cap_, drop_stream{what.stream});
+    return;
+  }
   if (auto ok = input_pump_->add(what.stream, std::move(to), std::move(store)); !ok) {
     world_.log->error("{}: {}", display_name(), ok.error().text);
     input.closed = true;
@@ -31,6 +35,14 @@ caf::result<input_taken> task_state::write(request<write_input>& what) {
     return auth::to_caf(taken.error());
   if (*taken)
     return **taken;
+  // A writer that came back asks again: its former question has nobody to be answered to.
+  std::erase_if(writing_, [&](waiting_write& former) {
+    if (former.what.msg.element != what.msg.element)
+      return false;
+    former.promise.deliver(
+        auth::to_caf(error{errc::conflict, "another writer gives this input now"}));
+    return true;
+  });
   auto promise = self_->make_response_promise<input_taken>();
   writing_.push_back({std::move(what), promise});
   recheck_later();

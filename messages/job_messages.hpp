@@ -427,6 +427,7 @@ struct take_stream {
   std::uint32_t element = no_element;
   std::uint32_t rank = 0;
   kind what = kind::output;
+  std::uint32_t uid = 0; ///< its job's user, as the launcher knows it
   int descriptor = -1;
   int store = -1;
   using answer = void;

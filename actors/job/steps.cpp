@@ -73,9 +73,10 @@ caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step
   const auto at = active_.find(waiting.element);
   if (at == active_.end() || at->second.ending || at->second.waits_for_steps)
     return auth::to_caf(
-        error{errc::conflict, fmt::format("job {} is not running; unset TROUPE_JOB_ID to run a job "
-                                          "of its own",
-                                          format_id(job_, waiting.element))});
+        error{errc::conflict,
+              fmt::format("job {} is not running and can have no steps; of an array, name an "
+                          "element, such as {}_1",
+                          format_id(job_, waiting.element), format_id(job_))});
   if (auto fits = step_fits(waiting, at->second); !fits)
     return auth::to_caf(fits.error());
   if (waiting_steps_.size() >= waiting_steps_max)

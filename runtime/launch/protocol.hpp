@@ -281,6 +281,8 @@ struct stream {
   std::uint32_t which = 1; ///< 1 standard output, 2 standard error, 3 the shepherd's socket,
                            ///< 4 standard input
   std::uint32_t node_id = 0;
+  std::uint32_t uid = 0; ///< its job's user
+  std::uint32_t reserved = 0;
 };
 
 enum class inventory_state : std::uint32_t { running = 1, queued = 2, ending = 3 };

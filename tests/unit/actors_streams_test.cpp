@@ -45,6 +45,7 @@ struct streaming {
     take_stream stream;
     stream.group = group;
     stream.stream = stream_number;
+    stream.uid = ::getuid();
     stream.descriptor = ends[0];
     tell(stream);
     world.settle();
@@ -164,6 +165,7 @@ struct rank_input {
     stream.group = group;
     stream.stream = input_number;
     stream.what = take_stream::kind::input;
+    stream.uid = ::getuid();
     stream.descriptor = ends[1];
     stream.store = ::memfd_create("input", MFD_CLOEXEC);
     of.tell(stream);

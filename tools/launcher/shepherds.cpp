@@ -116,6 +116,7 @@ std::uint32_t open_agent_stream(launcher& l, const group& g, const element& e, i
   stream.id = ++l.next_stream_id << 16 | index;
   stream.key = g.key;
   stream.node_id = g.node_id;
+  stream.uid = g.uid;
   stream.element = e.number;
   stream.which = 3;
   stream.lent_fd = fd;

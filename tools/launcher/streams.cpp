@@ -33,6 +33,7 @@ std::uint32_t add_stream(launcher& l, const element& e, std::uint32_t rank, std:
   s.id = ++l.next_stream_id << 16 | index;
   s.key = l.groups[e.group].key;
   s.node_id = l.groups[e.group].node_id;
+  s.uid = l.groups[e.group].uid;
   s.element = e.number;
   s.rank = rank;
   s.which = which;
@@ -43,10 +44,16 @@ std::uint32_t add_stream(launcher& l, const element& e, std::uint32_t rank, std:
   return index;
 }
 
+/// The user may open it again, as /dev/stdin. Both ends are -1, and errno says why, on failure.
+void make_pipe(launcher& l, const element& e, int (&ends)[2]) {
+  if (::pipe2(ends, O_CLOEXEC) == 0 && !l.rules.is_private())
+    (void)!::fchown(ends[0], l.groups[e.group].uid, static_cast<gid_t>(-1));
+}
+
 std::uint32_t open_output(launcher& l, const element& e, std::uint32_t rank, std::uint32_t which,
                           int& of_child) {
   int ends[2] = {-1, -1};
-  (void)!::pipe2(ends, O_CLOEXEC);
+  make_pipe(l, e, ends);
   of_child = ends[1];
   return add_stream(l, e, rank, which, ends[0], ends[1], -1);
 }
@@ -115,7 +122,7 @@ int open_streams(launcher& l, const element& e, const auth::order_view& order,
   if (spec.view.stdin_path != "|" || number != 0)
     return 0;
   int ends[2] = {-1, -1};
-  (void)!::pipe2(ends, O_CLOEXEC);
+  make_pipe(l, e, ends);
   plan.input_fd = ends[0];
   if ((r.input = open_input(l, e, number, ends[1])) != none)
     return 0;
@@ -139,6 +146,7 @@ void send_stream(launcher& l, std::uint32_t index) {
   out.body.element = s.element;
   out.body.rank = s.rank;
   out.body.which = s.which;
+  out.body.uid = s.uid;
   send_datagram(l, &out, sizeof out, index);
 }
 

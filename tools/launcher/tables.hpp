@@ -209,6 +209,7 @@ struct stream_entry {
   std::uint32_t rank;
   std::uint32_t which;
   std::uint32_t node_id;
+  std::uint32_t uid;
   int lent_fd;  ///< what the agent gets: of output the end to read, of input the one to write
   int held_fd;  ///< of output the other end, -1 once the element ended
   int store_fd; ///< of input: what waits to be written and how far it is; lent, too

@@ -69,13 +69,13 @@ public:
   int run() {
     auto to = session::open(run_.capability);
     if (!to)
-      return report(run_, to.error());
+      return fails(to.error());
     session_.emplace(std::move(*to));
     signals_ = take_over_signals();
     if (auto exit = submit())
       return *exit;
     if (auto started = follow(); !started)
-      return report(run_, started.error());
+      return fails(started.error());
     while (true)
       if (auto exit = step())
         return *exit;
@@ -83,6 +83,11 @@ public:
 
 private:
   using exit_now = std::optional<int>;
+
+  int fails(const error& why) {
+    terminal_.reset();
+    return report(run_, why);
+  }
 
   exit_now submit() { return is_step_ ? begin_step() : begin_job(); }
 
@@ -92,10 +97,10 @@ private:
     request.jobs.push_back(std::move(options_.spec));
     auto requests = session_->sign(request.jobs);
     if (!requests)
-      return report(run_, requests.error());
+      return fails(requests.error());
     request.requests = std::move(*requests);
     if (auto sent = session_->start_stream(request); !sent)
-      return report(run_, sent.error());
+      return fails(sent.error());
     if (auto exit = await_answer())
       return *exit;
     return take_submitted();
@@ -107,7 +112,7 @@ private:
     calls::run_step request;
     auto requests = session_->sign({&options_.spec, 1});
     if (!requests)
-      return report(run_, requests.error());
+      return fails(requests.error());
     request.request = std::move(requests->front());
     request.spec = options_.spec;
     for (;;) {
@@ -122,14 +127,14 @@ private:
       const auto why =
           received ? error{received->failed->code, received->failed->message} : received.error();
       if (auto again = session_->go_on_after(why); !again)
-        return report(run_, again.error());
+        return fails(again.error());
     }
   }
 
   exit_now take_step(std::string parameters) {
     auto answer = session::decode<calls::run_step::reply>(std::move(parameters));
     if (!answer)
-      return report(run_, answer.error());
+      return fails(answer.error());
     if (run_.json)
       print(answer->json + "\n");
     step_ = answer->value.step;
@@ -140,9 +145,9 @@ private:
   exit_now await_answer() {
     auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
     if (!happened)
-      return report(run_, {happened.error().code,
-                           happened.error().text +
-                               "; whether the job was taken is unknown: look at 'troupe queue'"});
+      return fails({happened.error().code,
+                    happened.error().text +
+                        "; whether the job was taken is unknown: look at 'troupe queue'"});
     if (*happened == varlink::client::event::other_readable) {
       notice(run_, "interrupted before the cluster had answered; look at 'troupe queue'");
       return 128 + next_signal(signals_).value_or(SIGINT);
@@ -153,18 +158,17 @@ private:
   exit_now take_submitted() {
     auto received = session_->wire().receive();
     if (!received)
-      return report(run_, received.error());
+      return fails(received.error());
     if (received->failed)
-      return report(run_, {received->failed->code, received->failed->message});
+      return fails({received->failed->code, received->failed->message});
     auto answer = session::decode<calls::submit::reply>(std::move(received->parameters));
     if (!answer)
-      return report(run_, answer.error());
+      return fails(answer.error());
     if (answer->value.jobs.size() != 1)
-      return report(run_,
-                    {errc::internal, "the cluster answered for another number of jobs than one"});
+      return fails({errc::internal, "the cluster answered for another number of jobs than one"});
     const auto& result = answer->value.jobs.front();
     if (result.error)
-      return report(run_, {errc::refused, result.error->message});
+      return fails({errc::refused, result.error->message});
     if (run_.json)
       print(answer->json + "\n");
     if (options_.dry_run)
@@ -187,27 +191,25 @@ private:
   exit_now step() {
     auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
     if (!happened)
-      return happened.error().code == errc::unreachable ? reconnect()
-                                                        : report(run_, happened.error());
+      return happened.error().code == errc::unreachable ? reconnect() : fails(happened.error());
     if (*happened == varlink::client::event::other_readable)
       return take_signal();
     auto next = session_->wire().receive();
     if (!next)
-      return report(run_, next.error());
+      return fails(next.error());
     if (next->failed && session_->capability_ended())
       return renew();
     if (next->failed)
-      return report(run_, {next->failed->code, next->failed->message});
+      return fails({next->failed->code, next->failed->message});
     bool last = !next->continues;
     auto news = session::decode<calls::follow::reply>(std::move(next->parameters));
     if (!news)
-      return report(run_, news.error());
+      return fails(news.error());
     if (auto exit = take_news(*news))
       return exit;
-    return last ? exit_now{report(run_,
-                                  {errc::internal, "the cluster stopped telling about " + name() +
-                                                       " before its end; see 'troupe show " +
-                                                       format_id(job_) + "'"})}
+    return last ? exit_now{fails({errc::internal, "the cluster stopped telling about " + name() +
+                                                      " before its end; see 'troupe show " +
+                                                      format_id(job_) + "'"})}
                 : exit_now{};
   }
 
@@ -341,6 +343,9 @@ private:
     }
     if (pass_on(*number) == 0 && asks_to_end(*number))
       cancel("interrupted by " + signal_name(*number));
+    // Nobody can be asked any more: the second time we end without having ended it.
+    if (!control_ && asks_to_end(*number) && std::exchange(in_vain_, true))
+      return 128 + *number;
     return {};
   }
 
@@ -350,14 +355,16 @@ private:
     control_.reset();
     auto opened = session::open(run_.capability);
     if (!opened)
-      return report(run_, opened.error());
+      return fails(opened.error());
     session_.emplace(std::move(*opened));
     if (auto started = follow(); !started)
-      return report(run_, started.error());
+      return fails(started.error());
     return {};
   }
 
   exit_now reconnect() {
+    const bool was_raw = terminal_.has_value();
+    terminal_.reset(); // an interrupt is ours while there is nobody to pass it on to
     notice(run_,
            "the cluster went away; " + name() + " goes on, waiting for the cluster to come back");
     control_.reset();
@@ -366,10 +373,12 @@ private:
       auto opened = session::open(run_.capability);
       if (opened) {
         session_.emplace(std::move(*opened));
-        if (auto started = follow(); started)
+        auto started = follow();
+        if (started && was_raw)
+          terminal_.emplace();
+        if (started)
           return {};
-        else
-          last = started.error();
+        last = started.error();
       } else {
         last = opened.error();
       }
@@ -381,7 +390,7 @@ private:
           return 128 + *number;
         }
     }
-    return report(run_, last);
+    return fails(last);
   }
 
   const invocation& run_;
@@ -397,6 +406,7 @@ private:
   std::uint32_t step_ = 0;
   job_state state_ = job_state::pending;
   bool binding_told_ = false;
+  bool in_vain_ = false; ///< an interrupt could not be passed on
   std::optional<clock::time_point> last_interrupt_;
   std::optional<raw_terminal> terminal_;
   std::optional<input_sender> input_; ///< the last: its thread ends first

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <utility>
 
 namespace troupe::cli {
 
@@ -20,6 +21,8 @@ constexpr std::size_t piece_bytes = 64 * 1024;
 constexpr int background_pause_ms = 500;
 constexpr int return_pause_ms = 100;
 constexpr int end_pause_ms = 200;
+constexpr int later_end_pause_ms = 5000;
+constexpr int quick_ends = 10;
 constexpr terminal_size usual_size{24, 80};
 constexpr std::uint8_t end_of_input = 4; ///< control-D, as terminals begin
 
@@ -114,8 +117,12 @@ std::optional<calls::write_input> input_sender::next() {
       continue;
     }
     what.offset = offset_;
+    if (to_.has_terminal && !std::exchange(size_told_, true)) {
+      what.terminal = size_of_terminal(); // it may have changed while the job waited
+      return what;
+    }
     if (typing_ends_) {
-      if (!pause(end_pause_ms))
+      if (!pause(ends_typed_++ < quick_ends ? end_pause_ms : later_end_pause_ms))
         return std::nullopt;
       end(what);
       ++offset_;
@@ -179,6 +186,8 @@ bool input_sender::send(const calls::write_input& what) {
       auto received = happened ? session_->wire().receive() : tl::unexpected{happened.error()};
       if (received && !received->failed) {
         auto answer = session::decode<calls::write_input::reply>(std::move(received->parameters));
+        if (!answer)
+          give_up(answer.error());
         return answer && !answer->value.closed;
       }
       why = received ? error{received->failed->code, received->failed->message} : received.error();
@@ -191,7 +200,8 @@ bool input_sender::send(const calls::write_input& what) {
 /// Another session after `why`, for as long as the job is followed here: true when it is worth
 /// trying again.
 bool input_sender::come_back(const error& why) {
-  const bool again = why.code == errc::unreachable || (session_ && session_->capability_ended());
+  const bool again = why.code == errc::unreachable || why.code == errc::exhausted ||
+                     (session_ && session_->capability_ended());
   if (!again) {
     give_up(why);
     return false;
@@ -202,16 +212,26 @@ bool input_sender::come_back(const error& why) {
 
 /// A job that lacks a part of its input must not go on as if that were all.
 void input_sender::give_up(const error& why) {
-  notice(run_, why.text + "; it is cancelled, since it would lack input");
-  const std::string reason = "its input could not be given";
-  if (to_.step != 0) {
-    (void)session_->call(calls::signal_step{to_.job, to_.step, 0, reason});
-    return;
+  const auto id = format_id(to_.job) + (to_.step != 0 ? "." + std::to_string(to_.step) : "");
+  notice(run_, cancel() ? why.text + "; " + id + " is cancelled, since it would lack input"
+                        : why.text + "; " + id + " lacks input from here on: 'troupe cancel " + id +
+                              "' ends it");
+}
+
+bool input_sender::cancel() {
+  if (!session_) {
+    auto opened = session::open(run_.capability);
+    if (!opened)
+      return false;
+    session_.emplace(std::move(*opened));
   }
+  const std::string reason = "its input could not be given";
+  if (to_.step != 0)
+    return session_->call(calls::signal_step{to_.job, to_.step, 0, reason}).has_value();
   calls::cancel over;
   over.selector.targets.push_back({to_.job, to_.job, {}});
   over.reason = reason;
-  (void)session_->call(over);
+  return session_->call(over).has_value();
 }
 
 } // namespace troupe::cli

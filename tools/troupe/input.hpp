@@ -55,6 +55,7 @@ private:
   bool send(const calls::write_input& what);
   bool come_back(const error& why);
   void give_up(const error& why);
+  bool cancel();
 
   const invocation& run_;
   destination to_;
@@ -62,7 +63,9 @@ private:
   unique_fd resized_; ///< a signalfd, where the job has a terminal
   std::optional<session> session_;
   std::uint64_t offset_ = 0;
+  bool size_told_ = false;
   bool typing_ends_ = false;
+  int ends_typed_ = 0;
   bool over_ = false;
   std::thread thread_; ///< the last: it uses the others
 };

@@ -3,9 +3,14 @@
 
 #include <csignal>
 #include <exception>
+#include <fcntl.h>
 #include <unistd.h>
 
 int main(int argc, char** argv) {
+  // What was closed for us must not be taken for a file or a socket that we open ourselves.
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0)
+      (void)!::open("/dev/null", O_RDWR);
   // A reader that goes away is an error of write(), told where it happens.
   std::signal(SIGPIPE, SIG_IGN);
   try {

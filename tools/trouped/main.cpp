@@ -94,6 +94,12 @@ int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logge
   sigaddset(&ending, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &ending, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  // A limit on the size of files is an error of write(), too, and no end of this process.
+  ::signal(SIGXFSZ, SIG_IGN);
+  if (rlimit files{}; ::getrlimit(RLIMIT_FSIZE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_FSIZE, &files);
+  }
   unique_fd signals{::signalfd(-1, &ending, SFD_CLOEXEC)};
   unique_fd bell{::eventfd(0, EFD_CLOEXEC)};
 
