@@ -113,9 +113,11 @@ void check_growth(const words& command, int count) {
 } // namespace
 
 TEST_CASE("1,000 PMIx jobs one after another leave no descriptor, file, process or memory behind") {
-  check_growth({"run", "--clean-env", "-N", "2", "-n", "2", program("pmix_init")}, jobs_wanted(1000));
+  check_growth({"run", "--clean-env", "-N", "2", "-n", "2", program("pmix_init")},
+               jobs_wanted(1000));
 }
 
 TEST_CASE("200 Open MPI jobs one after another leave nothing behind either") {
-  check_growth({"run", "--clean-env", "-N", "2", "-n", "2", program("hello.openmpi")}, jobs_wanted(200));
+  check_growth({"run", "--clean-env", "-N", "2", "-n", "2", program("hello.openmpi")},
+               jobs_wanted(200));
 }
