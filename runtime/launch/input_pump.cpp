@@ -68,7 +68,7 @@ expected<input_pump::taken> input_pump::give(std::uint64_t stream, std::uint64_t
     const auto count =
         ::pwrite(what.store.get(), fresh.data(), fresh.size(), static_cast<off_t>(what.given));
     if (count < 0)
-      return fail(errc::exhausted, std::string{"input cannot be kept: "} + std::strerror(errno));
+      return fail(errc::storage, std::string{"input cannot be kept: "} + std::strerror(errno));
     what.given += static_cast<std::uint64_t>(count);
     move_some(what);
   }

@@ -197,6 +197,55 @@ TEST_CASE("--pty without a terminal here types what comes, and control-D at its 
   CHECK(has(done.out, "56"));
 }
 
+TEST_CASE("a closed standard input is none, and no other file takes its place") {
+  test_cluster cluster;
+  running_program both{{"sh", "-c", "troupe run cat <&-; troupe run --pty echo typed <&-"},
+                       cluster.work(),
+                       cluster.environment()};
+  auto done = both.wait();
+  CHECK(done.exit == 0);
+  CHECK(done.out == "typed\r\n");
+  CHECK(done.err.empty());
+}
+
+TEST_CASE("a limit on the size of files ends neither the cluster nor a job's input") {
+  test_cluster cluster;
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  running_program up{
+      {"sh", "-c", "ulimit -f 8192; troupe up"}, cluster.work(), cluster.environment()};
+  REQUIRE(up.wait().exit == 0);
+  std::string text;
+  text.resize(12'000'000, 'x');
+  cluster.write("large", text);
+  unique_fd file{::open(cluster.path("large").c_str(), O_RDONLY | O_CLOEXEC)};
+  auto run = cluster.start({"run", "wc", "-c"}, file.get()).wait();
+  // Told in words, if the store takes no more.
+  if (run.exit == 0)
+    CHECK(run.out == "12000000\n");
+  else
+    CHECK(has(run.err, "input cannot be kept"));
+  CHECK(cluster.troupe({"run", "true"}).exit == 0);
+}
+
+TEST_CASE("--pty: while the cluster is away the terminal is ours again, and an interrupt ends it") {
+  test_cluster cluster;
+  terminal mine;
+  auto run =
+      cluster.start({"run", "--pty", "sh", "-c", "echo ready; sleep 100"}, mine.program.get());
+  REQUIRE(eventually([&] { return has(run.out(), "ready"); }));
+  const auto is_raw = [&] {
+    termios now{};
+    return ::tcgetattr(mine.program.get(), &now) == 0 && (now.c_lflag & ICANON) == 0;
+  };
+  CHECK(is_raw());
+  cluster.kill_trouped();
+  REQUIRE(eventually([&] { return has(run.err(), "went away"); }));
+  REQUIRE(eventually([&] { return !is_raw(); }));
+  run.signal(SIGINT);
+  CHECK(run.wait().exit == 128 + SIGINT);
+  cluster.up();
+}
+
 TEST_CASE("attach starts a shell or a command inside a running job, on its cores") {
   test_cluster cluster;
   const auto id = cluster.submit_shell({"-n", "2"}, "until [ -e go ]; do sleep 0.02; done");
