@@ -98,7 +98,7 @@ void node_state_actor::compare() {
   };
   inventory.groups.clear();
   inventory.unacknowledged.clear();
-  auto all = std::make_shared<gathering>(std::move(inventory), per_job.size() + 1);
+  auto all = std::make_shared<gathering>(gathering{std::move(inventory), per_job.size() + 1});
   auto one_more = [this, all] {
     if (--all->missing == 0 && all->inventory.comparison == comparisons_ && connected_)
       tell(scheduler_, cap_, std::move(all->inventory));

@@ -219,8 +219,9 @@ outcome test_cluster::try_up() {
   const auto cores = std::to_string(how_.cores);
   if (how_.daemon_options.empty())
     return troupe({"up", "--nodes", nodes, "--cores", cores});
-  words command{TROUPE_PROGRAMS "/trouped", "--private", "--state", state_,    "--socket",
-                state_ + "/socket",         "--nodes",   nodes,     "--cores", cores};
+  const std::string daemon = TROUPE_PROGRAMS "/trouped";
+  words command{daemon,    "--private", "--state", state_, "--socket", state_ + "/socket",
+                "--nodes", nodes,       "--cores", cores};
   command.insert(command.end(), how_.daemon_options.begin(), how_.daemon_options.end());
   // As init would: nobody waits for it, and its words go to its log.
   words detached{"setsid", "-f", "sh", "-c", "exec \"$@\" >>../trouped.log 2>&1", "sh"};
