@@ -17,6 +17,10 @@ namespace {
 constexpr std::size_t fields_max = 16;
 constexpr std::size_t value_bytes_max = 512;
 constexpr std::size_t peer_bytes_max = 256;
+/// What is not synced is kept in memory, too: so much of it, then it is synced.
+constexpr std::size_t unsynced_bytes_max = 1u << 20;
+constexpr boot_ns pause_min_ns = ns_per_s / 4;
+constexpr boot_ns pause_max_ns = 8 * ns_per_s;
 
 std::string because(const char* what, const std::string& path) {
   return std::string{what} + " the audit log '" + path + "': " + std::strerror(errno);
@@ -80,7 +84,7 @@ expected<unique_fd> open_checked(const std::string& path, int flags) {
 expected<audit_log> audit_log::open(const std::string& path, signing_key key,
                                     const clock_source& clock) {
   require_sodium();
-  auto fd = open_checked(path, O_RDWR | O_CREAT | O_APPEND);
+  auto fd = open_checked(path, O_RDWR | O_CREAT);
   if (!fd)
     return tl::unexpected{fd.error()};
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0)
@@ -123,34 +127,135 @@ expected<void> audit_log::recover() {
   }
   if (torn == 0)
     return {};
+  // A disk that is full now is no reason not to start.
   audit_event repaired{"repaired", {}, {}, {{"bytes_cut", std::to_string(torn)}}};
-  return write_record(repaired, clock_->utc());
+  if (!write_record(repaired, clock_->utc()))
+    defer(repaired);
+  return {};
 }
 
 std::string audit_log::begin_line(std::string_view kind, utc_ns now) const {
   return format_head(sequence_ + 1, now, head_, kind);
 }
 
+/// All of it, at this place; false with errno.
+static bool write_at(int fd, std::string_view text, std::uint64_t offset) {
+  while (!text.empty()) {
+    const auto n = ::pwrite(fd, text.data(), text.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0) {
+      errno = n == 0 ? ENOSPC : errno;
+      return false;
+    }
+    text.remove_prefix(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
+  }
+  return true;
+}
+
 expected<void> audit_log::write_line(const std::string& line) {
   auto ended = line + "\n";
-  if (!healthy_ && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0)
-    return fail(errc::storage, because("cannot cut half a record off", path_));
-  auto n = ::write(fd_.get(), ended.data(), ended.size());
-  if (n != static_cast<ssize_t>(ended.size())) {
-    auto why = n < 0 ? std::string{std::strerror(errno)} : std::string{"no space for all of it"};
+  if (!write_at(fd_.get(), ended, size_)) {
+    const std::string why{std::strerror(errno)};
     // Half a record must not stay: the next one would make it a broken line.
-    bool restored = n <= 0 || ::ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0;
-    healthy_ = false;
+    const bool restored = ::ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0;
+    if (!trying_)
+      failed();
     return fail(errc::storage, "the audit log '" + path_ + "' does not take a record (" + why +
                                    (restored ? ")" : "), and its end could not be restored") +
                                    "; nothing new is granted until there is space");
   }
-  healthy_ = true;
   size_ += ended.size();
+  unsynced_ += ended;
   head_ = line_hash(line);
   ++sequence_;
   ++since_checkpoint_;
   return {};
+}
+
+void audit_log::failed() {
+  healthy_ = false;
+  pause_ = std::clamp(pause_ * 2, pause_min_ns, pause_max_ns);
+  again_at_ = clock_->boot() + pause_;
+}
+
+/// After this what was written is on the disk.
+bool audit_log::sync() {
+  if (::fdatasync(fd_.get()) != 0) {
+    if (!trying_)
+      failed();
+    return false;
+  }
+  unsynced_.clear();
+  return true;
+}
+
+/// Brings the file to what it should be, whatever a failed write or sync has left of it.
+bool audit_log::repair() {
+  return write_at(fd_.get(), unsynced_, size_ - unsynced_.size()) &&
+         ::ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0 && sync();
+}
+
+/// Whether the disk takes records again; asked at most every so often.
+bool audit_log::try_again() {
+  if (healthy_ || trying_)
+    return true;
+  if (clock_->boot() < again_at_)
+    return false;
+  trying_ = true;
+  healthy_ = repair() && write_resumed() && write_deferred() && sync();
+  trying_ = false;
+  if (healthy_)
+    pause_ = 0;
+  else
+    failed();
+  return healthy_;
+}
+
+bool audit_log::write_resumed() {
+  const auto lost = std::exchange(lost_, 0);
+  const audit_event resumed{
+      "resumed",
+      {},
+      {},
+      {{"deferred", std::to_string(deferred_.size())}, {"lost", std::to_string(lost)}}};
+  if (write_record(resumed, clock_->utc()))
+    return true;
+  lost_ = lost;
+  return false;
+}
+
+bool audit_log::write_deferred() {
+  while (!deferred_.empty()) {
+    const auto& first = deferred_.front();
+    audit_event event{first.kind, first.uid, first.peer, {}};
+    for (const auto& [name, value] : first.fields)
+      event.fields.emplace_back(name, value);
+    if (event.fields.size() < fields_max)
+      event.fields.emplace_back("at_utc_ns", std::to_string(first.at));
+    if (!write_record(event, clock_->utc()))
+      return false;
+    deferred_.pop_front();
+  }
+  return true;
+}
+
+void audit_log::defer(const audit_event& event) {
+  if (deferred_.size() >= audit_deferred_max) {
+    ++lost_;
+    return;
+  }
+  deferred one{clock_->utc(), std::string{event.kind}, event.uid, std::string{event.peer}, {}};
+  for (const auto& [name, value] : event.fields)
+    one.fields.emplace_back(std::string{name}, value.substr(0, value_bytes_max));
+  deferred_.push_back(std::move(one));
+}
+
+tl::unexpected<error> audit_log::unavailable() const {
+  return fail(errc::storage, "the audit log '" + path_ +
+                                 "' takes no records; nothing new is granted until there is "
+                                 "space on its disk");
 }
 
 expected<void> audit_log::write_record(const audit_event& event, utc_ns now) {
@@ -172,20 +277,35 @@ expected<void> audit_log::write_record(const audit_event& event, utc_ns now) {
   }
   if (auto written = write_line(line += '}'); !written)
     return written;
-  return since_checkpoint_ >= audit_checkpoint_every ? checkpoint() : expected<void>{};
+  const bool much =
+      since_checkpoint_ >= audit_checkpoint_every || unsynced_.size() >= unsynced_bytes_max;
+  return much ? checkpoint() : expected<void>{};
 }
 
 expected<void> audit_log::append(const audit_event& event) {
-  if (event.kind == "checkpoint" || event.kind == "repaired")
+  if (event.kind == "checkpoint" || event.kind == "repaired" || event.kind == "resumed")
     return fail(errc::internal, "the audit log writes its checkpoints and repairs itself");
+  if (!try_again())
+    return unavailable();
   if (auto flushed = flush_refusals(); !flushed)
     return flushed;
   return write_record(event, clock_->utc());
 }
 
+bool audit_log::append_or_defer(const audit_event& event) {
+  if (append(event))
+    return true;
+  defer(event);
+  return false;
+}
+
 expected<void> audit_log::refused(std::string_view peer, std::optional<std::uint32_t> uid,
                                   reason why, std::string_view action) {
   auto now = clock_->utc();
+  if (!try_again()) {
+    ++lost_;
+    return unavailable();
+  }
   if (auto flushed = flush_refusals(); !flushed)
     return flushed;
   std::pair key{std::string{peer.substr(0, peer_bytes_max)}, why};
@@ -205,6 +325,8 @@ expected<void> audit_log::refused(std::string_view peer, std::optional<std::uint
 }
 
 expected<void> audit_log::flush_refusals() {
+  if (!try_again())
+    return unavailable();
   auto now = clock_->utc();
   for (auto it = refusals_.begin(); it != refusals_.end();) {
     if (it->second.second == now / ns_per_s) {
@@ -227,6 +349,8 @@ expected<void> audit_log::flush_refusals() {
 }
 
 expected<void> audit_log::checkpoint() {
+  if (!healthy_ && !try_again())
+    return unavailable();
   if (sequence_ == 0 || since_checkpoint_ == 0)
     return {};
   auto now = clock_->utc();
@@ -237,21 +361,17 @@ expected<void> audit_log::checkpoint() {
   if (auto written = write_line(line); !written)
     return written;
   since_checkpoint_ = 0;
-  if (::fdatasync(fd_.get()) != 0) {
-    healthy_ = false;
-    return fail(errc::storage, because("cannot sync", path_));
-  }
+  if (!sync())
+    return fail(errc::storage, because("cannot sync", path_) + "; it is tried again");
   if (tell_)
     tell_(sequence_, signed_head);
   return {};
 }
 
-checked<void> audit_log::accepts() const {
-  if (healthy_)
+checked<void> audit_log::accepts() {
+  if (try_again())
     return {};
-  return refuse(reason::audit_unavailable, "the audit log '" + path_ +
-                                               "' takes no records; nothing new is granted until "
-                                               "there is space on its disk");
+  return refuse(reason::audit_unavailable, unavailable().value().text);
 }
 
 // -- reading ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include "auth/keyring.hpp"
 #include "base/unique_fd.hpp"
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -36,7 +37,15 @@ inline constexpr std::uint64_t audit_checkpoint_every = 1024;
 /// Different refusals counted at once; further ones are counted together.
 inline constexpr std::size_t audit_refusals_apart_max = 4096;
 
+/// Records kept in memory while the disk takes none; further ones are counted.
+inline constexpr std::size_t audit_deferred_max = 4096;
+
 /// Appends to the log. One writer per file (locked); not thread-safe.
+///
+/// After a failed write the file is cut back to whole records; after a failed sync all that had not
+/// been synced is written again, since what a disk reported as lost may be gone. Both are tried
+/// again, soon at first, then every few seconds; the first record after that is "resumed" and says
+/// how many were lost.
 class audit_log {
 public:
   /// Opens or creates (0600). A torn last line, left by a crash, is cut off and that is recorded.
@@ -46,6 +55,10 @@ public:
   /// Appends one record. An error (disk full) leaves the file as it was; whoever grants something
   /// must not grant it then.
   expected<void> append(const audit_event& event);
+
+  /// The same for what has happened already, or must be possible without a disk: while that takes
+  /// nothing, the record waits in memory. True when it is in the file.
+  bool append_or_defer(const audit_event& event);
 
   /// Counts a refusal: the first of its kind in a second is recorded at once, the others as one
   /// record with their count when the second is over.
@@ -57,8 +70,9 @@ public:
   /// Signs the chain's head and syncs; done by itself every 1024 records.
   expected<void> checkpoint();
 
-  /// Refuses (audit_unavailable) while the last append failed: ask before granting anything.
-  checked<void> accepts() const;
+  /// Refuses (audit_unavailable) while the disk takes nothing: ask before granting anything. Tries
+  /// again first, when it is time to.
+  checked<void> accepts();
 
   /// Called with the head that each checkpoint signed, once that is on the disk: to be told where
   /// whoever may write the file may not write.
@@ -78,7 +92,23 @@ private:
   audit_log(std::string path, unique_fd fd, signing_key key, const clock_source& clock)
       : path_{std::move(path)}, fd_{std::move(fd)}, key_{key}, clock_{&clock} {}
 
+  struct deferred {
+    utc_ns at = 0;
+    std::string kind;
+    std::optional<std::uint32_t> uid;
+    std::string peer;
+    std::vector<std::pair<std::string, std::string>> fields;
+  };
+
   expected<void> recover();
+  void defer(const audit_event& event);
+  bool try_again();
+  bool write_resumed();
+  bool write_deferred();
+  bool repair();
+  void failed();
+  bool sync();
+  tl::unexpected<error> unavailable() const;
   expected<void> write_record(const audit_event& event, utc_ns now);
   expected<void> write_line(const std::string& line);
   std::string begin_line(std::string_view kind, utc_ns now) const;
@@ -92,6 +122,12 @@ private:
   std::uint64_t size_ = 0; ///< bytes of whole lines
   digest head_{};
   bool healthy_ = true;
+  bool trying_ = false;
+  boot_ns again_at_ = 0; ///< while not healthy: not tried again before
+  boot_ns pause_ = 0;
+  std::string unsynced_; ///< the file's bytes since the last sync
+  std::deque<deferred> deferred_;
+  std::uint64_t lost_ = 0; ///< that did not fit there
   on_signed_head tell_;
   std::map<std::pair<std::string, reason>, counted> refusals_;
 };

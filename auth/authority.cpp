@@ -9,6 +9,7 @@ namespace troupe::auth {
 
 namespace {
 
+constexpr utc_ns minute_ns = 60 * ns_per_s;
 constexpr std::size_t ended_ranges_max = 65'536;
 
 std::string name_of(const job_request& request) {
@@ -20,7 +21,7 @@ std::string name_of(const job_request& request) {
 authority::authority(authority_options options, key_pair signing, std::uint32_t key_id,
                      std::shared_ptr<verifier> checks, const clock_source& clock)
     : options_{std::move(options)}, signing_{std::move(signing)}, key_id_{key_id},
-      verifier_{std::move(checks)}, clock_{&clock} {}
+      verifier_{std::move(checks)}, clock_{&clock}, passed_{clock} {}
 
 expected<authority> authority::make(authority_options options, key_pair signing,
                                     std::shared_ptr<verifier> checks, const clock_source& clock) {
@@ -49,8 +50,8 @@ checked<account_role> authority::role_for(std::uint32_t uid,
 }
 
 checked<login_grant> authority::login(std::uint32_t uid, std::uint32_t gid,
-                                      const public_key& holder,
-                                      std::optional<account_role> wanted) {
+                                      const public_key& holder, std::optional<account_role> wanted,
+                                      std::int64_t life_max_ns) {
   auto now = clock_->utc();
   if (auto fresh = verifier_->revocations().accepts_new(clock_->boot()); !fresh)
     return tl::unexpected{fresh.error()};
@@ -70,14 +71,37 @@ checked<login_grant> authority::login(std::uint32_t uid, std::uint32_t gid,
   grant.meant_for = verifier_->options().meant_for;
   grant.verbs = verbs_of(*role);
   grant.not_before = now;
-  grant.expires = now + options_.login_life_ns;
+  grant.expires = now + std::min(options_.login_life_ns, life_max_ns);
   grant.depth_left = depth_max;
   return login_grant{issue_capability(key(), grant), *role, grant.serial, grant.expires};
 }
 
 checked<verified_capability> authority::role_capability(actor_role role, std::uint32_t uid,
                                                         std::uint32_t gid) {
-  return verifier_->role_capability(role, key(), uid, gid, clock_->utc());
+  return verifier_->role_capability(role, key(), uid, gid, clock_->read());
+}
+
+// -- request ids -------------------------------------------------------------------------------
+
+bool request_table::contains(const request_id& id, utc_ns not_after) const {
+  const auto at = minutes_.find(not_after / minute_ns);
+  return at != minutes_.end() && at->second.contains(id);
+}
+
+void request_table::add(const request_id& id, utc_ns not_after) {
+  size_ += minutes_[not_after / minute_ns].insert(id).second;
+}
+
+void request_table::forget(utc_ns before) {
+  while (!minutes_.empty() && (minutes_.begin()->first + 1) * minute_ns <= before)
+    forget_first();
+}
+
+void request_table::forget_first() {
+  if (minutes_.empty())
+    return;
+  size_ -= minutes_.begin()->second.size();
+  minutes_.erase(minutes_.begin());
 }
 
 // -- warrants ---------------------------------------------------------------------------------
@@ -125,23 +149,22 @@ checked<job_request> authority::check_application(const verified_capability& by,
   return request;
 }
 
-checked<void> authority::burn(const job_request& request, utc_ns now) {
-  if (burned_.size() >= prune_burned_at_ || burned_.size() >= options_.burned_max) {
-    auto dead = now - verifier_->options().skew_ns;
-    std::erase_if(burned_, [dead](const auto& entry) { return entry.second < dead; });
-    prune_burned_at_ = std::max<std::size_t>(4096, burned_.size() * 2);
-  }
-  if (burned_.contains(request.id))
+checked<void> authority::burn(const job_request& request, request_kind kind, utc_ns now) {
+  const auto dead = now - verifier_->options().skew_ns;
+  burned_jobs_.forget(dead);
+  burned_steps_.forget(dead);
+  // An id is one's of both kinds.
+  if (burned_jobs_.contains(request.id, request.not_after) ||
+      burned_steps_.contains(request.id, request.not_after))
     return refuse(reason::replayed, name_of(request) + " was used already; sign a new one");
-  if (burned_.size() >= options_.burned_max)
-    return refuse(reason::too_many, "the table of used job requests is full (" +
+  auto& table = kind == request_kind::job ? burned_jobs_ : burned_steps_;
+  if (table.size() >= options_.burned_max && kind == request_kind::job)
+    table.forget_first();
+  if (table.size() >= options_.burned_max)
+    return refuse(reason::too_many, "the table of used requests for steps is full (" +
                                         std::to_string(options_.burned_max) + "); try again later");
-  burned_.emplace(request.id, request.not_after);
+  table.add(request.id, request.not_after);
   return {};
-}
-
-void authority::seed_burned(const request_id& id, utc_ns not_after) {
-  burned_.insert_or_assign(id, not_after);
 }
 
 warrant authority::make_warrant(const verified_capability& by, const account& as,
@@ -176,7 +199,7 @@ authority::issue_warrants(const verified_capability& by, const account& as,
     answers.assign(batch.size(), tl::unexpected<refusal>{why});
     return answers;
   };
-  if (auto ok = by.check(verb::job_submit, now); !ok)
+  if (auto ok = by.check(verb::job_submit, clock_->now()); !ok)
     return refuse_all(ok.error());
   if (auto ok = verifier_->revocations().accepts_new(clock_->boot()); !ok)
     return refuse_all(ok.error());
@@ -199,7 +222,7 @@ authority::issue_warrants(const verified_capability& by, const account& as,
       continue;
     }
     auto request = check_application(by, what, now);
-    auto fresh = request ? burn(*request, now) : tl::unexpected{request.error()};
+    auto fresh = request ? burn(*request, request_kind::job, now) : tl::unexpected{request.error()};
     if (!fresh) {
       answers.push_back(tl::unexpected{fresh.error()});
       continue;
@@ -226,12 +249,12 @@ authority::issue_warrants(const verified_capability& by, const account& as,
 
 checked<issued_warrant> authority::amend_warrant(const verified_capability& by, byte_view body,
                                                  byte_view seal, const ceilings& most) {
-  const auto now = clock_->utc();
-  auto known = verifier_->verify_warrant(body, seal, now);
+  auto known = verifier_->verify_warrant(body, seal, passed_.utc());
   if (!known)
     return tl::unexpected{known.error()};
   auto amended = **known;
-  if (auto ok = by.permits(verb::job_modify, verb::job_modify_any, amended.uid, amended.job, now);
+  if (auto ok = by.permits(verb::job_modify, verb::job_modify_any, amended.uid, amended.job,
+                           clock_->now());
       !ok)
     return tl::unexpected{ok.error()};
   if (ended(amended.job))
@@ -249,16 +272,16 @@ checked<issued_warrant> authority::amend_warrant(const verified_capability& by, 
 // -- orders -----------------------------------------------------------------------------------
 
 checked<order_view> authority::check_order(const verified_capability& by,
-                                           const order_application& what, utc_ns now) {
+                                           const order_application& what) {
   order_view order;
   if (auto bad = decode_order(what.order, order))
     return refuse(reason::malformed, bad.text);
-  if (auto ok = by.check_on(verb::order_sign, resource_kind::jobs, order.job, now); !ok)
+  if (auto ok = by.check_on(verb::order_sign, resource_kind::jobs, order.job, clock_->now()); !ok)
     return tl::unexpected{ok.error()};
   if (ended(order.job))
     return refuse(reason::duplicate_order,
                   "job " + std::to_string(order.job) + " has ended; nothing is signed for it");
-  auto allowed = verifier_->verify_warrant(what.warrant, what.warrant_seal, now);
+  auto allowed = verifier_->verify_warrant(what.warrant, what.warrant_seal, passed_.utc());
   if (!allowed)
     return tl::unexpected{allowed.error()};
   if (auto ok = check_order_against_warrant(order, **allowed); !ok)
@@ -267,7 +290,9 @@ checked<order_view> authority::check_order(const verified_capability& by,
     return refuse(reason::outside_resource, "the capability is bound to incarnation " +
                                                 std::to_string(bound) + " of job " +
                                                 std::to_string(order.job));
-  auto skew = verifier_->options().skew_ns;
+  // Ours and the launcher's: one machine, one boot clock.
+  const auto now = clock_->boot();
+  const auto skew = verifier_->options().skew_ns;
   if (order.issued_ns > now + skew || order.expires_ns <= now ||
       order.expires_ns > now + order_lifetime_ns_max + skew)
     return refuse(order.expires_ns <= now ? reason::expired : reason::not_yet_valid,
@@ -280,7 +305,6 @@ checked<order_view> authority::check_order(const verified_capability& by,
 
 checked<std::vector<std::vector<std::uint8_t>>>
 authority::sign_orders(const verified_capability& by, std::span<const order_application> batch) {
-  auto now = clock_->utc();
   if (batch.empty() || batch.size() > seal_count_max)
     return refuse(reason::too_many,
                   "1 to 65,536 orders are signed at once, not " + std::to_string(batch.size()));
@@ -293,7 +317,7 @@ authority::sign_orders(const verified_capability& by, std::span<const order_appl
   std::vector<byte_view> bodies;
   bodies.reserve(batch.size());
   for (const auto& what : batch) {
-    auto order = check_order(by, what, now);
+    auto order = check_order(by, what);
     if (!order) {
       undo();
       return tl::unexpected{order.error()};

@@ -4,9 +4,11 @@
 #include "auth/identity.hpp"
 #include "auth/order_book.hpp"
 #include "auth/verifier.hpp"
+#include "base/passed_time.hpp"
 
 #include <map>
 #include <set>
+#include <unordered_set>
 
 namespace troupe::auth {
 
@@ -23,7 +25,9 @@ struct authority_options {
   /// A request must end within this time, so that its id need not be remembered for longer.
   std::int64_t request_life_max_ns = 3600 * ns_per_s;
   std::int64_t warrant_life_ns = 365 * 86'400 * ns_per_s;
-  std::size_t burned_max = 1'000'000; ///< request ids remembered at once
+  /// Request ids remembered at once, of jobs and of steps. A full table forgets those of jobs that
+  /// expire first: the ledger refuses them durably.
+  std::size_t burned_max = 262'144;
 };
 
 /// What a login grants.
@@ -68,6 +72,22 @@ struct order_application {
   byte_view warrant_seal;
 };
 
+/// Request ids by the minute in which they expire: what is over goes a minute at a time.
+class request_table {
+public:
+  bool contains(const request_id& id, utc_ns not_after) const;
+  void add(const request_id& id, utc_ns not_after);
+  /// Forgets those that expired before then.
+  void forget(utc_ns before);
+  /// Forgets the minute that expires first.
+  void forget_first();
+  std::size_t size() const { return size_; }
+
+private:
+  std::map<utc_ns, std::unordered_set<request_id, bytes_hash>> minutes_;
+  std::size_t size_ = 0;
+};
+
 /// What signs: the pure core of the authority's actor. It never blocks and touches no file; users
 /// are resolved outside (identity.hpp). Not thread-safe, one owner.
 class authority {
@@ -77,16 +97,19 @@ public:
                                   std::shared_ptr<verifier> checks, const clock_source& clock);
 
   /// Grants a capability (1 h) to a peer whose uid and gid the kernel told, held by `holder`; with
-  /// no role named, the highest that the uid may have. Who calls is a gateway (session_open).
+  /// no role named, the highest that the uid may have; for `life_max_ns` at most. Who calls is a
+  /// gateway (session_open).
   checked<login_grant> login(std::uint32_t uid, std::uint32_t gid, const public_key& holder,
-                             std::optional<account_role> wanted);
+                             std::optional<account_role> wanted,
+                             std::int64_t life_max_ns = capability_life_max_ns);
 
   /// A role's own capability, verified and admitted.
   checked<verified_capability> role_capability(actor_role role, std::uint32_t uid,
                                                std::uint32_t gid);
 
   /// Answers each application with a warrant or a refusal; one signature covers all of them. The
-  /// request ids are burned by this; the ledger keeps them with the jobs (see seed_burned).
+  /// request ids are burned by this; the ledger keeps them with the jobs, and refuses
+  /// them after a restart, too.
   std::vector<checked<issued_warrant>> issue_warrants(const verified_capability& by,
                                                       const account& as,
                                                       std::span<const warrant_application> batch);
@@ -116,11 +139,10 @@ public:
 
   // What the ledger knows from before a restart.
   void seed_next_job(std::uint64_t next) { next_job_ = std::max(next_job_, next); }
-  void seed_burned(const request_id& id, utc_ns not_after);
   void seed_ended(std::uint64_t job) { end_job(job); }
 
   std::uint64_t next_job() const { return next_job_; }
-  std::size_t burned() const { return burned_.size(); }
+  std::size_t burned() const { return burned_jobs_.size() + burned_steps_.size(); }
   std::size_t order_intervals() const { return book_.intervals(); }
   const signing_key key() const { return {key_id_, &signing_}; }
   verifier& checks() { return *verifier_; }
@@ -135,11 +157,12 @@ private:
   checked<void> check_request_time(const job_request& request, utc_ns now) const;
   checked<warrant> make_step_warrant(const verified_capability& by, const step_application& step,
                                      utc_ns now);
-  checked<void> burn(const job_request& request, utc_ns now);
+  /// Remembered by whoever keeps jobs, too, or here alone.
+  enum class request_kind { job, step };
+  checked<void> burn(const job_request& request, request_kind kind, utc_ns now);
   warrant make_warrant(const verified_capability& by, const account& as, const job_request& request,
                        const warrant_application& what, utc_ns now);
-  checked<order_view> check_order(const verified_capability& by, const order_application& what,
-                                  utc_ns now);
+  checked<order_view> check_order(const verified_capability& by, const order_application& what);
   void end_job(std::uint64_t job);
   bool ended(std::uint64_t job) const;
 
@@ -148,10 +171,11 @@ private:
   std::uint32_t key_id_;
   std::shared_ptr<verifier> verifier_;
   const clock_source* clock_;
+  passed_time passed_; ///< for what ends by wall time: a clock that ran ahead ends no warrant
   order_book book_;
   std::uint64_t next_job_ = 1;
-  std::unordered_map<request_id, utc_ns, bytes_hash> burned_;
-  std::size_t prune_burned_at_ = 4096;
+  request_table burned_jobs_;
+  request_table burned_steps_;
   std::map<std::uint64_t, std::uint64_t> ended_; ///< inclusive ranges of ended jobs
 };
 

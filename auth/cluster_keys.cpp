@@ -3,7 +3,9 @@
 
 #include "base/unique_fd.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -36,17 +38,17 @@ expected<std::vector<std::uint8_t>> read_small_file(const std::string& path,
   return bytes;
 }
 
-// root.pub is the cluster's id and its root key; it is written last, so that a set of files with it
-// is whole.
-expected<void> make_private_keys(const std::string& directory) {
+/// root.pub is the cluster's id and its root key.
+expected<void> write_private_keys(const std::string& directory) {
   auto root = key_pair::generate();
   auto signing = key_pair::generate();
   auto cluster = random_bytes<16>();
   auto ring = make_keyring({1, cluster, {{1, key_state::active, 0, signing.public_part()}}}, root);
   if (!ring)
     return tl::unexpected{ring.error()};
-  std::vector<std::uint8_t> trust(cluster.begin(), cluster.end());
-  trust.insert(trust.end(), root.public_part().begin(), root.public_part().end());
+  fixed_bytes<16 + 32> trust{};
+  std::copy(root.public_part().begin(), root.public_part().end(),
+            std::copy(cluster.begin(), cluster.end(), trust.begin()));
   return store_key(directory + std::string{root_secret_name}, root)
       .and_then([&] { return store_key(signing_path(directory, 1), signing); })
       .and_then(
@@ -91,18 +93,44 @@ expected<cluster_keys> load_cluster_keys(const std::string& directory) {
   return fail(errc::invalid, "no key of the keyring in '" + directory + "' is active");
 }
 
-expected<cluster_keys> open_private_cluster_keys(const std::string& directory) {
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+bool has_any_key(const std::string& directory) {
+  std::unique_ptr<DIR, int (*)(DIR*)> list{::opendir(directory.c_str()), ::closedir};
+  while (const auto* one = list ? ::readdir(list.get()) : nullptr) {
+    const std::string name = std::string{"/"} + one->d_name;
+    if (name == root_public_name || name == root_secret_name || name == keyring_name ||
+        name.starts_with("/signing-"))
+      return true;
+  }
+  return false;
+}
+
+namespace {
+
+/// Beside their place, and then all at once in it.
+expected<void> make_private_keys(const std::string& directory) {
+  const auto beside = directory + ".new." + std::to_string(::getpid());
+  if (::mkdir(beside.c_str(), 0700) != 0 && errno != EEXIST)
     return fail(errc::storage,
-                "cannot make the key directory '" + directory + "': " + std::strerror(errno));
-  auto found = load_cluster_keys(directory);
-  if (found || found.error().code != errc::not_found)
-    return found;
-  // Only a set without root.pub is unfinished; with it, a missing file is a loss to be told.
-  if (::access((directory + std::string{root_public_name}).c_str(), F_OK) == 0)
-    return found;
-  if (auto made = make_private_keys(directory); !made)
-    return tl::unexpected{made.error()};
+                "cannot make the key directory '" + beside + "': " + std::strerror(errno));
+  if (auto written = write_private_keys(beside); !written)
+    return written;
+  if (::rename(beside.c_str(), directory.c_str()) != 0)
+    return fail(errc::storage, "cannot put the keys in place as '" + directory +
+                                   "': " + std::strerror(errno) +
+                                   "; if something else is there, move it away");
+  const unique_fd parent{::open((directory + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!parent || ::fsync(parent.get()) != 0)
+    return fail(errc::storage,
+                "cannot sync the directory of '" + directory + "': " + std::strerror(errno));
+  return {};
+}
+
+} // namespace
+
+expected<cluster_keys> open_private_cluster_keys(const std::string& directory) {
+  if (!has_any_key(directory))
+    if (auto made = make_private_keys(directory); !made)
+      return tl::unexpected{made.error()};
   return load_cluster_keys(directory);
 }
 

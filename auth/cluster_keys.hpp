@@ -20,8 +20,12 @@ struct cluster_keys {
 /// Loads what is in `directory` (root.pub, keyring, signing-N.key), verified.
 expected<cluster_keys> load_cluster_keys(const std::string& directory);
 
-/// Loads, or on the first start makes, the keys of a private cluster. The directory is made (0700)
-/// if it is missing; its parent must exist. A half-made set from a crash is made anew.
+/// Whether anything of a cluster's keys is in `directory`, though it be only a part of them.
+bool has_any_key(const std::string& directory);
+
+/// Loads, or on the first start makes, the keys of a private cluster. The directory (0700) appears
+/// with all of them or not at all; its parent must exist. Where there is any key none is made: what
+/// is missing is an error.
 expected<cluster_keys> open_private_cluster_keys(const std::string& directory);
 
 } // namespace troupe::auth

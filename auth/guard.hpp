@@ -87,7 +87,7 @@ concept has_policy = requires(const M& message) {
 /// May this request be handled now? Clock, epoch, verb, subject and resource are looked at when the
 /// message is handled, not when it was sent.
 template <has_policy M>
-checked<void> admit(const request<M>& what, utc_ns now) {
+checked<void> admit(const request<M>& what, boot_time now) {
   using rule = policy<M>;
   if (!what.cap)
     return refuse(reason::holder_unproven, "the message came without a capability");
@@ -181,7 +181,7 @@ inline error from_caf(const caf::error& what) {
 class guard_observer {
 public:
   virtual ~guard_observer() = default;
-  virtual utc_ns now() const = 0;
+  virtual boot_time now() const = 0;
   virtual void admitted() = 0;
   virtual void refused(const char* message_type, const verified_capability& cap,
                        const refusal& why) = 0;

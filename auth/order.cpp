@@ -34,6 +34,8 @@ std::uint16_t flags_of(const launch_order& order) {
     flags |= order_has_ranks;
   if (!order.node_tasks.empty())
     flags |= order_has_node_tasks;
+  if (order.first_start_ns != 0)
+    flags |= order_has_first_start;
   return static_cast<std::uint16_t>(flags);
 }
 
@@ -58,6 +60,8 @@ void write_fixed(writer& out, const launch_order& order) {
   out.number(order.grace_s);
   out.number(static_cast<std::uint16_t>(order.groups.size()));
   out.number(order.cpu_words);
+  if (order.first_start_ns != 0)
+    out.number(order.first_start_ns);
 }
 
 /// Lengths that would not survive their length fields; all others are checked by decoding.
@@ -135,6 +139,7 @@ expected<launch_order> decode_order(byte_view bytes) {
   order.window = view.window;
   order.issued_ns = view.issued_ns;
   order.expires_ns = view.expires_ns;
+  order.first_start_ns = view.first_start_ns;
   order.uid = view.uid;
   order.gid = view.gid;
   order.rank_first = view.rank_first;

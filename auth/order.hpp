@@ -24,8 +24,10 @@ struct launch_order {
   std::uint32_t element_first = no_element;
   std::uint32_t element_count = 1;
   std::uint32_t window = 1;
-  utc_ns issued_ns = 0;
-  utc_ns expires_ns = 0;
+  boot_ns issued_ns = 0; ///< of the machine of trouped and launcher
+  boot_ns expires_ns = 0;
+  /// When the job first started; 0: its elements and ranks share no file that would ask for it.
+  utc_ns first_start_ns = 0;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t rank_first = 0;

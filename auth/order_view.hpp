@@ -18,9 +18,12 @@ inline constexpr std::uint32_t order_ranks_here_max = 4096;
 inline constexpr std::uint32_t order_groups_max = 1024;
 inline constexpr std::uint32_t order_cpu_words_max = 128;          ///< 8,192 processing units
 inline constexpr std::uint64_t order_cpuset_words_max = 64 * 1024; ///< window x ranks x words
-inline constexpr unsigned order_has_gpus = 1;          ///< flag: GPU masks follow the cpusets
-inline constexpr unsigned order_has_ranks = 2;         ///< flag: then the numbers of the ranks here
-inline constexpr unsigned order_has_node_tasks = 4;    ///< flag: then how many tasks each node has
+inline constexpr unsigned order_has_gpus = 1;        ///< flag: GPU masks follow the cpusets
+inline constexpr unsigned order_has_ranks = 2;       ///< flag: then the numbers of the ranks here
+inline constexpr unsigned order_has_node_tasks = 4;  ///< flag: then how many tasks each node has
+inline constexpr unsigned order_has_first_start = 8; ///< flag: it follows the fixed part
+inline constexpr unsigned order_flags =
+    order_has_gpus | order_has_ranks | order_has_node_tasks | order_has_first_start;
 inline constexpr std::uint32_t order_nodes_max = 4096; ///< whose tasks are told
 inline constexpr std::size_t order_name_bytes_max = 255;
 inline constexpr std::size_t order_path_bytes_max = 4095;
@@ -39,8 +42,9 @@ struct order_view {
   std::uint32_t element_first = no_element;
   std::uint32_t element_count = 1;
   std::uint32_t window = 1;
-  std::int64_t issued_ns = 0;
+  std::int64_t issued_ns = 0; ///< boot clock of the machine of trouped and launcher
   std::int64_t expires_ns = 0;
+  std::int64_t first_start_ns = 0; ///< of the job; 0: not told
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t rank_first = 0;
@@ -115,6 +119,15 @@ inline void take_fixed(byte_reader& in, order_view& out) {
   out.grace_s = in.take<std::uint32_t>();
   out.group_count = in.take<std::uint16_t>();
   out.cpu_words = in.take<std::uint16_t>();
+}
+
+inline problem take_first_start(byte_reader& in, order_view& out) {
+  out.first_start_ns = in.take<std::int64_t>();
+  if (in.failed())
+    return {"the order ends inside its job's first start"};
+  if (out.first_start_ns <= 0)
+    return {"the order says that it has its job's first start, but names none"};
+  return {};
 }
 
 inline problem check_numbers(const order_view& o) {
@@ -242,8 +255,11 @@ inline problem decode_order(byte_view bytes, order_view& out) {
     return {"the order is shorter than its fixed part"};
   if (version != 1)
     return {"the order's version is not 1"};
-  if ((flags & ~(order_has_gpus | order_has_ranks | order_has_node_tasks)) != 0)
+  if ((flags & ~order_flags) != 0)
     return {"a reserved field of the order is not zero"};
+  if ((flags & order_has_first_start) != 0)
+    if (auto bad = order_detail::take_first_start(in, out))
+      return bad;
   if (auto bad = order_detail::check_numbers(out))
     return bad;
   if (auto bad = order_detail::take_lists(in, out, flags))

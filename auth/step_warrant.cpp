@@ -39,7 +39,7 @@ bool covers(const element_summary& job, const element_summary& step) {
 
 checked<warrant> authority::make_step_warrant(const verified_capability& by,
                                               const step_application& step, utc_ns now) {
-  auto job = verifier_->verify_warrant(step.job_warrant, step.job_seal, now);
+  auto job = verifier_->verify_warrant(step.job_warrant, step.job_seal, passed_.utc());
   if (!job)
     return tl::unexpected{job.error()};
   const auto& whole = **job;
@@ -62,7 +62,7 @@ checked<warrant> authority::make_step_warrant(const verified_capability& by,
   made.origin_serial = by.serial();
   made.not_before = now;
   if (step.what.request.empty()) {
-    if (auto ok = by.check_on(verb::step_speak, resource_kind::jobs, whole.job, now); !ok)
+    if (auto ok = by.check_on(verb::step_speak, resource_kind::jobs, whole.job, clock_->now()); !ok)
       return tl::unexpected{ok.error()};
     if (!whole.may_spawn)
       return refuse(reason::missing_verb, "job " + std::to_string(whole.job) +
@@ -70,7 +70,7 @@ checked<warrant> authority::make_step_warrant(const verified_capability& by,
     made.request = {};
     return made;
   }
-  if (auto ok = by.check(verb::job_submit, now); !ok)
+  if (auto ok = by.check(verb::job_submit, clock_->now()); !ok)
     return tl::unexpected{ok.error()};
   if (by.who().uid != whole.uid)
     return refuse(reason::uid_mismatch, "job " + std::to_string(whole.job) + " is of uid " +
@@ -79,7 +79,7 @@ checked<warrant> authority::make_step_warrant(const verified_capability& by,
   auto request = check_application(by, step.what, now);
   if (!request)
     return tl::unexpected{request.error()};
-  if (auto fresh = burn(*request, now); !fresh)
+  if (auto fresh = burn(*request, request_kind::step, now); !fresh)
     return tl::unexpected{fresh.error()};
   made.request = request->id;
   made.may_spawn = request->may_spawn;

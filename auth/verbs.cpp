@@ -31,6 +31,7 @@ constexpr std::array listing{
     verb_listing{verb::cluster_stop, "cluster_stop", "stop the cluster"},
     verb_listing{verb::reservation_write, "reservation_write", "make and give up reservations"},
     verb_listing{verb::config_write, "config_write", "have the configuration read again"},
+    verb_listing{verb::ledger_keep, "ledger_keep", "check and copy the ledger"},
     verb_listing{verb::session_open, "session_open", "ask the authority for a client's capability"},
     verb_listing{verb::ledger_write, "ledger_write", "append to the ledger"},
     verb_listing{verb::ledger_read, "ledger_read", "read the ledger"},
@@ -54,8 +55,8 @@ constexpr verb_set operator_verbs =
                           verb::history_read_any, verb::console_read,   verb::reservation_write};
 
 constexpr verb_set admin_verbs =
-    operator_verbs |
-    verb_set{verb::audit_read, verb::capability_revoke, verb::cluster_stop, verb::config_write};
+    operator_verbs | verb_set{verb::audit_read, verb::capability_revoke, verb::cluster_stop,
+                              verb::config_write, verb::ledger_keep};
 
 constexpr verb_set union_of_all() {
   verb_set all;

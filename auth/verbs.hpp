@@ -36,6 +36,7 @@ enum class verb : std::uint64_t {
   cluster_stop = 1ull << 20,
   reservation_write = 1ull << 21,
   config_write = 1ull << 22,
+  ledger_keep = 1ull << 23, ///< check and copy it
 
   // Between the roles; never granted to people.
   session_open = 1ull << 40, ///< a gateway asks the authority for a client's capability

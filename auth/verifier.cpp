@@ -84,7 +84,7 @@ std::shared_ptr<const keyring> verifier::keys() const {
   return keys_;
 }
 
-nonce verifier::challenge(utc_ns now) {
+nonce verifier::challenge(boot_time now) {
   auto fresh = random_bytes<32>();
   std::lock_guard lock{mutex_};
   evict_to(nonces_, nonce_order_, options_.nonces_max - 1);
@@ -93,7 +93,7 @@ nonce verifier::challenge(utc_ns now) {
   return fresh;
 }
 
-checked<void> verifier::use_nonce(const nonce& which, utc_ns now) {
+checked<void> verifier::use_nonce(const nonce& which, boot_time now) {
   std::lock_guard lock{mutex_};
   auto found = nonces_.find(which);
   if (found == nonces_.end())
@@ -111,27 +111,46 @@ checked<void> verifier::use_nonce(const nonce& which, utc_ns now) {
 }
 
 checked<verified_capability> verifier::admit(byte_view chain, const holder_proof& proof,
-                                             utc_ns now) {
-  if (auto fresh = use_nonce(proof.server_nonce, now); !fresh)
+                                             const clock_reading& at) {
+  if (auto fresh = use_nonce(proof.server_nonce, at.now); !fresh)
     return tl::unexpected{fresh.error()};
-  auto known = verify_chain(chain, now);
+  auto known = verify_chain(chain, at.utc);
   if (!known)
     return tl::unexpected{known.error()};
   auto body = proof_body(proof.server_nonce, proof.client_nonce, options_.meant_for, chain);
   if (!verify_signature(domain::proof, body, proof.sig.data(), (*known)->effective.holder.data()))
     return refuse(reason::holder_unproven,
                   "the proof is not signed by the capability's holder for this connection");
-  return verified_capability{*known};
+  return admitted(*known, at);
 }
 
 checked<verified_capability> verifier::admit_held(byte_view chain, const key_pair& holder,
-                                                  utc_ns now) {
-  auto known = verify_chain(chain, now);
+                                                  const clock_reading& at) {
+  auto known = verify_chain(chain, at.utc);
   if (!known)
     return tl::unexpected{known.error()};
   if ((*known)->effective.holder != holder.public_part())
     return refuse(reason::holder_unproven, "the capability names another holder");
-  return verified_capability{*known};
+  return admitted(*known, at);
+}
+
+checked<verified_capability> verifier::admitted(const facts_ptr& known,
+                                                const clock_reading& at) const {
+  const auto left = known->effective.expires - at.utc + options_.skew_ns;
+  return verified_capability{limited(*known, at.now + left)};
+}
+
+verifier::facts_ptr verifier::limited(const verified_capability::facts& what,
+                                      boot_time until) const {
+  auto made = std::make_shared<verified_capability::facts>();
+  made->effective = what.effective;
+  made->handles = what.handles;
+  made->winding_down = what.winding_down;
+  made->valid_until = until;
+  made->revocations = what.revocations;
+  made->clean_epoch.store(what.clean_epoch.load(std::memory_order_relaxed),
+                          std::memory_order_relaxed);
+  return made;
 }
 
 checked<capability> verifier::inspect(byte_view chain, utc_ns now) {
@@ -209,8 +228,6 @@ verifier::facts_ptr verifier::make_facts(const capability& effective,
   made->effective = effective;
   made->handles = {effective.who, parent.key_id,    effective.bound.job, effective.serial,
                    parent.serial, effective.holder, parent.holder};
-  made->valid_from = effective.not_before - options_.skew_ns;
-  made->valid_until = effective.expires + options_.skew_ns;
   made->revocations = revocations_;
   return made;
 }
@@ -227,13 +244,21 @@ checked<void> verifier::check_now(const verified_capability::facts& what, utc_ns
                                               std::string{options_.meant_for.name()} + "'");
   if (auto key = keys()->verifying_key(what.handles.key_id, now); !key)
     return tl::unexpected{key.error()};
+  if (now < it.not_before - options_.skew_ns)
+    return refuse(reason::not_yet_valid, "the capability is not valid before another " +
+                                             std::to_string((it.not_before - now) / ns_per_s) +
+                                             " s; check this machine's clock");
+  if (now >= it.expires + options_.skew_ns)
+    return refuse(reason::expired, "the capability expired " +
+                                       std::to_string((now - it.expires) / ns_per_s) +
+                                       " s ago; log in again");
   verified_capability asked{facts_ptr{facts_ptr{}, &what}};
-  return asked.check(it.verbs, now);
+  return asked.check(it.verbs, boot_time{});
 }
 
 checked<verified_capability> verifier::role_capability(actor_role role, const signing_key& key,
                                                        std::uint32_t uid, std::uint32_t gid,
-                                                       utc_ns now) {
+                                                       const clock_reading& at) {
   auto holder = key_pair::generate();
   capability own;
   own.cluster = options_.cluster;
@@ -242,15 +267,16 @@ checked<verified_capability> verifier::role_capability(actor_role role, const si
   own.holder = holder.public_part();
   own.meant_for = options_.meant_for;
   own.verbs = verbs_of(role);
-  own.not_before = now;
-  own.expires = now + capability_life_max_ns;
-  return admit_held(issue_capability(key, own), holder, now);
+  own.not_before = at.utc;
+  own.expires = at.utc + capability_life_max_ns;
+  auto admitted = admit_held(issue_capability(key, own), holder, at);
+  if (!admitted)
+    return admitted;
+  return verified_capability{limited(*admitted->facts_, boot_time::never())};
 }
 
 checked<void> verifier::check_warrant_now(const warrant& what, utc_ns now) const {
   auto name = "the warrant of job " + std::to_string(what.job);
-  if (now < what.not_before - options_.skew_ns)
-    return refuse(reason::not_yet_valid, name + " is not valid yet; check this machine's clock");
   if (now > what.not_after + options_.skew_ns)
     return refuse(reason::expired, name + " has expired; submit the job again");
   if (revocations_->uid_revoked(what.uid))
@@ -363,8 +389,6 @@ checked<verified_capability> verifier::from_warrant(byte_view body, byte_view se
   // job; revoking the uid or the job does.
   made->handles.who = it.who;
   made->handles.job = from.job;
-  made->valid_from = from.not_before - options_.skew_ns;
-  made->valid_until = from.not_after + options_.skew_ns;
   made->revocations = revocations_;
   return verified_capability{made};
 }

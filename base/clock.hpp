@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <ctime>
 
@@ -13,12 +14,39 @@ using utc_ns = std::int64_t;
 /// Time since boot, suspended time included: all durations.
 using boot_ns = std::int64_t;
 
+/// A moment on the boot clock, by which all is judged that stays inside the process: wall time is
+/// set, by people and by time servers. No number, so that wall time cannot be taken for it.
+class boot_time {
+public:
+  constexpr boot_time() = default;
+  constexpr explicit boot_time(boot_ns ns) : ns_{ns} {}
+  constexpr boot_ns ns() const { return ns_; }
+  constexpr boot_time operator+(std::int64_t by) const { return boot_time{ns_ + by}; }
+  constexpr std::int64_t operator-(boot_time other) const { return ns_ - other.ns_; }
+  constexpr auto operator<=>(const boot_time&) const = default;
+  /// Never comes.
+  static constexpr boot_time never() { return boot_time{INT64_MAX}; }
+
+private:
+  boot_ns ns_ = 0;
+};
+
+/// Both clocks at one moment: what comes in from outside is judged by the one and goes on by the
+/// other.
+struct clock_reading {
+  utc_ns utc = 0;
+  boot_time now;
+};
+
 /// Where time comes from. Actors get one injected, so that tests run in virtual time.
 class clock_source {
 public:
   virtual ~clock_source() = default;
   virtual utc_ns utc() const = 0;
   virtual boot_ns boot() const = 0;
+  /// `boot()` as what is asked on every message may read it: some milliseconds late at most.
+  virtual boot_time now() const { return boot_time{boot()}; }
+  clock_reading read() const { return {utc(), boot_time{boot()}}; }
 };
 
 /// The machine's clocks.
