@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/ledger.hpp"
 
+#include "actors/history.hpp"
 #include "actors/ledger_codec.hpp"
+#include "messages/cbor.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <system_error>
 
 namespace troupe::actors {
 
@@ -13,31 +16,71 @@ namespace {
 
 constexpr std::size_t entries_per_commit_max = 65'536;
 constexpr std::size_t recent_max = 1024;
+/// A request lives for an hour at most; its id is kept for twice as long.
+constexpr utc_ns requests_kept_ns = 2 * 3600 * ns_per_s;
+constexpr std::uint64_t requests_forgotten_at_once = 5000;
+constexpr std::uint64_t events_gathered_at_once = 10'000;
+constexpr std::uint64_t events_unkept_max = 100'000;
+constexpr boot_ns failure_pause_ns = 5 * ns_per_s;
+constexpr boot_ns tidy_pause_min_ns = ns_per_s;
+constexpr boot_ns tidy_pause_max_ns = 60 * ns_per_s;
 
 } // namespace
 
-ledger_state::ledger_state(self_pointer self, world& around, std::shared_ptr<ledger::store> store)
-    : self_{self}, world_{around}, store_{std::move(store)} {}
+ledger_state::ledger_state(self_pointer self, world& around, std::shared_ptr<ledger::store> store,
+                           history_actor history)
+    : self_{self}, world_{around}, store_{std::move(store)}, history_{std::move(history)} {}
 
 ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& guard) {
   tick_later(self_, world_, std::chrono::seconds(1), timer_idle);
+  const auto read = [this](auto& what) { return read_past(what); };
   return secure_behavior<ledger_actor>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
       on<tick>([this](request<tick>& what) {
-        switch (what.msg.timer) {
-        case timer_commit: commit(); return store_->shorten_log();
-        case timer_history: return add_some_of_what_was_asked();
-        default: return idle();
-        }
+        if (what.msg.timer != timer_commit)
+          return idle();
+        commit();
+        store_->shorten_log();
       }),
       on<append_entries>([this](request<append_entries>& what) { return append(what); }),
       on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
-      on<query_history>([this](request<query_history>& what) { return history(what); }),
-      on<query_estimates>([this](request<query_estimates>& what) { return estimates(what); }),
-      on<query_job>([this](request<query_job>& what) { return job(what); }),
-      on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
-      on<await_step>([this](request<await_step>& what) { return await(what); }),
-      on<await_spawned>([this](request<await_spawned>& what) { return spawned(what); }));
+      on<find_request>([this](request<find_request>& what) { return find(what.msg); }),
+      on<query_history>([read](request<query_history>& what) { return read(what); }),
+      on<query_estimates>([read](request<query_estimates>& what) { return read(what); }),
+      on<query_job>([read](request<query_job>& what) { return read(what); }),
+      on<query_rows>([read](request<query_rows>& what) { return read(what); }),
+      on<query_ends>([read](request<query_ends>& what) { return read(what); }),
+      on<locate_element>([read](request<locate_element>& what) { return read(what); }),
+      on<await_step>([read](request<await_step>& what) { return read(what); }),
+      on<await_spawned>([read](request<await_spawned>& what) { return read(what); }));
+}
+
+// -- reading --------------------------------------------------------------------
+
+/// The past is read beside the appends.
+template <class M>
+caf::result<typename M::answer> ledger_state::read_past(request<M>& what) {
+  return self_->delegate(history_, std::move(what));
+}
+
+/// What is asked for to start a job; those that were just submitted are at hand.
+expected<submission_found> ledger_state::fetch(job_id job) {
+  if (auto at = recent_.find(job); at != recent_.end())
+    return submission_found{at->second};
+  auto payload = store_->submitted_payload(job);
+  if (!payload)
+    return tl::unexpected<error>{payload.error()};
+  auto event = from_cbor<submitted_event>(*payload);
+  if (!event)
+    return tl::unexpected<error>{event.error()};
+  return submission_found{std::make_shared<submitted_event const>(std::move(*event))};
+}
+
+expected<request_found> ledger_state::find(const find_request& asked) {
+  auto job = store_->job_of_request(asked.request_id);
+  if (!job)
+    return tl::unexpected<error>{job.error()};
+  return request_found{job->value_or(0)};
 }
 
 // -- writing --------------------------------------------------------------------
@@ -123,8 +166,7 @@ void ledger_state::commit_alone(waiting_append& one, bool essential) {
     events.push_back(to_event(entry));
   auto first = essential ? store_->append_essential(events) : store_->append(events);
   if (!first) {
-    ++failures_;
-    world_.log->error("ledger: {}", first.error().text);
+    note_failure(first.error());
     one.promise.deliver(auth::to_caf(first.error()));
     return;
   }
@@ -132,6 +174,20 @@ void ledger_state::commit_alone(waiting_append& one, bool essential) {
   events_ += events.size();
   remember(one.what);
   one.promise.deliver(entries_kept{*first, world_.clock.utc()});
+}
+
+/// Who retries asks every second: the log says it once in a while, with how often it was so.
+void ledger_state::note_failure(const error& why) {
+  ++failures_;
+  ++failures_untold_;
+  const auto now = world_.clock.boot();
+  if (now < failure_told_again_)
+    return;
+  failure_told_again_ = now + failure_pause_ns;
+  world_.log->error("ledger: {}{}", why.text,
+                    failures_untold_ == 1 ? std::string{}
+                                          : fmt::format(" ({} times)", failures_untold_));
+  failures_untold_ = 0;
 }
 
 void ledger_state::remember(const append_entries& what) {
@@ -150,19 +206,48 @@ void ledger_state::remember(const append_entries& what) {
   }
 }
 
-/// After a second without commits, the log moves into the database file: never inside a commit that
-/// somebody waits for.
+/// Every second: what nobody waits for. What does not work waits longer each time.
 void ledger_state::idle() {
-  if (commits_ == commits_at_idle_ && commits_ != commits_tidied_) {
-    if (auto done = store_->checkpoint(); !done)
-      world_.log->warn("ledger: {}", done.error().text);
+  tick_later(self_, world_, std::chrono::seconds(1), timer_idle);
+  const bool quiet = commits_ == commits_at_idle_;
+  commits_at_idle_ = commits_;
+  if (!waiting_.empty() || world_.clock.boot() < tidy_at_)
+    return;
+  auto done = forget_and_gather();
+  // After a second without commits, the log moves into the database file: never inside a commit
+  // that somebody waits for.
+  if (done && quiet && commits_ != commits_tidied_) {
+    done = store_->checkpoint();
 #ifdef __GLIBC__
     ::malloc_trim(0); // what only the burst of work needed goes back to the system
 #endif
-    commits_tidied_ = commits_;
   }
-  commits_at_idle_ = commits_;
-  tick_later(self_, world_, std::chrono::seconds(1), timer_idle);
+  if (done) {
+    commits_tidied_ = quiet ? commits_ : commits_tidied_;
+    tidy_pause_ = {};
+    return;
+  }
+  tidy_pause_ = std::clamp(tidy_pause_ * 2, tidy_pause_min_ns, tidy_pause_max_ns);
+  tidy_at_ = world_.clock.boot() + tidy_pause_;
+  world_.log->warn("ledger: {}; tried again in {} s", done.error().text, tidy_pause_ / ns_per_s);
+}
+
+/// Request ids whose time is over go, and what ends tell of their users is gathered: some of both.
+expected<void> ledger_state::forget_and_gather() {
+  const auto forgotten =
+      store_->forget_requests(passed_.utc() - requests_kept_ns, requests_forgotten_at_once);
+  if (!forgotten)
+    return tl::unexpected<error>{forgotten.error()};
+  if (!past_) {
+    auto book = past_work_book::open(*store_);
+    if (!book)
+      return tl::unexpected<error>{book.error()};
+    past_ = std::move(*book);
+  }
+  auto more = past_->read_on(*store_, events_gathered_at_once);
+  if (!more)
+    return tl::unexpected<error>{more.error()};
+  return past_->events_since_kept() > events_unkept_max ? past_->keep(*store_) : expected<void>{};
 }
 
 status_report ledger_state::status() const {

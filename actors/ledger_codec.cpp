@@ -38,15 +38,21 @@ ledger::summary summary_of(const ledger_entry& entry) {
                                             std::max(row.elements_total, 1u)};
     if (entry.what == ledger_entry::kind::modified)
       change.resubmits = row.name;
-    // The table's times are the ledger's own: they never run against the order of the events.
+    // The job's own times: a run is as long as it was, whoever set the wall clock meanwhile.
     change.starts = entry.what == ledger_entry::kind::starting;
+    if (change.starts)
+      change.started_ns = row.started_utc_ns;
     if (entry.finishes) {
       change.ends = true;
+      change.ended_ns = row.ended_utc_ns;
       change.exit_code = row.exit_code;
       change.signal = row.signal;
       change.reason = row.reason;
     }
   }
+  if (entry.first_promised_utc_ns != 0)
+    change.promised =
+        ledger::start_promise{entry.first_promised_utc_ns, entry.last_promised_utc_ns};
   if (entry.element_end) {
     const auto& end = *entry.element_end;
     change.elements_done = 1;
@@ -71,7 +77,7 @@ ledger::event to_event(ledger_entry& entry) {
   event.element = entry.element;
   event.incarnation = entry.incarnation;
   event.kind = to_kind(entry.what);
-  if (entry.row || entry.element_end)
+  if (entry.row || entry.element_end || entry.first_promised_utc_ns != 0)
     event.change = summary_of(entry);
   event.payload = std::move(entry.encoded);
   return event;

@@ -78,6 +78,17 @@ struct element_end {
   }
 };
 
+/// When a start had been expected; makes a row of the table of promises.
+struct start_promise {
+  utc_ns first_ns = 0; ///< as it was first told
+  utc_ns last_ns = 0;  ///< as it was last told
+
+  static constexpr auto fields() {
+    using s = start_promise;
+    return field_list(field<1>("first_ns", &s::first_ns), field<2>("last_ns", &s::last_ns));
+  }
+};
+
 /// What an event changes in the tables. It is stored beside the payload, so that the tables can be
 /// rebuilt without anyone parsing payloads. What is not set stays as it is. States are the caller's
 /// numbers.
@@ -97,6 +108,7 @@ struct summary {
   std::optional<element_end> element;
   /// The job's name from now on: this event's payload takes the place of the submission's.
   std::optional<std::string> resubmits;
+  std::optional<start_promise> promised; ///< of a start that had been expected
 
   static constexpr auto fields() {
     using s = summary;
@@ -107,7 +119,7 @@ struct summary {
                       field<9>("signal", &s::signal), field<10>("elements_done", &s::elements_done),
                       field<11>("elements_failed", &s::elements_failed),
                       field<12>("reason", &s::reason), field<13>("element", &s::element),
-                      field<14>("resubmits", &s::resubmits));
+                      field<14>("resubmits", &s::resubmits), field<15>("promised", &s::promised));
   }
 };
 
@@ -153,6 +165,17 @@ struct job_row {
   std::uint64_t submit_seq = 0;
 
   bool operator==(const job_row&) const = default;
+};
+
+/// A row of the table of promised starts, with what the job's row has of it.
+struct promise_row {
+  std::uint64_t seq = 0; ///< of the start
+  std::uint64_t job = 0;
+  std::uint32_t uid = 0;
+  std::string name;
+  utc_ns submitted_ns = 0;
+  utc_ns started_ns = 0;
+  start_promise promised;
 };
 
 /// A row of the table of ended elements.

@@ -9,8 +9,8 @@ int statement::prepare(sqlite3* db, std::string_view sql, bool lasting) {
                             lasting ? SQLITE_PREPARE_PERSISTENT : 0, &handle_, nullptr);
 }
 
-int database::open(const std::string& path, int flags) {
-  const int code = sqlite3_open_v2(path.c_str(), &handle_, flags, nullptr);
+int database::open(const std::string& path, int flags, const char* vfs) {
+  const int code = sqlite3_open_v2(path.c_str(), &handle_, flags, vfs);
   if (handle_ != nullptr)
     sqlite3_extended_result_codes(handle_, 1);
   return code;

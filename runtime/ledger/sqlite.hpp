@@ -90,7 +90,8 @@ public:
   database& operator=(const database&) = delete;
   ~database() { sqlite3_close_v2(handle_); }
 
-  int open(const std::string& path, int flags);
+  /// `vfs`: one of SQLite's names, or null for its default.
+  int open(const std::string& path, int flags, const char* vfs = nullptr);
   int execute(const std::string& sql);
 
   /// The first column of the first row of a query, or its error.

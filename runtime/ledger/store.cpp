@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/unique_fd.hpp"
 #include "messages/cbor.hpp"
 #include "runtime/ledger/store_state.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
-#include <fcntl.h>
-#include <filesystem>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -18,187 +14,15 @@ namespace troupe::ledger {
 namespace {
 
 constexpr boot_ns reserve_retry_ns = ns_per_s;
-
-bool is_full(int code) {
-  // A quota or a file size limit shows as a failed write, not as SQLITE_FULL.
-  return (code & 0xff) == SQLITE_FULL || code == SQLITE_IOERR_WRITE ||
-         code == SQLITE_IOERR_TRUNCATE || code == SQLITE_IOERR_SHMSIZE;
-}
-
-bool is_failed_sync(int code) {
-  return code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
-}
-
-/// Makes the file for its owner alone before SQLite sees it: the log beside it inherits its mode.
-expected<void> make_file(const std::string& path) {
-  const unique_fd made{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
-  if (!made && errno == EEXIST)
-    return {};
-  const auto parent = std::filesystem::path{path}.parent_path();
-  const auto folder = parent.empty() ? std::string{"."} : parent.string();
-  const unique_fd directory{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (made && directory && ::fsync(directory.get()) == 0)
-    return {};
-  return fail(errc::storage, "the ledger " + path + " cannot be made: " + std::strerror(errno) +
-                                 "; its directory must exist and be writable");
-}
+constexpr boot_ns settle_pause_min_ns = ns_per_s / 4;
+constexpr boot_ns settle_pause_max_ns = 16 * ns_per_s;
 
 /// New jobs are refused when the file system has less room than this.
 constexpr std::uint64_t room_bytes_min = 1u << 20;
 
-/// Writes zeros over all of the log's file that is not written yet. A sync of what is written again
-/// and again in place needs no change of the file's size or blocks: it costs a quarter of one that
-/// makes the file grow. SQLite reads zeros behind its frames as the end of the log.
-void fill_log(const options& how) {
-  const unique_fd log{::open((how.path + "-wal").c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)};
-  struct stat now {};
-  if (!log || ::fstat(log.get(), &now) != 0)
-    return;
-  static constexpr std::array<char, 256 << 10> zeros{};
-  for (auto at = static_cast<std::uint64_t>(now.st_size); at < how.wal_bytes_max;) {
-    const auto rest = std::min<std::uint64_t>(zeros.size(), how.wal_bytes_max - at);
-    const auto written = ::pwrite(log.get(), zeros.data(), rest, static_cast<off_t>(at));
-    if (written > 0) {
-      at += static_cast<std::uint64_t>(written);
-    } else if (written == 0 || errno != EINTR) {
-      // The last of a disk is not for zeros: the log grows as it is needed.
-      [[maybe_unused]] const auto given_back = ::ftruncate(log.get(), now.st_size);
-      return;
-    }
-  }
-  ::fdatasync(log.get());
-}
-
-int configure(database& db) {
-  // Exclusive: one owner, and no shared memory file that a crash could leave behind.
-  return db.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
-                    "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; "
-                    "PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; "
-                    "PRAGMA trusted_schema = OFF");
-}
-
-/// Sees that the file is a ledger this program knows, and brings it to the newest version.
-expected<void> settle_version(database& db, const std::string& path) {
-  std::int64_t id = 0, version = 0, tables = 0;
-  int code = db.query_integer("PRAGMA application_id", id);
-  if (code == SQLITE_OK)
-    code = db.query_integer("PRAGMA user_version", version);
-  if (code == SQLITE_OK)
-    code = db.query_integer("SELECT count(*) FROM sqlite_master", tables);
-  if (code != SQLITE_OK)
-    return fail(errc::storage, "the ledger " + path + " cannot be read: " + db.message());
-  const bool is_new = id == 0 && version == 0 && tables == 0;
-  if (!is_new && id != application_id)
-    return fail(errc::invalid, path + " is a SQLite file, but not a ledger of Troupe; "
-                                      "name another file or move this one away");
-  if (version > schema_version())
-    return fail(errc::invalid, "the ledger " + path + " has schema " + std::to_string(version) +
-                                   ", written by a newer Troupe; this one knows schemas up to " +
-                                   std::to_string(schema_version()) + ": start the newer one");
-  if (version == schema_version())
-    return {};
-  code = db.execute("BEGIN IMMEDIATE");
-  if (code == SQLITE_OK)
-    code = migrate(db, version);
-  if (code == SQLITE_OK)
-    code = db.execute("COMMIT");
-  if (code == SQLITE_OK)
-    return {};
-  return fail(errc::storage, "the ledger " + path + " could not be brought from schema " +
-                                 std::to_string(version) + " to " +
-                                 std::to_string(schema_version()) + ": " + db.message());
-}
-
 } // namespace
 
-tl::unexpected<error> store::state::failure(int code, const std::string& doing) {
-  auto text = doing + ": ";
-  if (is_failed_sync(code)) {
-    broken = true;
-    return fail(errc::storage, text + "the disk failed to sync " + how.path +
-                                   "; restart the controller to see what is on it");
-  }
-  if (is_full(code))
-    return fail(errc::storage, text + "the ledger " + how.path +
-                                   " cannot grow, its file system is full; free space there");
-  switch (code & 0xff) {
-  case SQLITE_NOTADB:
-    return fail(errc::invalid, text + how.path +
-                                   " is not a ledger of Troupe; "
-                                   "name another file or move this one away");
-  case SQLITE_CORRUPT:
-    return fail(errc::storage,
-                text + "the ledger " + how.path + " is damaged; restore it from a backup");
-  case SQLITE_BUSY:
-    return fail(errc::conflict,
-                text + "another process has the ledger " + how.path + " open; stop it first");
-  default:
-    return fail(errc::storage, text + "the ledger " + how.path + " does not work: " + db.message());
-  }
-}
-
-int store::state::prepare() {
-  const std::string columns{event_columns};
-  const std::pair<statement*, std::string> all[] = {
-      {&insert_event, "INSERT INTO events(seq, utc_ns, job, element, incarnation, kind, version, "
-                      "payload, summary) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"},
-      {&set_highest, "UPDATE facts SET value = ?1 WHERE name = 'highest_job'"},
-      {&begin, "BEGIN IMMEDIATE"},
-      {&commit, "COMMIT"},
-      {&rollback, "ROLLBACK"},
-      {&job_by_request, "SELECT job FROM jobs WHERE request_id = ?1"},
-      {&events_by_job, "SELECT " + columns + " FROM events e WHERE e.job = ?1 ORDER BY e.seq"},
-      {&unfinished,
-       "SELECT " + columns +
-           " FROM jobs j INDEXED BY jobs_unfinished CROSS JOIN events e ON e.job = j.job "
-           "WHERE j.ended_ns IS NULL ORDER BY j.job, e.seq"},
-  };
-  for (const auto& [target, sql] : all)
-    if (const int code = target->prepare(db.get(), sql); code != SQLITE_OK)
-      return code;
-  std::int64_t last = 0, highest = 0, page = 0;
-  int code = db.query_integer("SELECT coalesce(max(seq), 0) FROM events", last);
-  if (code == SQLITE_OK)
-    code = db.query_integer("SELECT value FROM facts WHERE name = 'highest_job'", highest);
-  if (code == SQLITE_OK)
-    code = db.query_integer("PRAGMA page_size", page);
-  next_seq = static_cast<std::uint64_t>(last) + 1;
-  highest_job = highest_job_opened = static_cast<std::uint64_t>(highest);
-  page_bytes = static_cast<std::uint64_t>(page);
-  sqlite3_wal_hook(
-      db.get(),
-      [](void* self, sqlite3*, const char*, int pages) {
-        static_cast<state*>(self)->wal_pages = static_cast<std::uint64_t>(pages);
-        return SQLITE_OK;
-      },
-      this);
-  return code == SQLITE_OK ? tables.prepare(db) : code;
-}
-
-expected<store> store::open(options how, const clock_source& clock) {
-  if (auto made = make_file(how.path); !made)
-    return tl::unexpected<error>{std::move(made.error())};
-  auto s = std::make_unique<state>();
-  s->how = std::move(how);
-  s->clock = &clock;
-  const auto doing = std::string{"opening the ledger"};
-  // One thread owns the connection: no mutexes.
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  if (const int code = s->db.open(s->how.path, flags); code != SQLITE_OK)
-    return s->failure(code, doing);
-  if (const int code = configure(s->db); code != SQLITE_OK)
-    return s->failure(code, doing);
-  if (auto settled = settle_version(s->db, s->how.path); !settled)
-    return tl::unexpected<error>{std::move(settled.error())};
-  if (const int code = s->prepare(); code != SQLITE_OK)
-    return s->failure(code, doing);
-  s->reserve = ballast{s->how.path + ".ballast", s->how.ballast_bytes};
-  if (s->reserve.held())
-    fill_log(s->how);
-  return store{std::move(s)};
-}
-
-store::store(std::unique_ptr<state> s) : state_{std::move(s)} {}
+store::store(std::unique_ptr<state> s) : reads{*s}, state_{std::move(s)} {}
 store::store(store&&) noexcept = default;
 store& store::operator=(store&&) noexcept = default;
 store::~store() = default;
@@ -210,7 +34,7 @@ std::uint64_t store::last_seq() const {
   return state_->next_seq - 1;
 }
 bool store::accepts_submissions() const {
-  return state_->reserve.held() && !state_->broken && !state_->disk_is_full();
+  return state_->reserve.held() && !state_->undecided && !state_->disk_is_full();
 }
 std::uint64_t store::wal_bytes() const {
   return state_->wal_pages * state_->page_bytes;
@@ -284,7 +108,8 @@ expected<void> store::state::append_one(const event& e, utc_ns now) {
   return {};
 }
 
-expected<std::uint64_t> store::state::append(std::span<const event> events) {
+/// One transaction. `code`: what SQLite answered when that is why it failed.
+expected<std::uint64_t> store::state::try_append(std::span<const event> events, int& code) {
   const auto first = next_seq;
   const auto highest_before = highest_job;
   const auto doing = "recording " + std::to_string(events.size()) + " events";
@@ -296,20 +121,103 @@ expected<std::uint64_t> store::state::append(std::span<const event> events) {
     highest_job = highest_before;
     return why;
   };
-  if (const int code = begin.run(); code != SQLITE_OK)
+  if (code = begin.run(); code != SQLITE_OK)
     return undo(failure(code, doing));
   const auto now = clock->utc();
   for (const auto& e : events)
-    if (auto done = append_one(e, now); !done)
+    if (auto done = append_one(e, now); !done) {
+      code = sqlite3_errcode(db.get());
       return undo(tl::unexpected<error>{std::move(done.error())});
+    }
   if (highest_job != highest_before) {
     set_highest.bind(1, static_cast<std::int64_t>(highest_job));
-    if (const int code = set_highest.run(); code != SQLITE_OK)
+    if (code = set_highest.run(); code != SQLITE_OK)
       return undo(failure(code, doing));
   }
-  if (const int code = commit.run(); code != SQLITE_OK)
+  if (code = commit.run(); code != SQLITE_OK)
     return undo(failure(code, doing));
   return first;
+}
+
+expected<std::uint64_t> store::state::append(std::span<const event> events) {
+  // What fails to sync once, and could be cut off, may go through the second time.
+  for (bool again = false;; again = true) {
+    int code = SQLITE_OK;
+    auto done = try_append(events, code);
+    if (done) {
+      salts = read_log_salts(log.get());
+      head_beside.note({identity, next_seq - 1, highest_job});
+      return done;
+    }
+    if ((code & 0xff) != SQLITE_IOERR && (code & 0xff) != SQLITE_FULL)
+      return done;
+    if (!settle_log()) {
+      done.error().text += "; what it holds of this is not known until its disk takes something "
+                           "again: it is tried again and again";
+      return done;
+    }
+    if (again || !is_failed_sync(code))
+      return done;
+  }
+}
+
+/// Takes what a failed transaction may have left in the log out of it, and syncs that. All of the
+/// log behind its last kept end is written anew: what a failed sync had reported as lost, too.
+bool store::state::cut_log() const {
+  static constexpr std::array<char, 256 << 10> zeros{};
+  struct stat now {};
+  if (!log || ::fstat(log.get(), &now) != 0)
+    return false;
+  // With other salts the log had been begun anew, by the failed transaction itself: what was kept
+  // before is in the database file.
+  const bool begun_anew = read_log_salts(log.get()) != salts;
+  auto at = begun_anew ? 0 : log_header_bytes + log_frames * (log_frame_header_bytes + page_bytes);
+  for (const auto end = static_cast<std::uint64_t>(now.st_size); at < end;) {
+    const auto rest = std::min<std::uint64_t>(zeros.size(), end - at);
+    const auto written = ::pwrite(log.get(), zeros.data(), rest, static_cast<off_t>(at));
+    if (written > 0)
+      at += static_cast<std::uint64_t>(written);
+    else if (written == 0 || errno != EINTR)
+      return false;
+  }
+  return ::fdatasync(log.get()) == 0;
+}
+
+bool store::state::settle_log() {
+  undecided = !cut_log();
+  if (!undecided) {
+    settle_pause = 0;
+    return true;
+  }
+  settle_pause = std::clamp(settle_pause * 2, settle_pause_min_ns, settle_pause_max_ns);
+  settle_at = clock->boot() + settle_pause;
+  return false;
+}
+
+/// Ends a transaction of the store's own: kept, or nothing of it.
+expected<void> store::state::finish(int code, const std::string& doing) {
+  if (code == SQLITE_OK)
+    code = commit.run();
+  if (sqlite3_get_autocommit(db.get()) == 0)
+    rollback.run();
+  if (code == SQLITE_OK) {
+    salts = read_log_salts(log.get());
+    return {};
+  }
+  auto why = failure(code, doing);
+  if ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_FULL)
+    settle_log();
+  return why;
+}
+
+/// Whether what the log holds is known; while it is not, tries to make it so every now and then.
+expected<void> store::state::decided() {
+  if (!undecided || (clock->boot() >= settle_at && settle_log()))
+    return {};
+  return fail(errc::storage,
+              "the ledger " + path +
+                  " takes nothing: its disk failed to write or sync, and still does; "
+                  "it is tried again and again, and nothing is recorded meanwhile");
 }
 
 bool store::state::try_reserve() {
@@ -330,9 +238,8 @@ bool store::state::disk_is_full() const {
 
 expected<std::uint64_t> store::append(std::span<const event> events) {
   auto& s = *state_;
-  if (s.broken)
-    return fail(errc::storage,
-                "the ledger " + s.how.path + " failed to sync earlier; restart the controller");
+  if (auto known = s.decided(); !known)
+    return tl::unexpected<error>{std::move(known.error())};
   if (events.size() > events_per_append_max)
     return fail(errc::exhausted, std::to_string(events.size()) +
                                      " events in one transaction; at most " +
@@ -349,10 +256,12 @@ expected<std::uint64_t> store::append(std::span<const event> events) {
 
 expected<std::uint64_t> store::append_essential(std::span<const event> events) {
   auto& s = *state_;
-  if (s.broken || events.size() > events_per_append_max)
+  if (events.size() > events_per_append_max)
     return append(events); // refuses, and says why
+  if (auto known = s.decided(); !known)
+    return tl::unexpected<error>{std::move(known.error())};
   auto done = s.append(events);
-  if (!done && done.error().code == errc::storage && !s.broken) {
+  if (!done && done.error().code == errc::storage && !s.undecided) {
     s.give_up_reserve();
     done = s.append(events);
   }
@@ -386,11 +295,99 @@ void store::shorten_log() {
 
 expected<void> store::checkpoint() {
   auto& s = *state_;
-  if (const int code = s.move_wal(SQLITE_CHECKPOINT_RESTART); code != SQLITE_OK)
+  if (auto known = s.decided(); !known)
+    return known;
+  // While somebody reads, the log stays as it is: that is no fault.
+  const int code = s.move_wal(SQLITE_CHECKPOINT_RESTART);
+  if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
     return s.failure(code, "moving the log into the ledger");
   sqlite3_db_release_memory(s.db.get()); // pages that a burst of work filled
   s.reserve.take();
+  s.head_beside.sync();
   return {};
+}
+
+expected<void> store::rebuild() {
+  auto& s = *state_;
+  const auto doing = std::string{"rebuilding the tables of the ledger"};
+  statement query;
+  int code = s.begin.run();
+  if (code == SQLITE_OK)
+    code = s.tables.clear(s.db);
+  if (code == SQLITE_OK)
+    code = query.prepare(s.db.get(),
+                         std::string{"SELECT "} + event_columns +
+                             ", e.summary FROM events e WHERE e.summary IS NOT NULL ORDER BY e.seq",
+                         false);
+  expected<void> applied;
+  if (code == SQLITE_OK)
+    code = each_row(query, [&] {
+      if (!applied)
+        return;
+      const auto at = read_event(query);
+      const auto change = from_cbor<summary>(query.bytes(8));
+      if (!change || s.tables.apply(at, *change) != projection_fault::ok)
+        applied = fail(errc::storage, doing + ": event " + std::to_string(at.seq) + " of job " +
+                                          std::to_string(at.job) + " in " + s.how.path +
+                                          " cannot be applied; restore it from a backup");
+    });
+  if (!applied) {
+    s.rollback.run();
+    return applied;
+  }
+  return s.finish(code, doing);
+}
+
+expected<void> store::keep(std::string_view name, std::uint64_t seq, byte_view value) {
+  auto& s = *state_;
+  if (auto known = s.decided(); !known)
+    return known;
+  statement query;
+  int code = s.begin.run();
+  if (code == SQLITE_OK)
+    code = query.prepare(s.db.get(),
+                         "INSERT OR REPLACE INTO kept(name, seq, value) VALUES(?1, ?2, ?3)", false);
+  if (code == SQLITE_OK) {
+    query.bind(1, name);
+    query.bind(2, static_cast<std::int64_t>(seq));
+    query.bind(3, value);
+    code = query.run();
+  }
+  return s.finish(code, "keeping what was gathered of " + std::string{name});
+}
+
+expected<std::uint64_t> store::forget_requests(utc_ns before, std::uint64_t jobs_max) {
+  auto& s = *state_;
+  const auto doing = std::string{"forgetting requests"};
+  if (auto known = s.decided(); !known)
+    return tl::unexpected<error>{std::move(known.error())};
+  // Up to the first job that is young enough; jobs get their numbers in the order of their times.
+  std::int64_t from = 0, to = 0;
+  int code = s.db.query_integer("SELECT value FROM facts WHERE name = 'requests_forgotten'", from);
+  const auto some = "(SELECT job, submitted_ns FROM jobs WHERE job > " + std::to_string(from) +
+                    " ORDER BY job LIMIT " + std::to_string(jobs_max) + ")";
+  if (code == SQLITE_OK)
+    code = s.db.query_integer("SELECT coalesce((SELECT min(job) - 1 FROM " + some +
+                                  " WHERE submitted_ns >= " + std::to_string(before) +
+                                  "), (SELECT max(job) FROM " + some + "), 0)",
+                              to);
+  if (code != SQLITE_OK)
+    return s.failure(code, doing);
+  if (to <= from)
+    return std::uint64_t{0};
+  code = s.begin.run();
+  const auto these = "job > " + std::to_string(from) + " AND job <= " + std::to_string(to);
+  if (code == SQLITE_OK)
+    code = s.db.execute("DELETE FROM requests WHERE request_id IN (SELECT request_id FROM jobs "
+                        "WHERE " +
+                        these + " AND request_id IS NOT NULL)");
+  const auto count = static_cast<std::uint64_t>(sqlite3_changes(s.db.get()));
+  if (code == SQLITE_OK)
+    code = s.db.execute("UPDATE facts SET value = " + std::to_string(to) +
+                        " WHERE name = 'requests_forgotten'");
+  if (auto done = s.finish(code, doing); !done)
+    return tl::unexpected<error>{std::move(done.error())};
+  return std::max<std::uint64_t>(count, 1);
 }
 
 } // namespace troupe::ledger

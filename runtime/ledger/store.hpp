@@ -3,10 +3,9 @@
 
 #include "base/error.hpp"
 #include "runtime/ledger/ballast.hpp"
-#include "runtime/ledger/event.hpp"
+#include "runtime/ledger/reads.hpp"
 #include "runtime/ledger/tables.hpp"
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,35 +16,23 @@ struct options {
   std::string path;
   std::uint64_t ballast_bytes = 4u << 20; ///< 0: none
   std::uint64_t wal_bytes_max = 8u << 20; ///< written ahead; what is longer is shortened
-};
-
-/// Numbers first to last, both included.
-struct range {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-};
-
-/// Which jobs `history` shows; what is empty does not restrict.
-struct filter {
-  std::optional<std::uint32_t> uid;
-  std::vector<std::uint8_t> states; ///< at most 64
-  std::optional<utc_ns> since;      ///< jobs that had not ended before
-  std::optional<utc_ns> until;      ///< jobs submitted before
-  std::vector<range> jobs;          ///< at most 256
-  std::optional<std::string> name;
-  std::uint64_t limit = 1000; ///< the newest of them
+  /// The cluster has other state already: a ledger that is not there is gone, not new.
+  bool cluster_exists = false;
+  /// The highest job that other state tells of: one below is older than what is beside it.
+  std::uint64_t job_seen = 0;
+  /// What is there counts, whatever the head says; numbers go on above both.
+  bool take_what_is_there = false;
 };
 
 /// The event log of a cluster and the tables projected from it, in one SQLite file (WAL, full
 /// sync). One thread of one process owns it; a second opening is refused. Everything here blocks on
 /// the disk.
-class store {
+class store : public reads {
 public:
-  using event_visitor = std::function<void(const stored_event&)>;
-
-  /// Opens or makes the ledger at `how.path`; its directory must exist. Refuses, with a sentence, a
-  /// file that is no ledger, one of a newer Troupe, a damaged one, and one that another process has
-  /// open.
+  /// Opens or makes the ledger at `how.path`; its directory must exist. Refuses, with a sentence
+  /// that says what to do, a file that is no ledger, one of a newer Troupe, a damaged one or one
+  /// with a damaged log, one that another process has open, and what contradicts its head: a ledger
+  /// that is gone, emptied, older than it was, or another's.
   static expected<store> open(options how, const clock_source& clock);
 
   store(store&&) noexcept;
@@ -58,7 +45,9 @@ public:
   /// this returns; the events get consecutive sequence numbers from the one returned. On an error
   /// nothing was appended: conflict (a request id or job that exists, by name), not_found (no such
   /// job), exhausted (a bound), storage (the disk; while the ballast is given up, every append but
-  /// essential ones).
+  /// essential ones). After a failed write or sync the log is cut to what was kept before, and what
+  /// failed to sync is tried once more; where the log cannot be cut, the answer says that it is not
+  /// known what was kept, and every append is refused until it could be.
   expected<std::uint64_t> append(std::span<const event> events);
 
   /// The same for what must not be lost when the disk is full: the ends of running jobs. Uses the
@@ -76,39 +65,12 @@ public:
   /// Makes the tables again from the events.
   expected<void> rebuild();
 
-  // ---- reading
+  /// Keeps a value that was gathered from the events up to `seq`, in place of an earlier one.
+  expected<void> keep(std::string_view name, std::uint64_t seq, byte_view value);
 
-  /// Every event of every job that has not ended, by job, in order. Job 0's events are not among
-  /// them.
-  expected<void> load_unfinished(const event_visitor& visit);
-
-  /// All events of one job, in order; of job 0: those that belong to no job.
-  expected<void> events_of(std::uint64_t job, const event_visitor& visit);
-
-  /// Events of one kind since then, newest first, until `visit` answers false.
-  expected<void> events_of_kind(event_kind kind, utc_ns since,
-                                const std::function<bool(const stored_event&)>& visit);
-
-  /// The payload a job was submitted with, or was last given in its place; or not_found.
-  expected<std::vector<std::uint8_t>> submitted_payload(std::uint64_t job);
-
-  /// Rows of jobs, newest first.
-  expected<void> history(const filter& which, const std::function<void(const job_row&)>& visit);
-
-  /// One job's row, or not_found.
-  expected<job_row> row_of(std::uint64_t job);
-
-  /// Rows of a job's ended elements in `elements`, in order.
-  expected<void> elements_of(std::uint64_t job, range elements,
-                             const std::function<void(const element_row&)>& visit);
-
-  /// The job that was submitted with this request id, if there is one.
-  expected<std::optional<std::uint64_t>> job_of_request(const request_id& id);
-
-  /// The newest request ids, at most `count_max`.
-  expected<void> recent_requests(
-      std::uint64_t count_max,
-      const std::function<void(const request_id&, std::uint64_t job, utc_ns submitted)>& visit);
+  /// Forgets the request ids of the first `jobs_max` jobs that have one, as far as they were
+  /// submitted before then. Answers how many.
+  expected<std::uint64_t> forget_requests(utc_ns before, std::uint64_t jobs_max);
 
   /// The highest job number ever used; 0 in a new ledger.
   std::uint64_t highest_job() const;
@@ -118,13 +80,7 @@ public:
 
   // ---- keeping
 
-  /// Copies the ledger to a new file, consistent and synced. Refuses a file that exists.
-  expected<void> backup(const std::string& path);
-
-  /// Reads all of the file and says what is damaged.
-  expected<void> check();
-
-  /// False while the disk is so full that only essential appends are taken.
+  /// False while the disk is so full that only essential appends are taken, or takes none.
   bool accepts_submissions() const;
 
   /// Size of the log that the next checkpoint moves.

@@ -28,6 +28,23 @@ CREATE TABLE elements(job INTEGER NOT NULL, element INTEGER NOT NULL,
 CREATE TABLE facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES('highest_job', 0);
 )",
+    // Request ids have a table of their own, which forgets those whose time is over. Promised
+    // starts are known without reading every start. A kept value is what was gathered from the
+    // events up to its sequence number.
+    R"(
+INSERT INTO facts VALUES('identity', (random() & 9223372036854775807) | 1);
+INSERT INTO facts SELECT 'promises_from', coalesce(max(seq), 0) + 1 FROM events;
+CREATE TABLE requests(request_id BLOB PRIMARY KEY, job INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO requests SELECT request_id, job FROM jobs WHERE request_id IS NOT NULL
+  AND submitted_ns > (SELECT max(submitted_ns) FROM jobs) - 86400000000000;
+INSERT INTO facts SELECT 'requests_forgotten',
+  coalesce((SELECT min(job) - 1 FROM requests), (SELECT max(job) FROM jobs), 0);
+DROP INDEX jobs_by_request;
+CREATE INDEX jobs_ended ON jobs(ended_ns) WHERE ended_ns IS NOT NULL;
+CREATE TABLE promises(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, started_ns INTEGER NOT NULL,
+  first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL);
+CREATE TABLE kept(name TEXT PRIMARY KEY, seq INTEGER NOT NULL, value BLOB NOT NULL);
+)",
 };
 
 constexpr std::string_view insert_sql =
@@ -56,6 +73,11 @@ constexpr std::string_view end_sql =
 constexpr std::string_view element_sql =
     "INSERT OR REPLACE INTO elements(job, element, incarnation, state, exit_code, signal, "
     "started_ns, ended_ns, node) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+constexpr std::string_view request_sql = "INSERT INTO requests(request_id, job) VALUES(?1, ?2)";
+
+constexpr std::string_view promise_sql =
+    "INSERT INTO promises(seq, job, started_ns, first_ns, last_ns) VALUES(?1, ?2, ?3, ?4, ?5)";
 
 std::optional<utc_ns> time_if(bool set, utc_ns given, utc_ns otherwise) {
   if (!set)
@@ -88,27 +110,43 @@ int projections::prepare(database& db) {
     code = end_.prepare(db.get(), end_sql);
   if (code == SQLITE_OK)
     code = element_.prepare(db.get(), element_sql);
+  if (code == SQLITE_OK)
+    code = request_.prepare(db.get(), request_sql);
+  if (code == SQLITE_OK)
+    code = promise_.prepare(db.get(), promise_sql);
   return code;
 }
 
 int projections::clear(database& db) {
-  return db.execute("DELETE FROM jobs; DELETE FROM elements");
+  return db.execute("DELETE FROM jobs; DELETE FROM elements; DELETE FROM requests; "
+                    "DELETE FROM promises; "
+                    "UPDATE facts SET value = 0 WHERE name = 'requests_forgotten'");
 }
 
-projection_fault projections::fault(int code) {
+/// `taken`: what a number or id that is there already means.
+projection_fault projections::fault(int code, projection_fault taken) {
   code_ = code;
-  if (code == SQLITE_CONSTRAINT_UNIQUE)
-    return projection_fault::request_exists;
   if (code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_ROWID)
-    return projection_fault::job_exists;
+    return taken;
   return code == SQLITE_OK ? projection_fault::ok : projection_fault::sqlite;
 }
 
 projection_fault projections::apply(const stored_event& at, const summary& change) {
-  const auto done = change.submitted ? insert(at, change) : update(at, change);
-  if (done != projection_fault::ok || !change.element)
-    return done;
-  return end_element(at, *change.element);
+  auto done = change.submitted ? insert(at, change) : update(at, change);
+  if (done == projection_fault::ok && change.element)
+    done = end_element(at, *change.element);
+  if (done == projection_fault::ok && change.promised)
+    done = promise(at, change);
+  return done;
+}
+
+projection_fault projections::promise(const stored_event& at, const summary& change) {
+  promise_.bind(1, static_cast<std::int64_t>(at.seq));
+  promise_.bind(2, static_cast<std::int64_t>(at.job));
+  promise_.bind(3, at.time);
+  promise_.bind(4, change.promised->first_ns);
+  promise_.bind(5, change.promised->last_ns);
+  return fault(promise_.run(), projection_fault::sqlite);
 }
 
 projection_fault projections::insert(const stored_event& at, const summary& change) {
@@ -131,7 +169,12 @@ projection_fault projections::insert(const stored_event& at, const summary& chan
   insert_.bind(13, change.signal);
   insert_.bind(14, std::int64_t{change.elements_done});
   insert_.bind(15, std::int64_t{change.elements_failed});
-  return fault(insert_.run());
+  if (const auto done = fault(insert_.run(), projection_fault::job_exists);
+      done != projection_fault::ok || !s.request)
+    return done;
+  request_.bind(1, byte_view{*s.request});
+  request_.bind(2, static_cast<std::int64_t>(at.job));
+  return fault(request_.run(), projection_fault::request_exists);
 }
 
 projection_fault projections::update(const stored_event& at, const summary& change) {
@@ -158,7 +201,7 @@ projection_fault projections::update(const stored_event& at, const summary& chan
       to.bind_null(10);
     to.bind(11, change.resubmits ? std::optional{static_cast<std::int64_t>(at.seq)} : std::nullopt);
   }
-  if (const auto done = fault(to.run()); done != projection_fault::ok)
+  if (const auto done = fault(to.run(), projection_fault::sqlite); done != projection_fault::ok)
     return done;
   return sqlite3_changes(db_->get()) == 1 ? projection_fault::ok : projection_fault::no_such_job;
 }
@@ -173,7 +216,7 @@ projection_fault projections::end_element(const stored_event& at, const element_
   element_.bind(7, end.started_ns);
   element_.bind(8, end.ended_ns != 0 ? end.ended_ns : at.time);
   element_.bind(9, std::string_view{end.node});
-  return fault(element_.run());
+  return fault(element_.run(), projection_fault::sqlite);
 }
 
 } // namespace troupe::ledger

@@ -11,6 +11,9 @@ namespace troupe::ledger {
 /// Marks a SQLite file as a ledger ("TRPL").
 inline constexpr std::int64_t application_id = 0x5452504c;
 
+/// From this schema on a ledger has an identity.
+inline constexpr std::int64_t identity_since = 2;
+
 /// The newest schema this program knows.
 std::int64_t schema_version();
 
@@ -21,7 +24,8 @@ int migrate(database& db, std::int64_t from);
 /// Why a projection did not take an event; `ok` when it did.
 enum class projection_fault { ok, sqlite, no_such_job, job_exists, request_exists };
 
-/// Writes summaries into `jobs` and `elements`. The same code serves append and rebuild.
+/// Writes summaries into `jobs`, `elements`, `requests` and `promises`. The same code serves append
+/// and rebuild.
 class projections {
 public:
   int prepare(database& db);
@@ -35,13 +39,16 @@ private:
   projection_fault insert(const stored_event& at, const summary& change);
   projection_fault update(const stored_event& at, const summary& change);
   projection_fault end_element(const stored_event& at, const element_end& end);
-  projection_fault fault(int code);
+  projection_fault promise(const stored_event& at, const summary& change);
+  projection_fault fault(int code, projection_fault taken);
 
   database* db_ = nullptr;
   statement insert_;
   statement update_;
   statement end_;
   statement element_;
+  statement request_;
+  statement promise_;
   int code_ = SQLITE_OK;
 };
 
