@@ -27,7 +27,14 @@ public:
 
 private:
   caf::result<cluster_stopping> stop(request<stop_cluster>& what);
-  void end_jobs(const verified_capability& cap, const std::vector<job_row>& running);
+  expected<void> may_stop(const request<stop_cluster>& what) const;
+  void count(const verified_capability& cap, caf::typed_response_promise<cluster_stopping> promise,
+             std::vector<job_row> rows, std::function<void()> then);
+  void resume();
+  void go_on(std::uint32_t by_uid, bool end_jobs);
+  void begin_round();
+  void ask_to_end(job_id after);
+  void end_round();
   void finish(bool end_launcher_too);
 
   self_pointer self_;
@@ -35,6 +42,11 @@ private:
   peers to_;
   bool stopping_ = false;
   bool finished_ = false;
+  std::uint32_t by_uid_ = 0; ///< who stops it
+  running_ending left_;      ///< as this round has found it so far
+  std::chrono::milliseconds round_pause_;
+  std::uint64_t unrecorded_before_ = 0;
+  boot_ns unrecorded_since_ = 0;
 };
 
 } // namespace troupe::actors

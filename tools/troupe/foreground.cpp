@@ -99,11 +99,40 @@ private:
     if (!requests)
       return fails(requests.error());
     request.requests = std::move(*requests);
-    if (auto sent = session_->start_stream(request); !sent)
-      return fails(sent.error());
-    if (auto exit = await_answer())
-      return *exit;
-    return take_submitted();
+    for (;;) {
+      auto received = ask(request);
+      if (!received)
+        return 128 + next_signal(signals_).value_or(SIGINT);
+      if (*received && !(*received)->failed)
+        return take_submitted(std::move((*received)->parameters));
+      const auto why = error_of(*received);
+      // The same request again: it makes one job, whichever of them came through.
+      if (auto again = session_->go_on_after(why); !again)
+        return fails({again.error().code,
+                      again.error().text + (why.code == errc::unreachable
+                                                ? "; whether the job was taken is unknown: look at "
+                                                  "'troupe queue' before it is run again"
+                                                : "")});
+    }
+  }
+
+  using reply = expected<varlink::received>;
+
+  static error error_of(const reply& from) {
+    return from ? error{from->failed->code, from->failed->message} : from.error();
+  }
+
+  /// The answer to a call; none when a signal came first.
+  template <class Request>
+  std::optional<reply> ask(const Request& request) {
+    auto sent = session_->start_stream(request);
+    auto happened = sent ? session_->wire().wait_for(signals_.get(), milliseconds{-1})
+                         : tl::unexpected{sent.error()};
+    if (happened && *happened == varlink::client::event::other_readable) {
+      notice(run_, "interrupted before the cluster had answered; look at 'troupe queue'");
+      return std::nullopt;
+    }
+    return happened ? session_->wire().receive() : reply{tl::unexpected{happened.error()}};
   }
 
   /// A step may wait long for cores: the same request is made again when the cluster was away.
@@ -116,17 +145,12 @@ private:
     request.request = std::move(requests->front());
     request.spec = options_.spec;
     for (;;) {
-      auto sent = session_->start_stream(request);
-      auto happened = sent ? session_->wire().wait_for(signals_.get(), milliseconds{-1})
-                           : tl::unexpected{sent.error()};
-      if (happened && *happened == varlink::client::event::other_readable)
+      auto received = ask(request);
+      if (!received)
         return 128 + next_signal(signals_).value_or(SIGINT);
-      auto received = happened ? session_->wire().receive() : tl::unexpected{happened.error()};
-      if (received && !received->failed)
-        return take_step(std::move(received->parameters));
-      const auto why =
-          received ? error{received->failed->code, received->failed->message} : received.error();
-      if (auto again = session_->go_on_after(why); !again)
+      if (*received && !(*received)->failed)
+        return take_step(std::move((*received)->parameters));
+      if (auto again = session_->go_on_after(error_of(*received)); !again)
         return fails(again.error());
     }
   }
@@ -141,36 +165,17 @@ private:
     return {};
   }
 
-  /// Waits for the answer to a submission.
-  exit_now await_answer() {
-    auto happened = session_->wire().wait_for(signals_.get(), milliseconds{-1});
-    if (!happened)
-      return fails({happened.error().code,
-                    happened.error().text +
-                        "; whether the job was taken is unknown: look at 'troupe queue'"});
-    if (*happened == varlink::client::event::other_readable) {
-      notice(run_, "interrupted before the cluster had answered; look at 'troupe queue'");
-      return 128 + next_signal(signals_).value_or(SIGINT);
-    }
-    return {};
-  }
-
-  exit_now take_submitted() {
-    auto received = session_->wire().receive();
-    if (!received)
-      return fails(received.error());
-    if (received->failed)
-      return fails({received->failed->code, received->failed->message});
-    auto answer = session::decode<calls::submit::reply>(std::move(received->parameters));
-    if (!answer)
-      return fails(answer.error());
-    if (answer->value.jobs.size() != 1)
+  exit_now take_submitted(std::string parameters) {
+    auto told = session::decode<calls::submit::reply>(std::move(parameters));
+    if (!told)
+      return fails(told.error());
+    if (told->value.jobs.size() != 1)
       return fails({errc::internal, "the cluster answered for another number of jobs than one"});
-    const auto& result = answer->value.jobs.front();
+    const auto& result = told->value.jobs.front();
     if (result.error)
       return fails({errc::refused, result.error->message});
     if (run_.json)
-      print(answer->json + "\n");
+      print(told->json + "\n");
     if (options_.dry_run)
       return run_.json || print(describe_forecast(result.forecast.value_or(start_forecast{})))
                  ? exit_code::done

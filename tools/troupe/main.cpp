@@ -45,6 +45,8 @@ constexpr std::array table{
     command{"config", "check, show or reload the configuration", define_config},
     command{"cap", "look at capabilities and the keys that sign them, and narrow them", define_cap},
     command{"audit", "look at the audit chain, or check it", define_audit},
+    command{"ledger", "check the ledger, or make it again from its events", define_ledger},
+    command{"backup", "copy the ledger to a new file", define_backup},
     command{"console", "look at the actors of a running cluster", define_console},
     command{"simulate", "replay a workload log under a scheduling policy", define_simulate, nullptr,
             false},

@@ -60,8 +60,10 @@ const char* exit_text = ".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 1\nthe reques
                         "failed; one line says why\n"
                         ".TP\n.B 2\nwrong usage\n.TP\n.B 75\nthe cluster cannot be reached\n";
 const char* environment_text =
-    ".SH ENVIRONMENT\n.TP\n.B TROUPE_SOCKET\nwhere the cluster listens\n"
-    ".TP\n.B TROUPE_STATE_DIR\nwhere a private cluster keeps its state\n";
+    ".SH ENVIRONMENT\n.TP\n.B TROUPE_SOCKET\nwhere a cluster listens that is not the one of the "
+    "state directory; up and down do not look at it\n"
+    ".TP\n.B TROUPE_STATE_DIR\nwhere a private cluster keeps its state, its socket and its locks: "
+    "which cluster is meant\n";
 
 std::string overview() {
   auto out = header("troupe", "run jobs on a cluster, or on this machine");

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/troupe/paths.hpp"
 
+#include "runtime/state/files.hpp"
 #include "runtime/varlink/socket_address.hpp"
 
 #include <array>
 #include <cstdlib>
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +25,15 @@ expected<std::string> absolute(const char* name, const std::string& path) {
     return fail(errc::invalid,
                 std::string{name} + " is '" + path + "', which is no absolute path; set it to one");
   return path;
+}
+
+/// As the system knows it: a service or a cron job may have no HOME, and means the same cluster.
+std::string home_of_user() {
+  std::array<char, 16 * 1024> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  const auto failed = ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found) != 0;
+  return failed || found == nullptr || found->pw_dir == nullptr ? "" : found->pw_dir;
 }
 
 std::string parent_of(const std::string& path) {
@@ -68,6 +79,8 @@ expected<std::string> state_directory() {
     });
   auto home = variable("HOME");
   if (home.empty())
+    home = home_of_user();
+  if (home.empty())
     return fail(errc::invalid,
                 "there is no place for the cluster's state; set HOME or TROUPE_STATE_DIR");
   return absolute("HOME", home).map([](const std::string& path) {
@@ -78,14 +91,12 @@ expected<std::string> state_directory() {
 expected<std::string> socket_path() {
   if (auto given = variable("TROUPE_SOCKET"); !given.empty())
     return absolute("TROUPE_SOCKET", given);
-  // A state directory of one's own choice is another cluster: it must not meet the first one's
-  // socket.
-  if (auto runtime = variable("XDG_RUNTIME_DIR");
-      !runtime.empty() && variable("TROUPE_STATE_DIR").empty())
-    return absolute("XDG_RUNTIME_DIR", runtime).map([](const std::string& path) {
-      return path + "/troupe/socket";
-    });
-  return state_directory().map([](const std::string& path) { return path + "/socket"; });
+  return state_directory().map(state::socket_of);
+}
+
+bool is_socket_elsewhere(const std::string& state_directory) {
+  const auto given = variable("TROUPE_SOCKET");
+  return !given.empty() && given != state::socket_of(state_directory);
 }
 
 expected<void> make_private_directory(const std::string& path) {

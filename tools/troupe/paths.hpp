@@ -8,12 +8,15 @@
 namespace troupe::cli {
 
 /// Where the private cluster keeps its state: TROUPE_STATE_DIR, $XDG_STATE_HOME/troupe or
-/// ~/.local/state/troupe.
+/// ~/.local/state/troupe. It alone says which cluster is meant; `up` and `down` look at nothing
+/// else.
 expected<std::string> state_directory();
 
-/// Where the cluster listens: TROUPE_SOCKET, $XDG_RUNTIME_DIR/troupe/socket, or "socket" in the
-/// state directory.
+/// Where other commands find a cluster: TROUPE_SOCKET, or "socket" in the state directory.
 expected<std::string> socket_path();
+
+/// Whether TROUPE_SOCKET names another socket than that of the state directory.
+bool is_socket_elsewhere(const std::string& state_directory);
 
 /// Makes `path` and what is missing above it; `path` itself is 0700. Refuses one that belongs to
 /// someone else, is open to others, or is a symbolic link.

@@ -4,16 +4,16 @@
 #include "base/error.hpp"
 
 #include <string>
-#include <string_view>
 
 namespace troupe::cli {
 
-/// Whether a private cluster keeps a file (or folder) of this name in its state directory.
-bool is_state_file(std::string_view name);
+enum class purge_outcome { removed, nothing_there };
 
-/// Removes Troupe's files from a state directory, then the directory. Follows no symbolic link.
-/// Answers the name of something that is not ours; then nothing was removed. A directory that is
-/// not there is fine.
-expected<std::string> purge_state(const std::string& directory);
+/// Removes Troupe's files (runtime/state/files.hpp) from a state directory, then the directory; one
+/// with a troupe.toml stays for that. Follows no symbolic link. Only where Troupe's mark is, only
+/// the caller's own, while no process holds anything in it, and nothing at all where there is
+/// something that is not Troupe's: else an error says so and nothing was removed. The caller has
+/// its turn (runtime/state/locks.hpp).
+expected<purge_outcome> purge_state(const std::string& directory);
 
 } // namespace troupe::cli

@@ -4,6 +4,8 @@
 #include "tools/troupe/jobs.hpp"
 #include "tools/troupe/values.hpp"
 
+#include <algorithm>
+
 namespace troupe::cli {
 
 namespace {
@@ -11,7 +13,8 @@ namespace {
 using align = table::align;
 
 std::string seconds_between(utc_ns from, utc_ns to) {
-  return from == 0 ? "-" : format_duration((to - from) / ns_per_s);
+  // A clock that was set back makes no run shorter than nothing.
+  return from == 0 ? "-" : format_duration(std::max<std::int64_t>(to - from, 0) / ns_per_s);
 }
 
 std::string state_of(const job_row& row) {

@@ -5,6 +5,9 @@
 #include "auth/job_request.hpp"
 #include "auth/seal.hpp"
 #include "messages/exec.hpp"
+#include "runtime/state/files.hpp"
+#include "runtime/state/locks.hpp"
+#include "runtime/state/records.hpp"
 #include "tools/troupe/paths.hpp"
 
 #include <array>
@@ -22,6 +25,38 @@ using namespace std::chrono_literals;
 // long as a busy cluster may take to look at it; what comes of it, the warrant, lives longer.
 constexpr std::int64_t request_skew_ns = 5 * ns_per_s;
 constexpr std::int64_t request_life_ns = 600 * ns_per_s;
+constexpr auto settled_within = 3s;
+
+/// The first of two equal requests may be on its way to the disk still.
+bool may_be_under_way(const calls::submit::reply& answer) {
+  return answer.jobs.size() == 1 && answer.jobs.front().error &&
+         answer.jobs.front().error->code == to_string(errc::conflict);
+}
+
+error unknown_submission(const error& why) {
+  return {why.code, "whether the job was taken is unknown, for the cluster went away before it "
+                    "answered (" +
+                        why.text + "); look at 'troupe queue' before it is submitted again"};
+}
+
+/// What to do about a socket that nobody answers on: that is what the state directory says.
+std::string why_unreachable(const std::string& socket) {
+  const auto state = state_directory();
+  if (!state)
+    return "'troupe up' starts one";
+  const auto daemon = state::daemon_of(*state);
+  if (socket != state::socket_of(*state))
+    return daemon ? "it is what TROUPE_SOCKET names; unset it for the cluster of " + *state
+                  : "it is what TROUPE_SOCKET names; unset it for a cluster of your own";
+  if (const auto host = state::other_host(*state); daemon && host)
+    return "the cluster of " + *state + " runs on the host " + *host;
+  if (daemon)
+    return "its trouped (" + state::describe(*daemon) + ") is starting or ending; see " +
+           state::log_of(*state);
+  if (state::launcher_of(*state))
+    return "trouped has ended, its jobs go on; 'troupe up' starts it again";
+  return "'troupe up' starts one";
+}
 
 } // namespace
 
@@ -29,19 +64,42 @@ expected<session> session::connect(std::chrono::milliseconds deadline) {
   auto path = socket_path();
   if (!path)
     return tl::unexpected{path.error()};
-  auto wire = varlink::client::connect(*path, deadline);
+  return connect_to(*path, deadline);
+}
+
+expected<session> session::connect_to(const std::string& socket,
+                                      std::chrono::milliseconds deadline) {
+  auto wire = varlink::client::connect(socket, deadline);
   if (!wire)
-    return fail(wire.error().code, wire.error().text + "; 'troupe up' starts one");
-  return session{std::move(*wire)};
+    return fail(wire.error().code, wire.error().text + "; " + why_unreachable(socket));
+  return session{std::move(*wire), socket};
 }
 
 expected<session> session::open(const std::string& capability_file) {
-  auto opened = connect();
+  auto path = socket_path();
+  if (!path)
+    return tl::unexpected{path.error()};
+  return open_at(*path, capability_file);
+}
+
+expected<session> session::open_at(const std::string& socket, const std::string& capability_file) {
+  auto opened = connect_to(socket);
   if (!opened)
     return opened;
-  if (auto admitted = opened->admit(capability_file); !admitted)
+  if (auto admitted = opened->admit(capability_file, nullptr); !admitted)
     return tl::unexpected{admitted.error()};
   return opened;
+}
+
+/// In this one's place, for the same key: what it has signed stays good.
+expected<void> session::open_again() {
+  auto opened = connect_to(socket_);
+  if (!opened)
+    return tl::unexpected{opened.error()};
+  if (auto admitted = opened->admit(capability_file_, holder_); !admitted)
+    return admitted;
+  *this = std::move(*opened);
+  return {};
 }
 
 expected<void> session::go_on_after(const error& why) {
@@ -50,21 +108,46 @@ expected<void> session::go_on_after(const error& why) {
     return tl::unexpected{why};
   const auto until = std::chrono::steady_clock::now() + (went_away ? return_deadline : 0s);
   while (true) {
-    auto opened = open(capability_file_);
-    if (opened) {
-      *this = std::move(*opened);
+    auto opened = open_again();
+    if (opened)
       return {};
-    }
     if (opened.error().code != errc::unreachable || std::chrono::steady_clock::now() >= until)
       return tl::unexpected{opened.error()};
     std::this_thread::sleep_for(return_pause);
   }
 }
 
-expected<void> session::admit(const std::string& capability_file) {
+expected<answered<calls::submit::reply>> session::submit(const calls::submit& what) {
+  auto answer = call(what);
+  if (answer || answer.error().code != errc::unreachable || what.check_only)
+    return answer;
+  const auto until = std::chrono::steady_clock::now() + return_deadline;
+  auto settled_by = std::chrono::steady_clock::time_point::max();
+  for (;;) {
+    if (!answer)
+      if (auto again = go_on_after(answer.error()); !again)
+        return tl::unexpected{unknown_submission(again.error())};
+    answer = call(what);
+    const auto now = std::chrono::steady_clock::now();
+    if (answer) {
+      settled_by = std::min(settled_by, now + settled_within);
+      if (!may_be_under_way(answer->value) || now >= settled_by)
+        return answer;
+    } else if (answer.error().code != errc::unreachable) {
+      return answer;
+    } else if (now >= until) {
+      return tl::unexpected{unknown_submission(answer.error())};
+    }
+    std::this_thread::sleep_for(return_pause);
+  }
+}
+
+expected<void> session::admit(const std::string& capability_file,
+                              std::shared_ptr<const auth::key_pair> holder) {
   capability_file_ = capability_file;
   if (capability_file.empty()) {
-    holder_ = std::make_shared<const auth::key_pair>(auth::key_pair::generate());
+    holder_ = holder ? std::move(holder)
+                     : std::make_shared<const auth::key_pair>(auth::key_pair::generate());
   } else {
     auto held = auth::load_held_capability(capability_file);
     if (!held)
@@ -80,6 +163,7 @@ expected<void> session::admit(const std::string& capability_file) {
   if (!greeted)
     return tl::unexpected{greeted.error()};
   greeting_ = std::move(greeted->value);
+  greeted_at_ = system_clock_source{}.boot();
   if (capability_file.empty())
     chain_ = greeting_.capability;
   calls::present presented;
@@ -90,6 +174,13 @@ expected<void> session::admit(const std::string& capability_file) {
     return tl::unexpected{admitted.error()};
   admission_ = std::move(admitted->value);
   return {};
+}
+
+utc_ns session::utc() const {
+  const system_clock_source here;
+  if (greeting_.time_utc_ns == 0)
+    return here.utc();
+  return greeting_.time_utc_ns + (here.boot() - greeted_at_);
 }
 
 expected<auth::held_capability> session::delegate(auth::capability child) const {
@@ -116,7 +207,7 @@ std::vector<std::uint8_t> session::prove(const fixed_bytes<32>& own_nonce) const
 expected<std::vector<signed_request>> session::sign(std::span<const job_spec> specs) const {
   std::vector<fixed_bytes<auth::job_request_size>> bodies;
   std::vector<byte_view> views;
-  auto now = system_clock_source{}.utc();
+  const auto now = utc();
   for (const auto& spec : specs) {
     auth::job_request request;
     request.cluster = greeting_.cluster_id;

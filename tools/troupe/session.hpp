@@ -28,6 +28,11 @@ public:
   /// Connects without asking for a capability: enough for org.troupe.cluster.Summary.
   static expected<session> connect(std::chrono::milliseconds deadline = connect_deadline);
 
+  /// The same at a socket that is not the environment's to name: of one's own cluster.
+  static expected<session> connect_to(const std::string& socket,
+                                      std::chrono::milliseconds deadline = connect_deadline);
+  static expected<session> open_at(const std::string& socket, const std::string& capability_file);
+
   /// Connects, asks for a capability and proves to hold it; with a `capability_file`, for none but
   /// the one in there.
   static expected<session> open(const std::string& capability_file);
@@ -36,6 +41,10 @@ public:
   /// once when its time was over; while the cluster comes back, for a minute at most, when it went
   /// away; else `why` stands.
   expected<void> go_on_after(const error& why);
+
+  /// Submits one job, and asks again with the same signed request when the answer was lost: it
+  /// makes one job, whichever of them came through. Where that stays unknown the error says so.
+  expected<answered<calls::submit::reply>> submit(const calls::submit& what);
 
   /// Calls a method of messages/calls.hpp and waits for its one reply.
   template <class Method>
@@ -78,7 +87,10 @@ public:
   const std::vector<std::uint8_t>& chain() const { return chain_; }
   const calls::present::reply& admission() const { return admission_; }
   /// Whether its time is over: what is refused now may be asked again in a new session.
-  bool capability_ended() const { return system_clock_source{}.utc() >= admission_.expires_utc_ns; }
+  bool capability_ended() const { return utc() >= admission_.expires_utc_ns; }
+  /// The cluster's wall clock as of this session's beginning, and what has passed since: what is
+  /// signed here is judged over there, whose clock may differ from this machine's.
+  utc_ns utc() const;
 
   static constexpr std::chrono::milliseconds connect_deadline{5000};
   static constexpr std::chrono::seconds return_deadline{60};
@@ -86,15 +98,20 @@ public:
   static constexpr json_limits reply_limits{16u << 20, 256u << 20};
 
 private:
-  explicit session(varlink::client wire) : wire_{std::move(wire)} {}
-  expected<void> admit(const std::string& capability_file);
+  session(varlink::client wire, std::string socket)
+      : wire_{std::move(wire)}, socket_{std::move(socket)} {}
+  expected<void> open_again();
+  expected<void> admit(const std::string& capability_file,
+                       std::shared_ptr<const auth::key_pair> holder);
   std::vector<std::uint8_t> prove(const fixed_bytes<32>& own_nonce) const;
 
   varlink::client wire_;
+  std::string socket_;
   std::string capability_file_;
   std::shared_ptr<const auth::key_pair> holder_;
   std::vector<std::uint8_t> chain_;
   calls::hello::reply greeting_;
+  boot_ns greeted_at_ = 0;
   calls::present::reply admission_;
 };
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "auth/keys.hpp"
 #include "base/unique_fd.hpp"
+#include "runtime/state/locks.hpp"
+#include "tools/trouped/held_state.hpp"
+#include "tools/trouped/ledger_care.hpp"
 #include "tools/trouped/options.hpp"
 #include "tools/trouped/private_cluster.hpp"
 #include "tools/trouped/restarts.hpp"
@@ -9,7 +13,7 @@
 #include <caf/io/all.hpp>
 #include <csignal>
 #include <cstdio>
-#include <fcntl.h>
+#include <exception>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <poll.h>
@@ -24,6 +28,10 @@
 namespace {
 
 using namespace troupe;
+
+constexpr int exit_failed = 1;
+constexpr int exit_other_serves = 3; ///< another trouped has the state directory
+constexpr int exit_defect = 70;
 
 std::shared_ptr<spdlog::logger> make_log() {
   auto log = spdlog::stderr_logger_mt("trouped");
@@ -47,13 +55,6 @@ void bound_arenas() {
 #ifdef __GLIBC__
   ::mallopt(M_ARENA_MAX, 2);
 #endif
-}
-
-void write_pid(const std::string& state) {
-  const auto path = state + "/trouped.pid";
-  unique_fd file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
-  if (file)
-    ::dprintf(file.get(), "%d\n", ::getpid());
 }
 
 /// Why the main thread wakes.
@@ -86,8 +87,42 @@ bool wait_for_the_end(int signals, int bell, spdlog::logger& log) {
   }
 }
 
-int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logger> log) {
-  sigset_t ending;
+/// The launcher that this process started itself runs nothing yet: it goes with a start that fails.
+void end_new_launcher(const daemon::foundation* base) {
+  if (base != nullptr && base->launcher_is_new && base->launcher)
+    (void)base->launcher->shutdown(false);
+}
+
+/// A terminate handler is given nothing.
+const daemon::foundation* starting = nullptr;
+
+std::string current_problem() {
+  try {
+    if (auto current = std::current_exception())
+      std::rethrow_exception(current);
+  } catch (const std::exception& problem) {
+    return problem.what();
+  } catch (...) {
+  }
+  return "for a reason that is not known";
+}
+
+/// What fails while the cluster starts, in whatever thread, is said in one line, and leaves
+/// nothing.
+[[noreturn]] void end_failed_start() {
+  if (auto log = spdlog::get("trouped"))
+    log->critical("cannot start: {}; see the limits of this user ('ulimit -a')", current_problem());
+  end_new_launcher(starting);
+  std::_Exit(exit_failed);
+}
+
+int refuse(spdlog::logger& log, const error& why, int exit = exit_failed) {
+  log.critical("{}", why.text);
+  log.flush();
+  return exit;
+}
+
+void take_signals(sigset_t& ending) {
   sigemptyset(&ending);
   sigaddset(&ending, SIGTERM);
   sigaddset(&ending, SIGINT);
@@ -100,48 +135,73 @@ int serve(const daemon::options& how, char** argv, std::shared_ptr<spdlog::logge
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_FSIZE, &files);
   }
-  unique_fd signals{::signalfd(-1, &ending, SFD_CLOEXEC)};
-  unique_fd bell{::eventfd(0, EFD_CLOEXEC)};
+}
 
-  auto base = daemon::lay_foundation(how, log);
-  if (!base) {
-    log->critical("{}", base.error().text);
-    return 1;
-  }
-  write_pid(how.state);
-  if (!(*base)->remark.empty())
-    log->info("{}", (*base)->remark);
-  caf::actor_system_config config;
+void configure_engine(caf::actor_system_config& config) {
   config.load<caf::io::middleman>();
   config.set("scheduler.policy", caf::atom("sharing"));
   config.set("scheduler.max-threads", std::size_t{2});
   config.set("middleman.workers", std::size_t{0});
   // A connection that is halted goes on reading to the end of its turn: a turn is one read.
   config.set("middleman.max-consecutive-reads", std::size_t{1});
+}
+
+/// From the first actor to the process's end: everything that counts is on the disk, and actors
+/// need no farewell.
+[[noreturn]] void run(daemon::foundation& base, const daemon::held_state& held, int signals,
+                      char** argv, const std::shared_ptr<spdlog::logger>& log) {
+  starting = &base;
+  const auto usual = std::set_terminate(end_failed_start);
+  const unique_fd bell{::eventfd(0, EFD_CLOEXEC)};
+  caf::actor_system_config config;
+  configure_engine(config);
   caf::actor_system system{config};
   system.await_actors_before_shutdown(false);
   auto cluster = daemon::private_cluster::start(
-      system, **base, log, [&] { ring(bell.get(), wake::stopped); },
+      system, base, log, [&] { ring(bell.get(), wake::stopped); },
       [&] { ring(bell.get(), wake::failed); });
   if (!cluster) {
     log->critical("{}", cluster.error().text);
-    if ((*base)->launcher_is_new)
-      (void)(*base)->launcher->shutdown(false);
-    std::_Exit(1);
+    end_new_launcher(&base);
+    std::_Exit(exit_failed);
   }
-  log->info("trouped {}: {} nodes, socket {}", (*base)->settings.version, how.nodes, how.socket);
-  const auto in_order = wait_for_the_end(signals.get(), bell.get(), *log);
+  std::set_terminate(usual);
+  log->info("trouped {}: {} nodes, socket {}", base.settings.version, base.how.nodes,
+            base.how.socket);
+  const auto in_order = wait_for_the_end(signals, bell.get(), *log);
   (*cluster)->close_door();
   if (!in_order) {
     log->critical("starting over");
     log->flush();
+    state::keep_over_exec(held.lock);
     daemon::start_over(argv);
     log->critical("failed too often; ended");
   }
-  ::unlink((how.state + "/trouped.pid").c_str());
+  ::unlink((base.how.state + "/trouped.pid").c_str());
   log->flush();
-  // Everything that counts is on the disk; actors need no farewell.
-  std::_Exit(in_order ? 0 : 70);
+  std::_Exit(in_order ? 0 : exit_defect);
+}
+
+int serve(const daemon::options& how, char** argv, const std::shared_ptr<spdlog::logger>& log) {
+  sigset_t ending;
+  take_signals(ending);
+  const unique_fd signals{::signalfd(-1, &ending, SFD_CLOEXEC)};
+  auto held = daemon::hold_state(how, *log);
+  if (!held)
+    return refuse(*log, held.error(),
+                  held.error().code == errc::conflict ? exit_other_serves : exit_failed);
+  if (auto tried = daemon::try_threads(); !tried)
+    return refuse(*log, tried.error());
+  auto base = daemon::lay_foundation(how, log);
+  if (!base)
+    return refuse(*log, base.error());
+  if (!(*base)->remark.empty())
+    log->info("{}", (*base)->remark);
+  if (auto kept = daemon::remember_start(how, *held, auth::to_hex((*base)->keys->cluster)); !kept) {
+    end_new_launcher(base->get());
+    return refuse(*log, kept.error());
+  }
+  run(**base, *held, signals.get(), argv, log);
 }
 
 } // namespace
@@ -154,5 +214,12 @@ int main(int argc, char** argv) {
   ::umask(0077);
   raise_limits();
   bound_arenas();
-  return serve(*how, argv, make_log());
+  try {
+    if (!how->ledger.empty())
+      return daemon::care_for_ledger(*how);
+    return serve(*how, argv, make_log());
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "trouped: cannot start: %s\n", problem.what());
+    return exit_failed;
+  }
 }

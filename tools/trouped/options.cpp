@@ -19,6 +19,9 @@ std::optional<options> read_options(int argc, char** argv, int& exit_code) {
   app.add_option("--cores", result.cores, "cores per node; 0: an equal part of the machine")
       ->check(CLI::Range(0, 1024));
   app.add_option("--memory", result.memory_bytes, "bytes per node; 0: an equal part");
+  app.add_option("--ledger", result.ledger,
+                 "serve nobody, but 'check', 'rebuild' or 'backup=FILE' the ledger");
+  app.add_flag("--paused", result.paused, "start no job: the cluster is to be stopped");
   app.add_option("--attached-grace", result.attached_grace_s,
                  "seconds until a job of 'troupe run' is ended whose client is gone (60)")
       ->check(CLI::Range(1, 86400));

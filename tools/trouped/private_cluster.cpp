@@ -6,9 +6,12 @@
 #include "actors/client.hpp"
 #include "actors/configuration.hpp"
 #include "actors/estimator.hpp"
+#include "actors/history.hpp"
+#include "actors/keeper.hpp"
 #include "actors/ledger.hpp"
 #include "actors/node.hpp"
 #include "actors/observer.hpp"
+#include "actors/past_work.hpp"
 #include "actors/planner.hpp"
 #include "actors/scheduler/scheduler.hpp"
 #include "base/unique_fd.hpp"
@@ -30,7 +33,6 @@ namespace {
 
 constexpr auto launcher_deadline = std::chrono::seconds(10);
 constexpr std::int64_t request_life_ns = 3600 * ns_per_s;
-constexpr std::uint64_t requests_remembered_max = 1'000'000;
 constexpr std::int64_t half_lives_remembered = 10; ///< what was used before counts next to nothing
 
 expected<void> make_directory(const std::string& path) {
@@ -169,22 +171,26 @@ expected<void> open_authority(foundation& base) {
   return {};
 }
 
+bool has_bytes(const std::string& path) {
+  struct stat there {};
+  return ::stat(path.c_str(), &there) == 0 && there.st_size > 0;
+}
+
 expected<void> open_ledger(foundation& base) {
   ledger::options how;
-  how.path = base.how.state + "/ledger.db";
+  how.path = base.ledger_path = base.how.state + "/ledger.db";
+  how.cluster_exists = has_bytes(base.how.state + "/audit.log");
+  how.job_seen = actors::spool{base.settings.spool_directory}.newest_job();
   auto opened = ledger::store::open(how, base.clock);
   if (!opened)
     return tl::unexpected<error>{opened.error()};
   base.store = std::make_shared<ledger::store>(std::move(*opened));
+  auto past_reader = ledger::reader::open(base.ledger_path);
+  if (!past_reader)
+    return tl::unexpected<error>{past_reader.error()};
+  base.past = std::make_shared<ledger::reader>(std::move(*past_reader));
   base.authority->seed_next_job(base.store->highest_job() + 1);
   const auto now = base.clock.utc();
-  auto seeded = base.store->recent_requests(
-      requests_remembered_max, [&](const ledger::request_id& id, std::uint64_t, utc_ns submitted) {
-        if (submitted + request_life_ns > now)
-          base.authority->seed_burned(id, submitted + request_life_ns);
-      });
-  if (!seeded)
-    return seeded;
   auto start = actors::recover_jobs(*base.store);
   if (!start)
     return tl::unexpected<error>{start.error()};
@@ -318,7 +324,10 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
 
   authority_actor authority = system.spawn<shell<authority_state>, caf::detached>(
       around, root, base.authority, audit, capability(role::authority));
-  ledger_actor ledger = system.spawn<shell<ledger_state>, caf::detached>(around, root, base.store);
+  history_actor history =
+      system.spawn<shell<history_state>, caf::detached>(around, root, base.past);
+  ledger_actor ledger =
+      system.spawn<shell<ledger_state>, caf::detached>(around, root, base.store, history);
   estimator_actor estimator = system.spawn<shell<estimator_state>, caf::detached>(around, root);
   planner_actor planner = system.spawn<shell<planner_state>, caf::detached>(
       around, root, capability(role::planner), estimator);
@@ -329,7 +338,8 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   auto routes = std::make_shared<stream_routes>();
   auto pump = std::make_shared<launch::output_pump>(
       [routes, cap = capability(role::agent)](const launch::output_pump::progress& what) {
-        tell(routes->find(what.stream), cap, note_output{what.stream, what.bytes, what.ended});
+        tell(routes->find(what.stream), cap,
+             note_output{what.stream, what.bytes, what.ended, what.trouble});
         if (what.ended)
           routes->remove(what.stream);
       });
@@ -350,32 +360,40 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   std::set<job_id> unfinished; // which of them stream is not known yet
   for (const auto& job : base.start.jobs)
     unfinished.insert(job.birth.job);
-  files->trim(unfinished);
+  files->trim_soon(std::move(unfinished));
   const auto node_cap = capability(role::node);
   const auto agent_cap = capability(role::agent);
   auto links = std::make_shared<client_links>();
   scheduler_state::peers to;
   serve_agents agents;
-  for (const auto& offers : base.nodes) {
+  const auto leaving = leaving_nodes(base.start, base.nodes);
+  const auto add_node = [&](const std::shared_ptr<node_inventory const>& offers) {
     node_actor node = system.spawn<shell<node_state_actor>>(around, root, node_cap, offers);
     agent_state::peers beside{node, launcher, pump, files, routes, lines, shepherds, inputs};
     agents.agents[offers->node] = system.spawn<shell<agent_state>>(
         around, node.id(), agent_cap, offers->name, offers->node, beside);
     links->nodes[offers->node] = node;
     links->node_names[offers->node] = offers->name;
-    to.nodes.push_back({node, {}, 0, offers});
-  }
+    return node_entry{node, {}, 0, offers};
+  };
+  for (const auto& offers : base.nodes)
+    to.nodes.push_back(add_node(offers));
+  for (const auto& offers : leaving)
+    to.leaving.push_back(add_node(offers));
   to.ledger = ledger;
   to.authority = authority;
   to.planner = planner;
   scheduler_actor scheduler = system.spawn<shell<scheduler_state>>(
       around, root, capability(role::scheduler), to, std::move(base.start));
+  if (base.how.paused)
+    tell(scheduler, world_.timer_cap, pause_starts{true});
   config_actor config =
       system.spawn<shell<configuration_state>, caf::detached>(around, root, scheduler, base.config);
   for (const auto& [number, node] : links->nodes)
     tell(node, world_.timer_cap, join_node{agents.agents.at(number), scheduler});
   cluster_state::peers below{scheduler, launcher, std::move(stopped)};
   cluster_actor cluster = system.spawn<shell<cluster_state>>(around, root, below);
+  keeper_actor keeper = system.spawn<shell<keeper_state>, caf::detached>(around, root);
   observer_actor observer =
       system.spawn<shell<observer_state>>(around, root, capability(role::observer));
   counters_.adopt_orphans(cluster.id());
@@ -387,6 +405,7 @@ expected<void> private_cluster::spawn_all(caf::actor_system& system, foundation&
   links->observer = observer;
   links->config = config;
   links->cluster = cluster;
+  links->keeper = keeper;
   links->gateway = capability(role::gateway);
   if (!refused)
     return refused;

@@ -28,7 +28,9 @@ struct foundation {
   std::shared_ptr<auth::cluster_keys> keys;
   std::shared_ptr<auth::verifier> verifier;
   std::shared_ptr<auth::authority> authority;
+  std::string ledger_path;
   std::shared_ptr<ledger::store> store;
+  std::shared_ptr<ledger::reader> past; ///< reads beside it
   actors::scheduler_start start;
   launch::launcher_place launcher_place;
   std::shared_ptr<launch::launcher_client> launcher;

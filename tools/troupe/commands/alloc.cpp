@@ -62,7 +62,7 @@ private:
     if (!requests)
       return tl::unexpected{requests.error()};
     request.requests = std::move(*requests);
-    auto answer = session_->call(request);
+    auto answer = session_->submit(request);
     if (!answer)
       return tl::unexpected{answer.error()};
     const auto& result = answer->value.jobs.at(0);

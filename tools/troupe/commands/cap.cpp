@@ -171,7 +171,7 @@ expected<auth::resource> jobs_named(const std::string& text) {
 
 /// What the new capability may do: nothing that is not asked for, and nothing that the parent may
 /// not.
-expected<auth::capability> narrowed(auth::capability from, const attenuation& how) {
+expected<auth::capability> narrowed(auth::capability from, const attenuation& how, utc_ns now) {
   auto verbs = verbs_named(how.verbs);
   if (!verbs)
     return tl::unexpected{verbs.error()};
@@ -188,14 +188,14 @@ expected<auth::capability> narrowed(auth::capability from, const attenuation& ho
     auto life = parse_duration_s(how.life);
     if (!life)
       return fail(errc::invalid, "--life: " + life.error().text);
-    from.expires = system_clock_source{}.utc() + std::int64_t{*life} * ns_per_s;
+    from.expires = now + std::int64_t{*life} * ns_per_s;
   }
   return from;
 }
 
 int attenuate(const invocation& run, const attenuation& how) {
   // What is wrong with the words shows before anything is asked of the cluster.
-  if (auto fine = narrowed({}, how); !fine)
+  if (auto fine = narrowed({}, how, 0); !fine)
     return report_usage(run, fine.error().text);
   auto to = session::open(run.capability);
   if (!to)
@@ -203,7 +203,7 @@ int attenuate(const invocation& run, const attenuation& how) {
   auto own = decode_chain(to->chain());
   if (!own)
     return report(run, own.error());
-  auto child = narrowed(own->back(), how);
+  auto child = narrowed(own->back(), how, to->utc());
   auto made = child ? to->delegate(*child) : tl::unexpected{child.error()};
   if (!made)
     return report(run, made.error());

@@ -1,95 +1,236 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "runtime/state/files.hpp"
+#include "runtime/state/locks.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
+#include "tools/troupe/daemon.hpp"
 #include "tools/troupe/paths.hpp"
 #include "tools/troupe/purge.hpp"
 #include "tools/troupe/rows.hpp"
 #include "tools/troupe/session.hpp"
+#include "tools/troupe/shape.hpp"
 
-#include <csignal>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
 #include <memory>
 #include <poll.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Purpose: the cluster of the state directory is down, or it is said why not.
+// Action:  in its turn among up, down and purge, asks trouped to stop and waits until it and its
+//          launcher are gone; a trouped that has ended is started, paused, to end what its launcher
+//          runs. With --purge the state goes then.
+// Caveats: what lives is asked of the directory's locks, whatever the caller's environment is. It
+//          waits as long as grace times need and says what for. Exit code 0 means that nothing is
+//          left.
 
 namespace troupe::cli {
 
 namespace {
 
-// Long enough for every job's grace time, and for the ledger to close.
-constexpr int gone_within_ms = 60'000;
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+constexpr int look_pause_ms = 20;
+constexpr auto told_every = 5s;
+/// The launcher ends with trouped, or after what only it knows of has had its grace time.
+constexpr auto launcher_within = 120s;
+constexpr int restarts_max = 3; ///< of a stop whose trouped has started itself over
+
+constexpr std::array traces{"/lock", "/trouped.lock", "/cluster", "/launcher/lock", "/ledger.db"};
 
 struct down_options {
   bool purge = false;
 };
+
+std::string count(std::uint64_t number, const char* one) {
+  return std::to_string(number) + " " + one + (number == 1 ? "" : "s");
+}
 
 std::string describe(const calls::stop::reply& what) {
   std::string text;
   for (const auto& row : what.running)
     text += "was still running: " + row_id(row) + " " + printable(row.name) +
             (row.nodelist.empty() ? "" : " on " + printable(row.nodelist)) + "\n";
+  if (what.running_count > what.running.size())
+    text += "and " + std::to_string(what.running_count - what.running.size()) + " more\n";
   if (what.pending > 0)
     text += std::to_string(what.pending) + (what.pending == 1 ? " job was" : " jobs were") +
             " still pending; 'troupe up' finds them again\n";
   return text;
 }
 
-/// Waits until the process is gone. A pidfd cannot mean another process that got the number later.
-bool wait_until_gone(const unique_fd& process) {
-  if (!process)
-    return true;
-  pollfd wait{process.get(), POLLIN, 0};
-  return ::poll(&wait, 1, gone_within_ms) > 0;
-}
+class stopper {
+public:
+  stopper(const invocation& run, const down_options& options, std::string state)
+      : run_{run}, options_{options}, state_{std::move(state)} {}
 
-int purge(const invocation& run) {
+  int run() {
+    struct stat found {};
+    if (::lstat(state_.c_str(), &found) != 0)
+      return errno == ENOENT ? tell_nothing()
+                             : report(run_, {errc::storage, "cannot look at " + state_ + ": " +
+                                                                varlink::system_message(errno)});
+    if (found.st_uid != ::geteuid())
+      return report(run_,
+                    {errc::refused, state_ + " belongs to user " + std::to_string(found.st_uid) +
+                                        ", not to you; run this as that user, or set "
+                                        "TROUPE_STATE_DIR to a directory of your own"});
+    if (!has_been_up())
+      return options_.purge ? purge() : tell_nothing();
+    auto turn = state::take_turn(state_, [&](const state::lock_holder& other) {
+      notice(run_, "waiting for another 'troupe up' or 'troupe down' (" + describe(other) + ")");
+    });
+    if (!turn && turn.error().code == errc::not_found)
+      return tell_nothing(); // there is no such directory
+    if (!turn)
+      return report(run_, turn.error());
+    const auto exit = down();
+    return exit == exit_code::done && options_.purge ? purge() : exit;
+  }
+
+private:
+  /// Else nothing can run here, and nothing, not even a lock, should be made here.
+  bool has_been_up() const {
+    return std::any_of(traces.begin(), traces.end(), [&](const char* name) {
+      return ::access((state_ + name).c_str(), F_OK) == 0;
+    });
+  }
+
+  int down() {
+    if (!state::daemon_of(state_)) {
+      if (!state::launcher_of(state_))
+        return tell_nothing();
+      if (auto started = start_to_stop(); !started)
+        return report(run_, started.error());
+    }
+    auto ready = await_daemon(run_, state_);
+    if (!ready)
+      return report(run_, ready.error());
+    auto stopped = *ready ? stop() : expected<void>{};
+    if (!stopped)
+      return report(run_, stopped.error());
+    if (auto gone = await_launcher(); !gone)
+      return report(run_, gone.error());
+    if (!told_)
+      return tell_nothing();
+    return print(run_.json ? told_->json + "\n" : describe(told_->value) + "down\n")
+               ? exit_code::done
+               : exit_code::failed;
+  }
+
+  int tell_nothing() {
+    const auto text = run_.json
+                          ? std::string{"{\"running\":[],\"pending\":0,\"running_count\":0}\n"}
+                          : "no cluster is up in " + state_ + "\n";
+    return print(text) ? exit_code::done : exit_code::failed;
+  }
+
+  /// trouped has ended and its launcher runs jobs: their ends belong in the ledger.
+  expected<void> start_to_stop() {
+    const auto launcher = state::launcher_of(state_).value_or(state::lock_holder{});
+    notice(run_, "trouped has ended and its launcher (" + state::describe(launcher) +
+                     ") has not: starting trouped to end what runs");
+    auto shape = state::read_shape(state_);
+    auto started = shape ? start_daemon(run_, {state_, shape->value_or(default_shape()), true})
+                         : tl::unexpected{shape.error()};
+    if (started)
+      return {};
+    return fail(errc::conflict,
+                started.error().text + "; the launcher (" + state::describe(launcher) +
+                    ") still runs jobs, nothing was removed: SIGTERM to it ends them, and the next "
+                    "'troupe up' tells them as lost");
+  }
+
+  /// Asks, again where trouped has started itself over meanwhile, and waits until it is gone.
+  expected<void> stop() {
+    auto tell_at = clock::now() + told_every;
+    for (int asked = 0; auto daemon = state::daemon_of(state_); ::poll(nullptr, 0, look_pause_ms)) {
+      auto to = session::connect_to(state::socket_of(state_), 1s);
+      auto summary = to ? to->call(calls::summary{}) : tl::unexpected{to.error()};
+      if (summary && (summary->value.state != "stopping" || !told_)) {
+        auto done = asked < restarts_max
+                        ? ask_to_stop()
+                        : fail(errc::conflict, "trouped does not stay told to stop; "
+                                               "see " +
+                                                   state::log_of(state_));
+        if (!done)
+          return tl::unexpected{done.error()};
+        asked += *done;
+        continue;
+      }
+      if (clock::now() < tell_at)
+        continue;
+      tell_at = clock::now() + told_every;
+      notice(run_, summary ? "waiting for " + count(summary->value.running, "job") +
+                                 " to end; each has its grace time"
+                           : "waiting for trouped (" + state::describe(*daemon) +
+                                 "), which does not answer; see " + state::log_of(state_));
+    }
+    return {};
+  }
+
+  /// False when it could not be reached: it is looked at again.
+  expected<bool> ask_to_stop() {
+    auto to = session::open_at(state::socket_of(state_), run_.capability);
+    auto stopped = to ? to->call(calls::stop{}) : tl::unexpected{to.error()};
+    if (!stopped && stopped.error().code == errc::unreachable)
+      return false;
+    if (!stopped)
+      return tl::unexpected{stopped.error()};
+    if (!told_)
+      told_ = std::move(*stopped);
+    return true;
+  }
+
+  expected<void> await_launcher() {
+    const auto until = clock::now() + launcher_within;
+    auto tell_at = clock::now() + told_every;
+    for (; auto launcher = state::launcher_of(state_); ::poll(nullptr, 0, look_pause_ms)) {
+      if (clock::now() >= until)
+        return fail(errc::conflict, "the cluster is not down: its launcher (" +
+                                        state::describe(*launcher) + ") has not ended within " +
+                                        std::to_string(launcher_within.count()) + " s; see " +
+                                        state_ +
+                                        "/launcher/launcher.log, and run 'troupe down' again");
+      if (clock::now() >= tell_at) {
+        tell_at = clock::now() + told_every;
+        notice(run_, "waiting for the launcher (" + state::describe(*launcher) + ") to end");
+      }
+    }
+    return {};
+  }
+
+  int purge() {
+    auto purged = purge_state(state_);
+    if (!purged)
+      return report(run_, purged.error());
+    const auto text = *purged == purge_outcome::nothing_there ? "nothing was in " : "removed ";
+    return run_.json || print(text + state_ + "\n") ? exit_code::done : exit_code::failed;
+  }
+
+  const invocation& run_;
+  const down_options& options_;
+  std::string state_;
+  std::optional<answered<calls::stop::reply>> told_; ///< what ran when it was first asked
+};
+
+int down(const invocation& run, const down_options& options) {
   auto state = state_directory();
   if (!state)
     return report(run, state.error());
-  auto left = purge_state(*state);
-  if (!left)
-    return report(run, left.error());
-  if (!left->empty())
-    return report(run, {errc::conflict, "left " + *state + " in place: " + *left +
-                                            " in it is none of Troupe's files"});
-  return run.json || print("removed " + *state + "\n") ? exit_code::done : exit_code::failed;
-}
-
-int stop(const invocation& run, session to) {
-  auto summary = to.call(calls::summary{});
-  if (!summary)
-    return report(run, summary.error());
-  unique_fd process{static_cast<int>(::syscall(SYS_pidfd_open, summary->value.pid, 0))};
-  auto stopped = to.call(calls::stop{});
-  if (!stopped)
-    return report(run, stopped.error());
-  if (!wait_until_gone(process))
-    return report(run,
-                  {errc::conflict, "trouped (process " + std::to_string(summary->value.pid) +
-                                       ") has not ended within " +
-                                       std::to_string(gone_within_ms / 1000) + " s; see its log"});
-  auto text = run.json ? stopped->json + "\n" : describe(stopped->value) + "down\n";
-  return print(text) ? exit_code::done : exit_code::failed;
-}
-
-int down(const invocation& run, const down_options& options) {
-  auto to = session::open(run.capability);
-  int exit = exit_code::done;
-  if (to)
-    exit = stop(run, std::move(*to));
-  else if (to.error().code != errc::unreachable)
-    exit = report(run, to.error());
-  else if (!run.json && !print("no cluster is up\n"))
-    exit = exit_code::failed;
-  else if (run.json && !print("{\"running\":[],\"pending\":0}\n"))
-    exit = exit_code::failed;
-  return exit == exit_code::done && options.purge ? purge(run) : exit;
+  return stopper{run, options, std::move(*state)}.run();
 }
 
 } // namespace
 
 void define_down(CLI::App& app, invocation& run) {
-  app.footer("Running jobs are ended: SIGTERM, their grace time, SIGKILL. Pending ones are kept "
-             "for the next 'troupe up'.");
+  app.footer("Running jobs are ended: SIGTERM, their grace time, SIGKILL; that is waited for. What "
+             "has not started is kept\nfor the next 'troupe up'. The cluster is that of the state "
+             "directory, whatever TROUPE_SOCKET is.");
   auto options = std::make_shared<down_options>();
   app.add_flag("--purge", options->purge, "remove the cluster's state, its history too");
   run.act = [&run, options] { return down(run, *options); };

@@ -26,6 +26,24 @@ std::string summary_line(const estimate_summary& of) {
          " in the median, the last promise by " + seconds(of.last_error_abs_median_s) + "\n";
 }
 
+/// Reads a listing that comes in pieces: `take` gets each.
+template <class Method, class Take>
+expected<void> read_pieces(session& from, const Method& asked, Take take) {
+  if (auto sent = from.start_stream(asked); !sent)
+    return sent;
+  for (bool more = true; more;) {
+    auto piece = from.wire().receive();
+    if (!piece)
+      return tl::unexpected{piece.error()};
+    if (piece->failed)
+      return fail(piece->failed->code, piece->failed->message);
+    more = piece->continues;
+    if (auto taken = take(std::move(piece->parameters)); !taken)
+      return taken;
+  }
+  return {};
+}
+
 int list_estimates(const invocation& run, calls::history from) {
   calls::estimates request;
   request.selector = std::move(from.selector);
@@ -34,13 +52,20 @@ int list_estimates(const invocation& run, calls::history from) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  auto answer = to->call(request);
-  if (!answer)
-    return report(run, answer.error());
-  const auto& found = answer->value;
+  calls::estimates::reply all;
+  auto done = read_pieces(*to, request, [&](std::string text) -> expected<void> {
+    auto piece = session::decode<calls::estimates::reply>(std::move(text));
+    if (!piece)
+      return tl::unexpected{piece.error()};
+    std::move(piece->value.rows.begin(), piece->value.rows.end(), std::back_inserter(all.rows));
+    all.summary = piece->value.summary; // the last one's is of all
+    return {};
+  });
+  if (!done)
+    return report(run, done.error());
   auto text = run.json
-                  ? answer->json + "\n"
-                  : estimate_table(found.rows).text(terminal_width()) + summary_line(found.summary);
+                  ? to_json_text(all, visibility::owner) + "\n"
+                  : estimate_table(all.rows).text(terminal_width()) + summary_line(all.summary);
   return print(text) ? exit_code::done : exit_code::failed;
 }
 
@@ -66,11 +91,22 @@ int list_history(const invocation& run, const history_options& options) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
-  auto answer = to->call(request);
-  if (!answer)
-    return report(run, answer.error());
-  auto text =
-      run.json ? answer->json + "\n" : history_table(answer->value.rows).text(terminal_width());
+  std::vector<job_row> rows;
+  std::string json = "{\"rows\":[";
+  auto done = read_pieces(*to, request, [&](std::string text) -> expected<void> {
+    if (run.json) {
+      append_rows_json(json, text);
+      return {};
+    }
+    auto piece = session::decode<calls::rows_reply>(std::move(text));
+    if (!piece)
+      return tl::unexpected{piece.error()};
+    std::move(piece->value.rows.begin(), piece->value.rows.end(), std::back_inserter(rows));
+    return {};
+  });
+  if (!done)
+    return report(run, done.error());
+  auto text = run.json ? json + "]}\n" : history_table(rows).text(terminal_width());
   return print(text) ? exit_code::done : exit_code::failed;
 }
 

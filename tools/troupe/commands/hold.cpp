@@ -22,7 +22,9 @@ int hold(const invocation& run, const job_choice& choice) {
 } // namespace
 
 void define_hold(CLI::App& app, invocation& run) {
-  app.footer("Held jobs stay in the queue until 'troupe release'; what runs goes on.");
+  app.footer(
+      "Held jobs stay in the queue until 'troupe release'; what runs goes on. Elements of an array "
+      "are not held one by one.");
   auto choice = define_job_choice(app);
   app.add_flag("--all", choice->all, "every job that you may hold");
   run.act = [&run, choice] { return hold(run, *choice); };

@@ -17,7 +17,7 @@ int list_queue(const invocation& run, const job_choice& choice) {
     return report(run, to.error());
   if (auto sent = to->start_stream(calls::queue{*selector, !run.json}); !sent)
     return report(run, sent.error());
-  const auto now = system_clock_source{}.utc();
+  const auto now = to->utc();
   auto rows = queue_table();
   std::string json = "{\"rows\":[";
   while (true) {

@@ -104,11 +104,12 @@ std::string describe_elements(const job_view& view) {
       {{"ELEMENT"}, {"STATE"}, {"STARTED"}, {"TIME", table::align::right}, {"CORES"}, {"REASON"}}};
   for (const auto& one : view.elements) {
     auto until = one.ended_utc_ns > 0 ? one.ended_utc_ns : system_clock_source{}.utc();
-    rows.add(
-        {format_id(view.row.job, one.element), describe_end(one.state, one.exit_code, one.signal),
-         format_time(one.started_utc_ns),
-         one.started_utc_ns == 0 ? "-" : format_duration((until - one.started_utc_ns) / ns_per_s),
-         one.cpus, one.reason});
+    rows.add({format_id(view.row.job, one.element),
+              describe_end(one.state, one.exit_code, one.signal), format_time(one.started_utc_ns),
+              one.started_utc_ns == 0
+                  ? "-"
+                  : format_duration(std::max<utc_ns>(until - one.started_utc_ns, 0) / ns_per_s),
+              one.cpus, one.reason});
   }
   return "\n" + rows.text(terminal_width());
 }
@@ -126,12 +127,13 @@ std::string describe_steps(const job_view& view) {
               {"REASON"}}};
   for (const auto& one : view.steps) {
     auto until = one.ended_utc_ns > 0 ? one.ended_utc_ns : system_clock_source{}.utc();
-    rows.add(
-        {format_id(view.row.job, one.element) + "." + std::to_string(one.step),
-         describe_end(one.state, one.exit_code, one.signal), std::to_string(one.tasks),
-         format_time(one.started_utc_ns),
-         one.started_utc_ns == 0 ? "-" : format_duration((until - one.started_utc_ns) / ns_per_s),
-         one.name, one.cpus, one.reason});
+    rows.add({format_id(view.row.job, one.element) + "." + std::to_string(one.step),
+              describe_end(one.state, one.exit_code, one.signal), std::to_string(one.tasks),
+              format_time(one.started_utc_ns),
+              one.started_utc_ns == 0
+                  ? "-"
+                  : format_duration(std::max<utc_ns>(until - one.started_utc_ns, 0) / ns_per_s),
+              one.name, one.cpus, one.reason});
   }
   return "\n" + rows.text(terminal_width());
 }

@@ -38,7 +38,7 @@ int submit(const invocation& run, const std::vector<given_option>& given) {
   if (!requests)
     return report(run, requests.error());
   request.requests = std::move(*requests);
-  auto answer = to->call(request);
+  auto answer = to->submit(request);
   if (!answer)
     return report(run, answer.error());
   if (answer->value.jobs.size() != 1)

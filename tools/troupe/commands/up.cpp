@@ -1,41 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/unique_fd.hpp"
 #include "config/cluster_config.hpp"
-#include "messages/json.hpp"
+#include "runtime/state/files.hpp"
+#include "runtime/state/locks.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
+#include "tools/troupe/daemon.hpp"
 #include "tools/troupe/paths.hpp"
-#include "tools/troupe/session.hpp"
 #include "tools/troupe/shape.hpp"
 #include "tools/troupe/values.hpp"
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <climits>
-#include <csignal>
-#include <fcntl.h>
+#include <cstdlib>
 #include <memory>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <thread>
 
-// Purpose: a cluster of one's own. Action: starts trouped in a session of its own with its words
-// going to a log file, and waits until it answers. Caveats: a cluster that is up is left as it is,
-// whatever was asked.
+// Purpose: a cluster of one's own. Action: in its turn among up, down and purge, starts trouped in
+// a session of its own with its words going to a log file, and waits until it answers. Caveats: a
+// cluster that is up is left as it is, whatever was asked. Nothing is remembered here: trouped does
+// that, when it has what it needs.
 
 namespace troupe::cli {
 
 namespace {
 
-using std::chrono::milliseconds;
-using clock = std::chrono::steady_clock;
-
-constexpr auto ready_within = std::chrono::seconds{10};
-constexpr auto other_ready_within = milliseconds{500};
-constexpr auto gone_within = std::chrono::seconds{2};
-constexpr auto ready_poll = milliseconds{5};
-constexpr std::size_t log_tail_bytes = 1500;
 constexpr std::uint64_t nodes_here_max = 64;
 constexpr std::uint64_t cores_here_max = 1024;
 
@@ -46,283 +34,139 @@ struct up_options {
   bool foreground = false;
 };
 
-struct places {
-  std::string state;
-  std::string socket;
-  std::string log() const { return state + "/trouped.log"; }
-};
-
-expected<places> find_places() {
-  auto state = state_directory();
-  if (!state)
-    return tl::unexpected{state.error()};
-  auto socket = socket_path();
-  if (!socket)
-    return tl::unexpected{socket.error()};
-  if (auto address = varlink::socket_address(*socket); !address)
-    return tl::unexpected{address.error()};
-  return places{*state, *socket};
-}
-
-std::string describe(std::uint32_t nodes, std::uint32_t cores) {
-  auto count = [](std::uint32_t number, const char* one) {
-    return std::to_string(number) + " " + one + (number == 1 ? "" : "s");
-  };
-  return count(nodes, "node") + " with " + count(cores, "core") + (nodes == 1 ? "" : " each");
-}
-
-std::string describe_sharing(const shape& of) {
-  auto here = machine_cores();
-  auto asked = std::uint64_t{of.nodes} * of.cores;
-  if (asked <= here)
-    return {};
-  return "over-subscribed: its " + std::to_string(asked) + " cores share this machine's " +
-         std::to_string(here) + "; jobs will run slower than they would alone\n";
-}
-
-expected<std::optional<shape>> asked_shape(const up_options& options, const shape& otherwise) {
-  if (options.nodes.empty() && options.cores.empty())
-    return std::optional<shape>{};
-  auto result = otherwise;
-  auto take = [](const char* name, const std::string& text, std::uint64_t most,
-                 std::uint32_t& to) -> expected<void> {
-    if (text.empty())
-      return {};
-    auto number = parse_number(text, 1, most);
-    if (!number)
-      return fail(errc::invalid, std::string{name} + ": " + number.error().text);
-    to = static_cast<std::uint32_t>(*number);
-    return {};
-  };
-  if (auto taken = take("--nodes", options.nodes, nodes_here_max, result.nodes); !taken)
-    return tl::unexpected{taken.error()};
-  if (auto taken = take("--cores", options.cores, cores_here_max, result.cores); !taken)
-    return tl::unexpected{taken.error()};
-  if (options.cores.empty())
-    result.cores = std::max(1u, machine_cores() / result.nodes);
-  return std::optional{result};
-}
-
-/// The last words of trouped, in one line.
-std::string log_tail(const std::string& path) {
-  unique_fd log{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
-  if (!log)
-    return {};
-  auto size = ::lseek(log.get(), 0, SEEK_END);
-  std::array<char, log_tail_bytes> buffer{};
-  auto from =
-      size > static_cast<off_t>(buffer.size()) ? size - static_cast<off_t>(buffer.size()) : 0;
-  auto got = ::pread(log.get(), buffer.data(), buffer.size(), from);
-  std::string text{buffer.data(), got > 0 ? static_cast<std::size_t>(got) : 0};
-  if (from > 0)
-    text.erase(0, text.find('\n') + 1);
-  return text;
-}
-
 class starter {
 public:
-  starter(const invocation& run, const up_options& options, places at)
-      : run_{run}, options_{options}, at_{std::move(at)} {}
+  starter(const invocation& run, const up_options& options, std::string state)
+      : run_{run}, options_{options}, state_{std::move(state)} {}
 
   int run() {
-    auto remembered = read_shape(at_.state);
-    auto asked = asked_shape(options_, remembered.value_or(default_shape()));
-    if (!asked)
-      return report_usage(run_, asked.error().text);
-    if (auto exit = already_up(*asked))
+    if (auto made = make_private_directory(state_); !made)
+      return report(run_, made.error());
+    auto turn = state::take_turn(state_, [&](const state::lock_holder& other) {
+      notice(run_, "waiting for another 'troupe up' or 'troupe down' (" + describe(other) + ")");
+    });
+    if (!turn)
+      return report(run_, turn.error());
+    if (is_socket_elsewhere(state_))
+      notice(run_, "TROUPE_SOCKET names another socket than this cluster's, " +
+                       state::socket_of(state_) + "; unset it to reach this one");
+    auto remembered = state::read_shape(state_);
+    if (!remembered)
+      return report(run_, remembered.error());
+    shape_ = remembered->value_or(default_shape());
+    if (auto taken = take_options(); !taken)
+      return report_usage(run_, taken.error().text);
+    if (auto exit = already_up(remembered->value_or(state::shape{})))
       return *exit;
-    shape_ = asked->value_or(remembered.value_or(default_shape()));
-    if (auto exit = take_config())
-      return *exit;
-    if (auto prepared = prepare(); !prepared)
-      return report(run_, prepared.error());
-    return options_.foreground ? become() : start();
+    return start();
   }
 
 private:
-  /// What answers on the socket. None: nobody listens. A server that was just killed may still take
-  /// connections, and breaks them: it is given a moment to be gone.
-  std::optional<expected<answered<calls::summary::reply>>> look_for_cluster() {
-    std::optional<expected<answered<calls::summary::reply>>> last;
-    for (auto until = clock::now() + gone_within; clock::now() < until;
-         std::this_thread::sleep_for(ready_poll)) {
-      auto to = session::connect(milliseconds{1000});
-      if (!to)
+  expected<void> take_options() {
+    auto take = [](const char* name, const std::string& text, std::uint64_t most,
+                   std::uint32_t& to) -> expected<void> {
+      if (text.empty())
         return {};
-      last = to->call(calls::summary{});
-      if (*last || last->error().code != errc::unreachable)
-        break;
-    }
-    return last;
-  }
-
-  std::optional<int> already_up(const std::optional<shape>& asked) {
-    auto found = look_for_cluster();
-    if (!found)
+      auto number = parse_number(text, 1, most);
+      if (!number)
+        return fail(errc::invalid, std::string{name} + ": " + number.error().text);
+      to = static_cast<std::uint32_t>(*number);
       return {};
-    auto& summary = *found;
-    if (!summary)
-      return report(run_, {summary.error().code,
-                           "a server listens on " + at_.socket +
-                               " but does not answer as a cluster does: " + summary.error().text});
-    const auto& now = summary->value;
-    auto cores_each = now.nodes == 0 ? now.cores : now.cores / now.nodes;
-    if (asked && (asked->nodes != now.nodes || asked->cores != cores_each))
-      return report(run_,
-                    {errc::conflict, "a cluster of " + describe(now.nodes, cores_each) +
-                                         " is up, not of " + describe(asked->nodes, asked->cores) +
-                                         "; run 'troupe down' first to change it"});
-    return tell(*summary, "already up");
+    };
+    if (auto taken = take("--nodes", options_.nodes, nodes_here_max, shape_.nodes); !taken)
+      return taken;
+    if (auto taken = take("--cores", options_.cores, cores_here_max, shape_.cores); !taken)
+      return taken;
+    if (!options_.nodes.empty() && options_.cores.empty())
+      shape_.cores = std::max(1u, machine_cores() / shape_.nodes);
+    if (options_.config.empty())
+      return {};
+    std::array<char, PATH_MAX> path{};
+    if (::realpath(options_.config.c_str(), path.data()) == nullptr)
+      return fail(errc::not_found,
+                  "--config: " + options_.config + ": " + varlink::system_message(errno));
+    shape_.config = path.data();
+    return {};
   }
 
-  int tell(const answered<calls::summary::reply>& summary, const char* how) {
+  /// A trouped that serves the directory, though it may only be starting.
+  std::optional<int> already_up(const state::shape& serving) {
+    if (!state::daemon_of(state_))
+      return {};
+    auto found = await_daemon(run_, state_);
+    if (!found)
+      return report(run_, found.error());
+    if (!*found)
+      return {}; // it has ended meanwhile
+    const auto& now = (*found)->value;
+    if (now.state == "stopping")
+      return report(run_, {errc::conflict, "the cluster is stopping; 'troupe down' waits until it "
+                                           "has, and then it can be started again"});
+    const state::shape is{now.nodes, now.nodes == 0 ? now.cores : now.cores / now.nodes, {}};
+    const auto sized = !options_.nodes.empty() || !options_.cores.empty();
+    if (sized && (shape_.nodes != is.nodes || shape_.cores != is.cores))
+      return report(run_, {errc::conflict, "a cluster of " + describe(is) + " is up, not of " +
+                                               describe(shape_) +
+                                               "; run 'troupe down' first to change it"});
+    if (!options_.config.empty() && shape_.config != serving.config)
+      return report(
+          run_, {errc::conflict, "a cluster is up " +
+                                     (serving.config.empty() ? std::string{"without --config"}
+                                                             : "with --config " + serving.config) +
+                                     "; run 'troupe down' first to change it"});
+    return tell(**found, "already up");
+  }
+
+  int tell(const cluster_now& summary, const char* how) {
     if (run_.json)
       return print(summary.json + "\n") ? exit_code::done : exit_code::failed;
     const auto& now = summary.value;
-    auto cores_each = now.nodes == 0 ? now.cores : now.cores / now.nodes;
-    auto text = std::string{how} + ": " + describe(now.nodes, cores_each) + ", socket " +
-                at_.socket + "\n" + describe_sharing({now.nodes, cores_each});
+    const state::shape is{now.nodes, now.nodes == 0 ? now.cores : now.cores / now.nodes, {}};
+    const auto sharing = describe_sharing(is);
+    const auto text = std::string{how} + ": " + describe(is) + ", socket " +
+                      state::socket_of(state_) + "\n" + (sharing.empty() ? "" : sharing + "\n");
     return print(text) ? exit_code::done : exit_code::failed;
   }
 
   /// The configuration is checked here, where its problems can be read at once.
-  std::optional<int> take_config() {
-    if (!options_.config.empty()) {
-      std::array<char, PATH_MAX> path{};
-      if (::realpath(options_.config.c_str(), path.data()) == nullptr)
-        return report(run_, {errc::not_found, "--config: " + options_.config + ": " +
-                                                  varlink::system_message(errno)});
-      shape_.config = path.data();
-    }
-    const auto own = at_.state + "/troupe.toml";
-    config_ = !shape_.config.empty()             ? shape_.config
-              : ::access(own.c_str(), F_OK) == 0 ? own
-                                                 : std::string{};
-    if (config_.empty())
+  expected<void> check_configuration() {
+    const auto file = configuration_file(state_, shape_);
+    if (file.empty())
       return {};
-    const auto reading = read_config_file(config_);
-    if (!reading.config)
-      return report(run_, to_error(reading.problems));
-    return {};
-  }
-
-  expected<void> prepare() {
-    if (auto made = make_private_directory(at_.state); !made)
-      return made;
-    auto folder = at_.socket.substr(0, at_.socket.rfind('/'));
-    if (folder != at_.state && std::getenv("TROUPE_SOCKET") == nullptr)
-      if (auto made = make_private_directory(folder); !made)
-        return made;
-    auto found = find_program("trouped");
-    if (!found)
-      return tl::unexpected{found.error()};
-    trouped_ = *found;
-    // trouped starts it; looked for here, because a sentence here is easier to find than one in a
-    // log.
-    if (auto launcher = find_program("troupe-launcher"); !launcher)
-      return tl::unexpected{launcher.error()};
-    return write_shape(at_.state, shape_);
-  }
-
-  std::vector<std::string> arguments() const {
-    std::vector<std::string> words{trouped_,   "--private",
-                                   "--state",  at_.state,
-                                   "--socket", at_.socket,
-                                   "--nodes",  std::to_string(shape_.nodes),
-                                   "--cores",  std::to_string(shape_.cores)};
-    if (!config_.empty())
-      words.insert(words.end(), {"--config", config_});
-    if (options_.foreground)
-      words.push_back("--foreground");
-    return words;
-  }
-
-  [[noreturn]] void execute(const std::vector<std::string>& words) const {
-    std::vector<char*> raw;
-    for (const auto& word : words)
-      raw.push_back(const_cast<char*>(word.c_str()));
-    raw.push_back(nullptr);
-    std::signal(SIGPIPE, SIG_DFL);
-    ::execv(raw[0], raw.data());
-    notice(run_, "cannot start " + trouped_ + ": " + varlink::system_message(errno));
-    ::_exit(exit_code::failed);
-  }
-
-  int become() {
-    auto sharing = describe_sharing(shape_);
-    if (!sharing.empty())
-      notice(run_, sharing.substr(0, sharing.size() - 1));
-    execute(arguments());
+    const auto reading = read_config_file(file);
+    if (reading.config)
+      return {};
+    auto why = to_error(reading.problems);
+    if (options_.config.empty() && !shape_.config.empty())
+      why.text += "; an earlier 'troupe up --config' named it: give --config with another file";
+    return tl::unexpected{std::move(why)};
   }
 
   int start() {
-    unique_fd log{
-        ::open(at_.log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)};
-    unique_fd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-    if (!log || !nothing)
-      return report(run_, {errc::storage,
-                           "cannot open " + at_.log() + ": " + varlink::system_message(errno)});
-    auto log_before = ::lseek(log.get(), 0, SEEK_END);
-    auto words = arguments();
-    auto child = ::fork();
-    if (child < 0)
-      return report(run_,
-                    {errc::exhausted, "cannot start a process: " + varlink::system_message(errno)});
-    if (child == 0) {
-      ::setsid();
-      // The directory that this command was called from should stay removable.
-      if (::chdir("/") != 0)
-        ::_exit(exit_code::failed);
-      ::dup2(nothing.get(), STDIN_FILENO);
-      ::dup2(log.get(), STDOUT_FILENO);
-      ::dup2(log.get(), STDERR_FILENO);
-      execute(words);
+    if (auto checked = check_configuration(); !checked)
+      return report(run_, checked.error());
+    daemon_start how{state_, shape_};
+    if (options_.foreground) {
+      if (auto sharing = describe_sharing(shape_); !sharing.empty())
+        notice(run_, sharing);
+      how.foreground = true;
+      return report(run_, become_daemon(how));
     }
-    return wait_until_ready(child, log_before);
-  }
-
-  int wait_until_ready(pid_t child, off_t log_before) {
-    bool ended = false;
-    for (auto until = clock::now() + ready_within; clock::now() < until;
-         std::this_thread::sleep_for(ready_poll)) {
-      if (auto to = session::connect(milliseconds{1000}))
-        if (auto summary = to->call(calls::summary{}); summary && summary->value.state == "ready")
-          return tell(*summary, ended ? "already up" : "up");
-      int status = 0;
-      if (!ended && ::waitpid(child, &status, WNOHANG) == child &&
-          !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-        // Another 'troupe up' may have come first: its trouped has the ledger, and answers soon.
-        ended = true;
-        until = std::min(until, clock::now() + other_ready_within);
-      }
-    }
-    return failed(ended ? "trouped ended before it was ready"
-                        : "trouped did not answer within " + std::to_string(ready_within.count()) +
-                              " s",
-                  log_before);
-  }
-
-  int failed(const std::string& what, off_t log_before) {
-    auto exit = report(run_, {errc::conflict, what + "; its log is " + at_.log()});
-    struct stat log {};
-    if (::stat(at_.log().c_str(), &log) == 0 && log.st_size > log_before)
-      write_all(STDERR_FILENO, log_tail(at_.log()));
-    return exit;
+    auto started = start_daemon(run_, how);
+    return started ? tell(*started, "up") : report(run_, started.error());
   }
 
   const invocation& run_;
   const up_options& options_;
-  places at_;
-  shape shape_;
-  std::string config_;
-  std::string trouped_;
+  std::string state_;
+  state::shape shape_;
 };
 
 int up(const invocation& run, const up_options& options) {
-  auto at = find_places();
-  if (!at)
-    return report(run, at.error());
-  return starter{run, options, std::move(*at)}.run();
+  auto state = usable_state_directory();
+  if (!state)
+    return report(run, state.error());
+  return starter{run, options, std::move(*state)}.run();
 }
 
 } // namespace

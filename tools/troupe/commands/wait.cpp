@@ -44,7 +44,10 @@ int wait_for(const invocation& run, const std::vector<std::string>& ids) {
 } // namespace
 
 void define_wait(CLI::App& app, invocation& run) {
-  app.footer("Prints how each of them ended. Exit code 0 when all completed, else 1.");
+  app.footer(
+      "Prints how each of them ended. Exit code 0 when all completed, else 1. At most 100000 jobs "
+      "and elements\n"
+      "can be waited for at once; an array that is named as a whole counts as one.");
   auto ids = std::make_shared<std::vector<std::string>>();
   app.add_option("ID", *ids, "jobs: 812, 812-900, 812_7, 812_[1-9]")->type_name("")->required();
   run.act = [&run, ids] { return wait_for(run, *ids); };

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/troupe/daemon.hpp"
+
+#include "base/unique_fd.hpp"
+#include "runtime/state/files.hpp"
+#include "runtime/state/locks.hpp"
+#include "runtime/varlink/socket_address.hpp"
+#include "tools/troupe/paths.hpp"
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace troupe::cli {
+
+namespace {
+
+using std::chrono::milliseconds;
+using clock = std::chrono::steady_clock;
+
+constexpr auto ready_within = std::chrono::seconds{120};
+constexpr auto told_after = std::chrono::seconds{5};
+constexpr int ready_poll_ms = 5;
+constexpr std::size_t log_tail_bytes = 4096;
+constexpr int starts_max = 5;
+constexpr int exit_other_serves = 3; ///< trouped's, when another one has the state directory
+
+/// The programs that a start needs. trouped starts the launcher; it is looked for here, because a
+/// sentence here is easier to find than one in a log.
+expected<std::string> find_daemon() {
+  auto found = find_program("trouped");
+  if (!found)
+    return found;
+  if (auto launcher = find_program("troupe-launcher"); !launcher)
+    return launcher;
+  return found;
+}
+
+std::vector<std::string> arguments(const std::string& program, const daemon_start& how) {
+  std::vector<std::string> words{program,    "--private",
+                                 "--state",  how.state,
+                                 "--socket", state::socket_of(how.state),
+                                 "--nodes",  std::to_string(how.shape.nodes),
+                                 "--cores",  std::to_string(how.shape.cores)};
+  if (const auto file = configuration_file(how.state, how.shape); !file.empty())
+    words.insert(words.end(), {"--config", file});
+  if (how.foreground)
+    words.push_back("--foreground");
+  if (how.paused)
+    words.push_back("--paused");
+  return words;
+}
+
+error execute(const std::vector<std::string>& words) {
+  std::vector<char*> raw;
+  for (const auto& word : words)
+    raw.push_back(const_cast<char*>(word.c_str()));
+  raw.push_back(nullptr);
+  std::signal(SIGPIPE, SIG_DFL);
+  ::execv(raw[0], raw.data());
+  return {errc::storage, "cannot start " + words.front() + ": " + varlink::system_message(errno)};
+}
+
+std::string read_all(const unique_fd& from) {
+  std::string text;
+  std::array<char, log_tail_bytes> piece{};
+  for (;;) {
+    const auto got = ::read(from.get(), piece.data(), piece.size());
+    if (got > 0)
+      text.append(piece.data(), static_cast<std::size_t>(got));
+    else if (got == 0 || errno != EINTR)
+      return text;
+  }
+}
+
+/// Why the last trouped ended, in its own words: the last line of that kind that is new in its log.
+std::string last_words(const std::string& path, off_t log_before) {
+  unique_fd log{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+  const auto size = log ? ::lseek(log.get(), 0, SEEK_END) : 0;
+  std::array<char, log_tail_bytes> buffer{};
+  const auto from = std::max(log_before, size - static_cast<off_t>(buffer.size()));
+  const auto got = log && size > from ? ::pread(log.get(), buffer.data(), buffer.size(), from) : 0;
+  const std::string text{buffer.data(), got > 0 ? static_cast<std::size_t>(got) : 0};
+  constexpr std::string_view mark = " critical ";
+  const auto at = text.rfind(mark);
+  if (at == std::string::npos)
+    return {};
+  const auto begin = at + mark.size();
+  return text.substr(begin, std::min(text.find('\n', begin), text.size()) - begin);
+}
+
+std::optional<cluster_now> ask_for_summary(const std::string& state) {
+  auto to = session::connect_to(state::socket_of(state), milliseconds{1000});
+  if (!to)
+    return {};
+  auto summary = to->call(calls::summary{});
+  if (!summary || (summary->value.state != "ready" && summary->value.state != "stopping"))
+    return {};
+  return std::move(*summary);
+}
+
+/// Waits for a trouped to answer; `child` (0: none) is the one that was started here.
+class readiness {
+public:
+  readiness(const invocation& run, std::string state, pid_t child, off_t log_before)
+      : run_{run}, state_{std::move(state)}, child_{child}, log_before_{log_before} {}
+
+  expected<std::optional<cluster_now>> wait() {
+    const auto began = clock::now();
+    auto told = false;
+    for (;;) {
+      if (auto summary = ask_for_summary(state_))
+        return std::optional{std::move(*summary)};
+      if (auto over = has_ended(); !over)
+        return tl::unexpected{over.error()};
+      else if (*over)
+        return std::optional<cluster_now>{};
+      const auto waited = clock::now() - began;
+      if (waited >= ready_within)
+        return fail(errc::unreachable,
+                    "trouped has not answered within " + std::to_string(ready_within.count()) +
+                        " s, and goes on starting; its log is " + state::log_of(state_));
+      if (!told && waited >= told_after) {
+        told = true;
+        notice(run_, "trouped is still starting; its log is " + state::log_of(state_));
+      }
+      ::poll(nullptr, 0, ready_poll_ms); // there is nothing to wait on before it listens
+    }
+  }
+
+private:
+  /// Whether there is no trouped any more that could become ready; an error says why ours ended.
+  expected<bool> has_ended() {
+    int status = 0;
+    if (child_ == 0)
+      return !state::daemon_of(state_).has_value();
+    if (::waitpid(child_, &status, WNOHANG) != child_)
+      return false;
+    child_ = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == exit_other_serves)
+      return false; // started by somebody else a moment before: that one is waited for
+    const auto why = last_words(state::log_of(state_), log_before_);
+    return fail(errc::conflict,
+                "trouped ended before it was ready" +
+                    (why.empty() ? (WIFSIGNALED(status)
+                                        ? ", by signal " + std::to_string(WTERMSIG(status))
+                                        : ", with exit code " + std::to_string(WEXITSTATUS(status)))
+                                 : ": " + why) +
+                    "; its log is " + state::log_of(state_));
+  }
+
+  const invocation& run_;
+  std::string state_;
+  pid_t child_;
+  off_t log_before_;
+};
+
+} // namespace
+
+expected<std::string> usable_state_directory() {
+  auto state = state_directory();
+  if (!state)
+    return state;
+  if (auto address = varlink::socket_address(state::launcher_socket_of(*state)); !address)
+    return fail(errc::invalid, address.error().text + " by TROUPE_STATE_DIR");
+  return state;
+}
+
+std::string configuration_file(const std::string& state, const state::shape& shape) {
+  if (!shape.config.empty())
+    return shape.config;
+  const auto own = state::configuration_of(state);
+  return ::access(own.c_str(), F_OK) == 0 ? own : std::string{};
+}
+
+error become_daemon(const daemon_start& how) {
+  auto program = find_daemon();
+  return program ? execute(arguments(*program, how)) : program.error();
+}
+
+namespace {
+
+/// Nothing when another one came first and has ended meanwhile.
+expected<std::optional<cluster_now>> try_start(const invocation& run, const daemon_start& how) {
+  auto program = find_daemon();
+  if (!program)
+    return tl::unexpected{program.error()};
+  const auto path = state::log_of(how.state);
+  const unique_fd log{
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  const unique_fd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  if (!log || !nothing)
+    return fail(errc::storage, "cannot open " + path + ": " + varlink::system_message(errno));
+  const auto log_before = ::lseek(log.get(), 0, SEEK_END);
+  const auto words = arguments(*program, how);
+  const auto child = ::fork();
+  if (child < 0)
+    return fail(errc::exhausted,
+                "cannot start a process: " + varlink::system_message(errno) + "; see 'ulimit -u'");
+  if (child == 0) {
+    ::setsid();
+    // The directory that this command was called from should stay removable.
+    if (::chdir("/") != 0)
+      ::_exit(exit_code::failed);
+    ::dup2(nothing.get(), STDIN_FILENO);
+    ::dup2(log.get(), STDOUT_FILENO);
+    ::dup2(log.get(), STDERR_FILENO);
+    notice(run, execute(words).text);
+    ::_exit(exit_code::failed);
+  }
+  return readiness{run, how.state, child, log_before}.wait();
+}
+
+} // namespace
+
+expected<cluster_now> start_daemon(const invocation& run, const daemon_start& how) {
+  for (int tried = 0; tried < starts_max; ++tried) {
+    auto ready = try_start(run, how);
+    if (!ready)
+      return tl::unexpected{ready.error()};
+    if (*ready)
+      return std::move(**ready);
+  }
+  return fail(errc::conflict,
+              "another trouped came first each time, and ended; see " + state::log_of(how.state));
+}
+
+expected<std::string> run_daemon_once(const std::string& state, const std::string& action) {
+  auto program = find_daemon();
+  if (!program)
+    return program;
+  int out[2], err[2];
+  if (::pipe2(out, O_CLOEXEC) != 0)
+    return fail(errc::exhausted, "cannot make a pipe: " + varlink::system_message(errno));
+  const unique_fd out_read{out[0]};
+  unique_fd out_write{out[1]};
+  if (::pipe2(err, O_CLOEXEC) != 0)
+    return fail(errc::exhausted, "cannot make a pipe: " + varlink::system_message(errno));
+  const unique_fd err_read{err[0]};
+  unique_fd err_write{err[1]};
+  const std::vector<std::string> words{*program,   "--private", "--state",
+                                       state,      "--socket",  state::socket_of(state),
+                                       "--ledger", action};
+  const auto child = ::fork();
+  if (child < 0)
+    return fail(errc::exhausted, "cannot start a process: " + varlink::system_message(errno));
+  if (child == 0) {
+    ::dup2(out_write.get(), STDOUT_FILENO);
+    ::dup2(err_write.get(), STDERR_FILENO);
+    write_all(STDERR_FILENO, execute(words).text);
+    ::_exit(exit_code::failed);
+  }
+  out_write.reset();
+  err_write.reset();
+  // It says one line on one of them.
+  const auto said = read_all(out_read);
+  auto why = read_all(err_read);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    return said;
+  why.erase(std::min(why.find('\n'), why.size()));
+  return fail(errc::storage, why.empty() ? "trouped ended without a word" : why);
+}
+
+expected<std::optional<cluster_now>> await_daemon(const invocation& run, const std::string& state) {
+  return readiness{run, state, 0, 0}.wait();
+}
+
+} // namespace troupe::cli
