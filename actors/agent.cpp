@@ -53,7 +53,8 @@ agent_actor::behavior_type agent_state::make_behavior(auth::guard_observer& guar
       }),
       on<report_inventory>(
           [this](request<report_inventory>& what) { tell(to_.node, cap_, std::move(what.msg)); }),
-      on<take_stream>([this](request<take_stream>& what) { take(what); }));
+      on<take_stream>([this](request<take_stream>& what) { take(what); }),
+      on<lend_again>([forward](request<lend_again>& what) { forward(what); }));
 }
 
 /// Everything of a group is over. Its task goes when its streams have been moved to their ends;
@@ -75,8 +76,9 @@ agent_state::known_shepherd& agent_state::shepherd_for(const group_key& group,
   auto& shepherd = shepherds_[{key, element}];
   if (shepherd.actor)
     return shepherd;
-  shepherd.actor = self_->template spawn<shell<shepherd_state>>(
-      std::ref(world_), self_->id(), key, element, node_number_, agent_actor{self_}, to_.lines);
+  shepherd.actor = self_->template spawn<shell<shepherd_state>>(std::ref(world_), self_->id(), cap_,
+                                                                key, element, node_number_,
+                                                                agent_actor{self_}, to_.lines);
   self_->monitor(shepherd.actor);
   return shepherd;
 }
@@ -180,18 +182,30 @@ caf::expected<output_chunk> agent_state::read_file(const request<read_output>& w
   output_chunk chunk;
   chunk.offset = what.msg.offset;
   chunk.ended = true;
+  // A reader in the middle is told that there is no more of it, not that this was the end.
+  const auto gone = [&]() -> caf::expected<output_chunk> {
+    if (what.msg.offset == 0)
+      return chunk;
+    return auth::to_caf(error{errc::not_found, fmt::format("the rest of the output of job {} is no "
+                                                           "longer kept",
+                                                           what.msg.group.job)});
+  };
   const auto owner = to_.files->owner_of(what.msg.group.job);
   if (!owner)
-    return chunk;
+    return gone();
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, *owner, what.msg.group.job,
-                                 world_.clock.utc());
+                                 world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
-  if (auto file = to_.files->open_for_reading(*owner, key_of(what.msg))) {
-    const auto bytes_max = std::min<std::uint32_t>(what.msg.bytes_max, 256 * 1024);
-    chunk.data = read_at(file.get(), what.msg.offset, bytes_max);
-    chunk.ended = chunk.data.size() < bytes_max;
-  }
+  auto file = to_.files->open_for_reading(*owner, key_of(what.msg));
+  if (!file)
+    return gone();
+  const auto bytes_max = std::min<std::uint32_t>(what.msg.bytes_max, 256 * 1024);
+  auto data = read_at(file.get(), what.msg.offset, bytes_max);
+  if (!data)
+    return auth::to_caf(data.error());
+  chunk.data = std::move(*data);
+  chunk.ended = chunk.data.size() < bytes_max;
   return chunk;
 }
 

@@ -2,46 +2,27 @@
 #include "actors/launcher.hpp"
 
 #include "auth/order.hpp"
+#include "runtime/launch/passing.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <utility>
 
 namespace troupe::actors {
 
 namespace {
 
-constexpr auto reconnect_deadline = std::chrono::seconds(10);
-constexpr std::size_t batch_bytes_aim = 4u << 20;
-
-launch::group_key to_launch(const group_key& key) {
-  return {key.job, key.incarnation, key.step};
-}
-group_key from_launch(const launch::group_key& key) {
-  return {key.job, key.incarnation, key.step};
-}
-
-constexpr std::uint32_t whole_batch = 0xffffffff; ///< a refusal's order
-
-/// A launcher's refusal in the words of the audit chain.
-auth::refusal audited(const launch::refused& what) {
-  using from = launch::reason;
-  auth::refusal why;
-  why.code = errc::refused;
-  why.text = what.text;
-  switch (what.what.why) {
-  case from::unknown_key: why.why = auth::reason::unknown_key; break;
-  case from::wrong_cluster: why.why = auth::reason::wrong_cluster; break;
-  case from::wrong_node:
-  case from::wrong_instance: why.why = auth::reason::wrong_audience; break;
-  case from::expired: why.why = auth::reason::expired; break;
-  case from::identity: why.why = auth::reason::uid_mismatch; break;
-  case from::wrong_spec: why.why = auth::reason::digest_mismatch; break;
-  case from::repeated: why.why = auth::reason::duplicate_order; break;
-  case from::table_full: why.why = auth::reason::too_many; break;
-  case from::signature: why.why = auth::reason::bad_signature; break;
-  default: why.why = auth::reason::malformed; break;
-  }
-  return why;
+/// Sorted numbers as the ranges they make.
+std::vector<launch::seq_range> ranges_of(std::vector<std::uint64_t>& numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  std::vector<launch::seq_range> ranges;
+  for (auto number : numbers)
+    if (!ranges.empty() && number <= ranges.back().last + 1)
+      ranges.back().last = number;
+    else
+      ranges.push_back({number, number});
+  return ranges;
 }
 
 /// The exit code that a shell would give to a command that could not be started.
@@ -55,14 +36,10 @@ launcher_state::launcher_state(self_pointer self, world& around, verified_capabi
                                launch::launcher_place place, bytes keyring,
                                std::shared_ptr<launch::launcher_client> first)
     : self_{self}, world_{around}, cap_{std::move(cap)}, place_{std::move(place)},
-      keyring_{std::move(keyring)}, connection_{std::move(first)} {}
-
-launcher_state::~launcher_state() {
-  if (connection_)
-    connection_->interrupt();
-  if (reader_.joinable())
-    reader_.join();
-}
+      keyring_{std::move(keyring)}, connection_{std::move(first)},
+      line_{place_, keyring_, [this](launch::launcher_line::news&& what) {
+              caf::anon_send(interface{self_}, request<launcher_news>{cap_, {std::move(what)}});
+            }} {}
 
 launcher_state::interface::behavior_type
 launcher_state::make_behavior(auth::guard_observer& guard) {
@@ -73,17 +50,16 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<interface>(
       guard, on<get_status>([this](request<get_status>&) { return status(); }),
       on<tick>([this](request<tick>& what) {
-        if (what.msg.timer == 0)
+        switch (static_cast<timer>(what.msg.timer)) {
+        case timer::send:
+          send_due_ = false;
           send_batch();
-        else
-          reconnect();
+          break;
+        case timer::start_line: start_line(); break;
+        case timer::lend: lend_due(); break;
+        }
       }),
-      on<launch_orders>([this](request<launch_orders>& what) {
-        if (connection_ && waiting_.empty() && !what.msg.orders.empty())
-          self_->send(self_, request<tick>{world_.timer_cap, tick{}});
-        for (auto& order : what.msg.orders)
-          waiting_.push_back({std::move(order), false});
-      }),
+      on<launch_orders>([this](request<launch_orders>& what) { take(what); }),
       on<signal_group>([this, send](request<signal_group>& what) {
         send_batch();
         const auto& m = what.msg;
@@ -92,32 +68,32 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
                            static_cast<std::uint32_t>(m.signal));
         });
       }),
-      on<end_group>([this, send](request<end_group>& what) {
-        send_batch();
-        const auto& m = what.msg;
-        send([&](auto& to) {
+      on<end_group>([this](request<end_group>& what) {
+        send_now_and_after(what.msg.group, [m = what.msg](auto& to) {
           return to.end(to_launch(m.group), m.element_first, m.element_last, m.grace_s);
         });
       }),
-      on<revoke_group>([this, send](request<revoke_group>& what) {
-        send_batch();
-        send([&](auto& to) { return to.revoke(to_launch(what.msg.group), what.msg.element_from); });
+      on<revoke_group>([this](request<revoke_group>& what) {
+        send_now_and_after(what.msg.group, [m = what.msg](auto& to) {
+          return to.revoke(to_launch(m.group), m.element_from);
+        });
       }),
       on<acknowledge_records>(
           [this](request<acknowledge_records>& what) { acknowledge(what.msg); }),
-      on<forget_group>([send](request<forget_group>& what) {
-        send([&](auto& to) { return to.forget(to_launch(what.msg.group)); });
-      }),
-      on<drop_stream>([send](request<drop_stream>& what) {
+      on<forget_group>([this](request<forget_group>& what) { forget(to_launch(what.msg.group)); }),
+      on<drop_stream>([this, send](request<drop_stream>& what) {
+        unlent_.erase(what.msg.stream);
         send([&](auto& to) { return to.drop_stream(what.msg.stream); });
       }),
+      on<lend_again>([this](request<lend_again>& what) { lend_later(what.msg.stream); }),
       on<launcher_news>([this](request<launcher_news>& what) { take(what.msg); }),
       on<serve_agents>([this](request<serve_agents>& what) {
         agents_ = std::move(what.msg.agents);
-        if (connection_)
-          connected(connection_);
-        else
-          reconnect();
+        const auto is_first = !std::exchange(serving_, true);
+        if (is_first)
+          start_line();
+        else if (connection_)
+          compare();
       }),
       on<end_launcher>([this, send](request<end_launcher>& what) {
         ending_ = true;
@@ -128,61 +104,45 @@ launcher_state::make_behavior(auth::guard_observer& guard) {
 
 // -- the connection -----------------------------------------------------------
 
+/// Until there is a thread for it, nothing is heard.
+void launcher_state::start_line() {
+  if (auto started = line_.start(); !started) {
+    const auto pause =
+        pause_after(line_tries_++, std::chrono::seconds{1}, std::chrono::seconds{60});
+    world_.log->error("launcher: {}; trying again in {} s", started.error().text,
+                      pause.count() / 1000);
+    tick_later(self_, world_, pause, static_cast<std::uint32_t>(timer::start_line));
+    return;
+  }
+  line_tries_ = 0;
+  if (connection_)
+    connected(connection_);
+  else
+    line_.find(std::chrono::milliseconds{0});
+}
+
 void launcher_state::connected(std::shared_ptr<launch::launcher_client> connection) {
   connection_ = std::move(connection);
-  ++generation_;
-  gathering_ = gathering_inventory{};
+  find_tries_ = 0;
   take_back_unread_orders();
   forget_stale_orders();
+  after_orders_.clear(); // who asked compares, and asks again
+  unlent_.clear();       // all streams are lent with the inventory
+  line_.read(connection_);
+  send_batch(); // before the launcher is asked what it has
+  for (const auto& group : std::exchange(unforgotten_, {}))
+    check(connection_->forget(to_launch(group)));
+  compare();
+}
+
+/// The launcher says again what it has, and all that was not acknowledged.
+void launcher_state::compare() {
+  gathering_ = gathering_inventory{};
   highest_ = acknowledged_ = 0;
   undurable_.clear();
-  if (reader_.joinable())
-    reader_.join();
-  reader_ = std::thread{[this, connection = connection_, generation = generation_] {
-    read_events(connection, generation);
-  }};
-  send_batch(); // before the launcher is asked what it has
+  settled_.clear();
+  details_.clear();
   check(connection_->inventory());
-}
-
-/// What the last connection carried may never have been read: it goes again, and what had been
-/// read is refused as repeated.
-void launcher_state::take_back_unread_orders() {
-  std::vector<waiting_order> unread;
-  for (auto& batch : std::exchange(batches_, {}))
-    for (auto& each : batch.orders)
-      unread.push_back({std::move(each.order), true});
-  waiting_.insert(waiting_.begin(), std::make_move_iterator(unread.begin()),
-                  std::make_move_iterator(unread.end()));
-}
-
-/// What waited for a connection goes to the launcher it was made for. What was made for one that is
-/// gone never left; its jobs hear so when the inventory comes.
-void launcher_state::forget_stale_orders() {
-  const auto& instance = connection_->launcher().launcher.instance;
-  std::erase_if(waiting_, [&](const waiting_order& each) {
-    auth::order_view view{};
-    return auth::decode_order(each.order.order, view) ||
-           !std::equal(std::begin(instance), std::end(instance), std::begin(view.instance),
-                       std::end(view.instance));
-  });
-}
-
-/// The reading thread: every event becomes a message.
-void launcher_state::read_events(std::shared_ptr<launch::launcher_client> connection,
-                                 std::uint64_t generation) {
-  for (;;) {
-    auto event = connection->receive();
-    launcher_news news;
-    news.generation = generation;
-    if (!event) {
-      news.lost = event.error().text;
-      caf::anon_send(interface{self_}, request<launcher_news>{cap_, std::move(news)});
-      return;
-    }
-    news.what = std::make_shared<launch::event>(std::move(*event));
-    caf::anon_send(interface{self_}, request<launcher_news>{cap_, std::move(news)});
-  }
 }
 
 void launcher_state::disconnected(const std::string& why) {
@@ -196,53 +156,46 @@ void launcher_state::disconnected(const std::string& why) {
     gone.node = node;
     tell(agent, cap_, std::move(gone));
   }
-  reconnect();
-}
-
-/// Finds the launcher again, or starts a new one; off this thread, for it may take seconds.
-void launcher_state::reconnect() {
   ++reconnects_;
-  auto self = interface { self_ };
-  std::thread{[self, place = place_, keyring = keyring_, cap = cap_] {
-    launcher_news news;
-    auto found = launch::find_or_spawn_launcher(place, keyring, reconnect_deadline);
-    if (found)
-      news.connection = std::make_shared<launch::launcher_client>(std::move(*found));
-    else
-      news.lost = found.error().text;
-    caf::anon_send(self, request<launcher_news>{cap, std::move(news)});
-  }}.detach();
+  line_.find(std::chrono::milliseconds{0});
 }
 
+void launcher_state::reconnect(const std::string& why) {
+  if (ending_)
+    return;
+  const auto pause = pause_after(find_tries_++, std::chrono::seconds{1}, std::chrono::seconds{30});
+  world_.log->error("launcher: {}; trying again in {} s", why, pause.count() / 1000);
+  ++reconnects_;
+  line_.find(pause);
+}
+
+/// A request that was not sent is made good by comparing: the connection is given up for a new one.
 void launcher_state::check(const expected<void>& sent) {
-  if (!sent)
-    world_.log->warn("launcher: {}", sent.error().text);
+  if (sent)
+    return;
+  world_.log->warn("launcher: {}", sent.error().text);
+  if (connection_)
+    connection_->interrupt();
 }
 
 void launcher_state::take(launcher_news& what) {
-  if (what.connection) {
+  auto& news = what.what;
+  if (news.connection) {
     world_.log->info("launcher: connected");
-    connected(std::move(what.connection));
-    return;
+    connected(std::move(news.connection));
+  } else if (news.what) {
+    if (connection_)
+      std::visit([this](auto& event) { take(event); }, *news.what);
+  } else if (news.was_connected) {
+    disconnected(news.lost);
+  } else {
+    reconnect(news.lost);
   }
-  if (what.generation == 0) {
-    world_.log->error("launcher: {}; trying again", what.lost);
-    tick_later(self_, world_, std::chrono::seconds(1), 1);
-    return;
-  }
-  if (what.generation != generation_)
-    return;
-  if (!what.what) {
-    disconnected(what.lost);
-    return;
-  }
-  std::visit([this](auto& event) { take(event); }, *what.what);
 }
 
 /// The launcher replaced its program on this connection: compare again.
 void launcher_state::take(const launch::welcomed&) {
-  gathering_ = gathering_inventory{};
-  check(connection_->inventory());
+  compare();
 }
 
 // -- records --------------------------------------------------------------------
@@ -271,6 +224,7 @@ element_record launcher_state::record_of(const launch::record& from) {
   record.user_us = static_cast<std::uint64_t>(from.user_us);
   record.system_us = static_cast<std::uint64_t>(from.system_us);
   record.max_rss_bytes = static_cast<std::uint64_t>(from.max_rss_bytes);
+  record.passes = launch::passes(from);
   if (from.what == launch::record_kind::start_failed) {
     record.exit_code = start_failure_code(from);
     auto detail = details_.extract(from.seq);
@@ -290,7 +244,9 @@ void launcher_state::take(const launch::recorded& what) {
   for (const auto& from : what.records) {
     ++records_;
     highest_ = std::max(highest_, from.seq);
-    if (from.what != launch::record_kind::started)
+    if (from.what == launch::record_kind::started)
+      settled_.push_back(from.seq); // it rides along with the ends
+    else
       undurable_.insert(from.seq);
     auto record = record_of(from);
     if (gathering_) {
@@ -310,15 +266,48 @@ void launcher_state::report(std::map<std::uint32_t, report_records> by_node) {
   for (auto& [node, message] : by_node)
     if (auto at = agents_.find(node); at != agents_.end())
       tell(at->second, cap_, std::move(message));
+    else
+      settle_unheard(node, message.records);
 }
 
-/// Everything below the first end that is not durable yet may be forgotten.
+/// Of a node that this cluster does not have (any more): no job waits for it, and it must not stay
+/// where others need room.
+void launcher_state::settle_unheard(std::uint32_t node,
+                                    const std::vector<element_record>& records) {
+  if (records.empty())
+    return;
+  world_.log->warn("launcher: {} records of node {}, which this cluster does not have, are "
+                   "acknowledged unread; the first is of job {}",
+                   records.size(), node, records.front().group.job);
+  for (const auto& record : records) {
+    undurable_.erase(record.sequence);
+    settled_.push_back(record.sequence);
+  }
+  send_acknowledgements();
+}
+
 void launcher_state::acknowledge(const acknowledge_records& what) {
   if (!connection_ || !std::equal(what.instance.begin(), what.instance.end(),
                                   std::begin(connection_->launcher().launcher.instance)))
     return; // another launcher's records
   for (auto sequence : what.sequences)
-    undurable_.erase(sequence);
+    if (undurable_.erase(sequence) > 0)
+      settled_.push_back(sequence);
+  send_acknowledgements();
+}
+
+/// A launcher of release 0.1 forgets up to a number only: to it the first record that is not
+/// durable holds up all later ones.
+void launcher_state::send_acknowledgements() {
+  if (!connection_ || settled_.empty())
+    return;
+  if ((connection_->launcher().features & launch::feature_ranges) != 0) {
+    acknowledged_ = std::max(acknowledged_, *std::max_element(settled_.begin(), settled_.end()));
+    check(connection_->acknowledge(ranges_of(settled_)));
+    settled_.clear();
+    return;
+  }
+  settled_.clear();
   const auto upto = undurable_.empty() ? highest_ : *undurable_.begin() - 1;
   if (upto <= acknowledged_)
     return;
@@ -363,10 +352,42 @@ void launcher_state::finish_inventory() {
     auto& inventory = gathered.nodes[node];
     inventory.node = node;
     inventory.connected = true;
+    inventory.uncertain = (connection_->launcher().features & launch::feature_uncertain) != 0;
     std::copy(std::begin(connection_->launcher().launcher.instance),
               std::end(connection_->launcher().launcher.instance), inventory.instance.begin());
     tell(agent, cap_, std::move(inventory));
   }
+  for (const auto& [node, inventory] : gathered.nodes)
+    if (!agents_.contains(node)) {
+      settle_unheard(node, inventory.unacknowledged);
+      if (!inventory.groups.empty())
+        world_.log->warn("launcher: elements of {} steps run on node {}, which this cluster does "
+                         "not have; they are left alone",
+                         inventory.groups.size(), node);
+    }
+}
+
+/// This process has no descriptor free: the launcher keeps the stream, and is asked again.
+void launcher_state::take(const launch::unlent_stream& what) {
+  lend_later(what.what.id);
+}
+
+void launcher_state::lend_later(std::uint64_t stream) {
+  const auto tries = unlent_[stream]++;
+  const auto pause = pause_after(tries, std::chrono::milliseconds{200}, std::chrono::seconds{10});
+  if (tries == 0)
+    world_.log->warn("launcher: a stream could not be taken, is the limit of descriptors reached? "
+                     "trying again in {} ms",
+                     pause.count());
+  if (!std::exchange(lend_due_, true))
+    tick_later(self_, world_, pause, static_cast<std::uint32_t>(timer::lend));
+}
+
+void launcher_state::lend_due() {
+  lend_due_ = false;
+  for (const auto& [stream, tries] : unlent_)
+    if (connection_)
+      check(connection_->lend(stream));
 }
 
 void launcher_state::take(launch::lent_stream& what) {
@@ -386,85 +407,6 @@ void launcher_state::take(launch::lent_stream& what) {
   message.descriptor = what.fd.release();
   message.store = what.store.release();
   tell(at->second, cap_, std::move(message));
-}
-
-// -- orders -----------------------------------------------------------------------
-
-/// All orders that have gathered, in batches that the launcher takes; equal specs travel once. A
-/// batch is kept until the launcher says that it has read it.
-void launcher_state::send_batch() {
-  while (!waiting_.empty() && connection_) {
-    std::vector<launch::sealed_order> orders;
-    std::vector<byte_view> specs;
-    sent_batch batch{next_tag_++, {}};
-    std::size_t size = 0;
-    std::size_t count = 0;
-    for (const auto& [order, again] : waiting_) {
-      if (count == launch::batch_orders_max || (count > 0 && size > batch_bytes_aim))
-        break;
-      if (specs.empty() || specs.back().size() != order.spec.size() ||
-          std::memcmp(specs.back().data(), order.spec.data(), order.spec.size()) != 0) {
-        specs.push_back(order.spec);
-        size += order.spec.size();
-      }
-      size += order.order.size() + order.seal.size();
-      orders.push_back({order.order, order.seal, static_cast<std::uint32_t>(specs.size() - 1)});
-      ++count;
-    }
-    ++batch_count_;
-    orders_ += count;
-    check(connection_->launch(batch.tag, orders, specs));
-    const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
-    batch.orders.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
-    waiting_.erase(waiting_.begin(), end);
-    batches_.push_back(std::move(batch));
-  }
-}
-
-void launcher_state::take(const launch::batch_done& what) {
-  std::erase_if(batches_, [&](const sent_batch& batch) { return batch.tag == what.tag; });
-}
-
-/// A request that came too late is no refusal of anything; an order that was not accepted is one.
-void launcher_state::take(const launch::refused& what) {
-  const auto& why = what.what;
-  if (why.tag == 0) {
-    const auto level =
-        why.why == launch::reason::not_found ? spdlog::level::debug : spdlog::level::warn;
-    world_.log->log(level, "launcher: {}: {}", launch::to_string(why.why), what.text);
-    return;
-  }
-  for (const auto& batch : batches_) {
-    if (batch.tag != why.tag)
-      continue;
-    for (std::size_t i = 0; i < batch.orders.size(); ++i)
-      if (why.order == whole_batch || why.order == i)
-        refuse(batch.orders[i], what);
-  }
-  if (why.order == whole_batch) // nothing more is said of it
-    std::erase_if(batches_, [&](const sent_batch& batch) { return batch.tag == why.tag; });
-}
-
-/// The elements of an order that was not accepted never ran.
-void launcher_state::refuse(const waiting_order& order, const launch::refused& what) {
-  if (order.again && what.what.why == launch::reason::repeated)
-    return; // it had been read before the connection was lost
-  world_.log->warn("launcher: refused an order of job {}: {}", order.order.group.job, what.text);
-  if (world_.audit_refusal)
-    world_.audit_refusal("launch_order", cap_, audited(what));
-  auth::order_view view{};
-  if (auth::decode_order(order.order.order, view))
-    return;
-  element_record record;
-  record.what = element_record::kind::refused;
-  record.group = order.order.group;
-  record.element = view.element_first;
-  record.element_last = view.element_first + (view.element_count - 1);
-  record.text = fmt::format("the launcher refused its order ({}): {}",
-                            launch::to_string(what.what.why), what.text);
-  report_records message{view.node_id, {std::move(record)}};
-  if (auto at = agents_.find(message.node); at != agents_.end())
-    tell(at->second, cap_, std::move(message));
 }
 
 status_report launcher_state::status() const {

@@ -11,14 +11,16 @@ namespace {
 
 /// A shepherd that talks before its job asks for it is none of ours, or trouped has just started.
 constexpr std::size_t unheard_max = 4096;
+constexpr std::uint32_t lines_logged_max = 100;
+constexpr std::size_t line_bytes_max = 500;
 
 } // namespace
 
-shepherd_state::shepherd_state(self_pointer self, world& around, group_key group,
-                               std::uint32_t element, std::uint32_t node_number, agent_actor agent,
-                               std::shared_ptr<launch::shepherd_lines> lines)
-    : self_{self}, world_{around}, group_{group}, element_{element}, node_{node_number},
-      agent_{std::move(agent)}, lines_{std::move(lines)} {}
+shepherd_state::shepherd_state(self_pointer self, world& around, verified_capability cap,
+                               group_key group, std::uint32_t element, std::uint32_t node_number,
+                               agent_actor agent, std::shared_ptr<launch::shepherd_lines> lines)
+    : self_{self}, world_{around}, agent_cap_{std::move(cap)}, group_{group}, element_{element},
+      node_{node_number}, agent_{std::move(agent)}, lines_{std::move(lines)} {}
 
 std::string shepherd_state::display_name() const {
   return fmt::format("shepherd/{}@{}", format_id(group_.job, element_), node_);
@@ -56,7 +58,8 @@ void shepherd_state::connect(take_stream& what) {
   if (line_ == what.stream)
     return;
   if (auto added = lines_->add(what.stream, std::move(socket)); !added) {
-    world_.log->error("{}: {}", display_name(), added.error().text);
+    world_.log->warn("{}: {}; trying again", display_name(), added.error().text);
+    tell(agent_, agent_cap_, lend_again{what.stream});
     return;
   }
   line_ = what.stream;
@@ -69,7 +72,9 @@ void shepherd_state::connect(take_stream& what) {
 
 void shepherd_state::send(const shepherd::to_shepherd& frame) {
   ++told_;
-  if (auto sent = lines_->send(line_, to_cbor(frame)); !sent)
+  const auto encoded = to_cbor(frame);
+  // A relay that is lost is relayed again; nothing else is said twice.
+  if (auto sent = frame.relay ? lines_->offer(line_, encoded) : lines_->send(line_, encoded); !sent)
     world_.log->warn("{}: {}", display_name(), sent.error().text);
 }
 
@@ -92,8 +97,23 @@ void shepherd_state::take(take_shepherd_frame& what) {
     world_.log->warn("{}: said something unreadable: {}", display_name(), frame.error().text);
     return;
   }
+  if (frame->said)
+    return log(frame->said->text);
   message.what = std::make_shared<shepherd::to_agent const>(std::move(*frame));
   pass_on(std::move(message));
+}
+
+/// What it says of itself reaches the log, which is not the user's: so many lines, of such a
+/// length, with nothing in them that a terminal would obey.
+void shepherd_state::log(const std::string& words) {
+  if (logged_ >= lines_logged_max)
+    return;
+  std::string line;
+  for (const unsigned char c : words.substr(0, line_bytes_max))
+    line +=
+        c >= 0x20 && c < 0x7f ? std::string(1, static_cast<char>(c)) : fmt::format("\\x{:02x}", c);
+  world_.log->warn("{} says: {}{}", display_name(), line,
+                   ++logged_ == lines_logged_max ? " (more of it is not logged)" : "");
 }
 
 void shepherd_state::pass_on(hear_shepherd message) {

@@ -15,8 +15,8 @@ public:
   using self_pointer = interface::pointer;
   static inline const char* name = "shepherd";
 
-  shepherd_state(self_pointer self, world& around, group_key group, std::uint32_t element,
-                 std::uint32_t node_number, agent_actor agent,
+  shepherd_state(self_pointer self, world& around, verified_capability cap, group_key group,
+                 std::uint32_t element, std::uint32_t node_number, agent_actor agent,
                  std::shared_ptr<launch::shepherd_lines> lines);
 
   interface::behavior_type make_behavior(auth::guard_observer& guard);
@@ -28,11 +28,13 @@ private:
   void connect(take_stream& what);
   void send(const shepherd::to_shepherd& frame);
   void take(take_shepherd_frame& what);
+  void log(const std::string& words);
   void pass_on(hear_shepherd message);
   status_report status() const;
 
   self_pointer self_;
   world& world_;
+  verified_capability agent_cap_;
   group_key group_;
   std::uint32_t element_;
   std::uint32_t node_;
@@ -43,6 +45,7 @@ private:
   std::vector<std::shared_ptr<shepherd::to_shepherd const>> unsent_;
   std::vector<hear_shepherd> unheard_; ///< said before the job spoke
   std::uint64_t told_ = 0, heard_ = 0;
+  std::uint32_t logged_ = 0; ///< lines of its own
 };
 
 } // namespace troupe::actors

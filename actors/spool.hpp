@@ -29,8 +29,9 @@ inline stream_key key_of(const read_output& what) {
           what.rank,      what.error_stream};
 }
 
-/// The files that hold streamed output, one directory per owner: spool/<uid>/<job>/<…>. What ended
-/// jobs left is kept until it is more than the limits; then the oldest jobs' goes.
+/// The files that hold streamed output, one directory per owner: spool/<uid>/<job>/<…>. Nothing in
+/// here throws; what cannot be read is passed over where it is only looked for. What ended jobs
+/// left is kept until it is more than the limits; then the oldest jobs' goes.
 class spool : public std::enable_shared_from_this<spool> {
 public:
   struct limits {
@@ -51,10 +52,15 @@ public:
   /// The owner of a job's files, if it has any.
   std::optional<std::uint32_t> owner_of(job_id job) const;
 
+  /// The highest job that has files; 0 if none has.
+  job_id newest_job() const;
+
   /// This job's files stay until it is released as often as it was held.
   void hold(job_id job);
   /// Every now and then this starts a thread that trims.
   void release(job_id job);
+  /// Trims on a thread of its own; where none can be started, the next release tries again.
+  void trim_soon(std::set<job_id> unfinished = {});
 
   /// Removes the files of the oldest jobs until the limits are met: not of those that are held, nor
   /// of those in `unfinished`.
@@ -63,6 +69,7 @@ public:
 private:
   std::string path_of(std::uint32_t uid, const stream_key& key) const;
   bool is_held(job_id job) const;
+  void start_trimming(std::set<job_id> unfinished);
 
   std::string directory_;
   limits limits_;
@@ -73,6 +80,6 @@ private:
 };
 
 /// Reads up to `bytes_max` bytes at `offset`; fewer at the end of what is there.
-bytes read_at(int fd, std::uint64_t offset, std::size_t bytes_max);
+expected<bytes> read_at(int fd, std::uint64_t offset, std::size_t bytes_max);
 
 } // namespace troupe::actors

@@ -55,28 +55,30 @@ void task_state::take(take_stream& what) {
                        what.element, what.rank,          what.what == take_stream::kind::errors};
   if (auto at = streams_.find(key); at != streams_.end() && at->second.id == what.stream)
     return;
-  auto file = files_->open_for_writing(uid_, key);
-  if (!file) {
-    // Without a file the writer must not block for ever: its reader goes away.
-    world_.log->error("{}: {}", display_name(), file.error().text);
-    tell(launcher_, cap_, drop_stream{what.stream});
+  const auto limit = world_.config.spool_stream_bytes_max;
+  auto open = [files = files_, uid = uid_, key] { return files->open_for_writing(uid, key); };
+  if (auto ok = pump_->add(what.stream, std::move(pipe), std::move(open), limit); !ok) {
+    // The launcher keeps the stream: its writer waits until it can be read.
+    world_.log->warn("{}: {}; trying again", display_name(), ok.error().text);
+    tell(launcher_, cap_, lend_again{what.stream});
     return;
   }
   auto& stream = streams_[key];
   stream.id = what.stream;
-  stream.limit = world_.config.spool_stream_bytes_max;
-  stream.file = unique_fd{::dup(file->get())};
+  stream.limit = limit;
   keys_[what.stream] = key;
-  if (auto ok = pump_->add(what.stream, std::move(pipe), std::move(*file), stream.limit); !ok)
-    world_.log->error("{}: {}", display_name(), ok.error().text);
 }
 
 void task_state::note(note_output& what) {
   auto key = keys_.find(what.stream);
   if (key == keys_.end())
     return;
-  auto& stream = streams_.at(key->second);
-  stream.bytes = what.bytes;
+  auto& stream = streams_[key->second];
+  stream.bytes = std::max(stream.bytes, what.bytes);
+  stream.trouble = std::move(what.trouble);
+  if (!stream.trouble.empty())
+    world_.log->warn("{}: rank {}: {}; the rank waits, and it is tried again", display_name(),
+                     key->second.rank, stream.trouble);
   if (what.ended && !stream.ended) {
     stream.ended = true;
     tell(launcher_, cap_, drop_stream{what.stream});
@@ -87,8 +89,11 @@ void task_state::note(note_output& what) {
 caf::result<output_chunk> task_state::read(request<read_output>& what) {
   if (auto ok = may_read(what.cap); !ok)
     return auth::to_caf(ok.error());
-  if (auto chunk = try_read(what.msg))
-    return std::move(*chunk);
+  if (auto chunk = try_read(what.msg)) {
+    if (!*chunk)
+      return auth::to_caf(chunk->error());
+    return std::move(**chunk);
+  }
   auto promise = self_->make_response_promise<output_chunk>();
   waiting_.push_back({std::move(what), promise});
   recheck_later();
@@ -96,23 +101,30 @@ caf::result<output_chunk> task_state::read(request<read_output>& what) {
 }
 
 auth::checked<void> task_state::may_read(const verified_capability& cap) const {
-  return cap.permits(verb::job_read, verb::job_read_any, uid_, group_.job, world_.clock.utc());
+  return cap.permits(verb::job_read, verb::job_read_any, uid_, group_.job, world_.clock.now());
 }
 
 /// What can be said now; nothing while the reader has to wait.
-std::optional<output_chunk> task_state::try_read(const read_output& what) {
+std::optional<expected<output_chunk>> task_state::try_read(const read_output& what) {
   output_chunk chunk;
   chunk.offset = what.offset;
   auto at = streams_.find(key_of(what));
   if (at == streams_.end()) {
     chunk.ended = true;
-    return group_over_ || !what.wait ? std::optional{chunk} : std::nullopt;
+    if (!group_over_ && what.wait)
+      return std::nullopt;
+    return chunk;
   }
   auto& stream = at->second;
   if (what.offset < stream.bytes) {
     const auto wanted = std::min<std::uint64_t>(
         {stream.bytes - what.offset, what.bytes_max, std::uint64_t{chunk_bytes_max}});
-    chunk.data = read_at(stream.file.get(), what.offset, wanted);
+    if (!stream.file)
+      stream.file = files_->open_for_reading(uid_, at->first);
+    auto data = read_at(stream.file.get(), what.offset, wanted);
+    if (!data)
+      return tl::unexpected<error>{data.error()};
+    chunk.data = std::move(*data);
     if (what.offset + behind_bytes_max > stream.limit) {
       stream.limit = what.offset + 2 * behind_bytes_max;
       pump_->raise_limit(stream.id, stream.limit);
@@ -135,7 +147,10 @@ void task_state::answer_waiting() {
       refuse_waiting(waiting, ok.error());
       return true;
     }
-    waiting.promise.deliver(std::move(*chunk));
+    if (!*chunk)
+      waiting.promise.deliver(auth::to_caf(chunk->error()));
+    else
+      waiting.promise.deliver(std::move(**chunk));
     return true;
   });
   const auto all_ended = std::all_of(streams_.begin(), streams_.end(),
@@ -183,7 +198,8 @@ status_report task_state::status() const {
   for (const auto& [key, stream] : streams_)
     report.items.push_back(
         {fmt::format("rank {} {}", key.rank, key.error_stream ? "errors" : "output"),
-         fmt::format("{} bytes{}", stream.bytes, stream.ended ? ", ended" : "")});
+         fmt::format("{} bytes{}{}{}", stream.bytes, stream.ended ? ", ended" : "",
+                     stream.trouble.empty() ? "" : "; waits: ", stream.trouble)});
   for (const auto& [element, input] : inputs_)
     report.items.push_back(
         {"input", fmt::format("{} bytes{}", input.bytes, input.closed ? ", closed" : "")});

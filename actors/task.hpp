@@ -34,6 +34,7 @@ private:
     std::uint64_t bytes = 0;
     std::uint64_t limit = 0;
     bool ended = false;
+    std::string trouble; ///< why it is not moved on now
   };
   struct waiting_read {
     request<read_output> what;
@@ -52,7 +53,7 @@ private:
 
   caf::result<output_chunk> read(request<read_output>& what);
   auth::checked<void> may_read(const verified_capability& cap) const;
-  std::optional<output_chunk> try_read(const read_output& what);
+  std::optional<expected<output_chunk>> try_read(const read_output& what);
   void take(take_stream& what);
   void note(note_output& what);
   // task_input.cpp

@@ -16,7 +16,14 @@ void task_state::take_input(take_stream& what) {
     return;
   }
   if (auto ok = input_pump_->add(what.stream, std::move(to), std::move(store)); !ok) {
-    world_.log->error("{}: {}", display_name(), ok.error().text);
+    const auto passes = ok.error().code == errc::exhausted;
+    world_.log->log(passes ? spdlog::level::warn : spdlog::level::err, "{}: {}", display_name(),
+                    ok.error().text);
+    if (passes) {
+      inputs_.erase(what.element); // its writer waits until it is lent again
+      tell(launcher_, cap_, lend_again{what.stream});
+      return;
+    }
     input.closed = true;
     tell(launcher_, cap_, drop_stream{what.stream});
   }
@@ -24,7 +31,7 @@ void task_state::take_input(take_stream& what) {
 }
 
 auth::checked<void> task_state::may_write(const verified_capability& cap) const {
-  return cap.permits(verb::job_submit, verb::job_submit, uid_, group_.job, world_.clock.utc());
+  return cap.permits(verb::job_submit, verb::job_submit, uid_, group_.job, world_.clock.now());
 }
 
 caf::result<input_taken> task_state::write(request<write_input>& what) {

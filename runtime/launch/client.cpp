@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/launch/client.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -15,7 +17,7 @@ namespace troupe::launch {
 
 namespace {
 
-constexpr int send_wait_s = 10;
+constexpr int shortage_wait_ms = 20;
 
 tl::unexpected<error> fail_errno(errc code, const std::string& doing) {
   return fail(code, doing + ": " + std::strerror(errno));
@@ -117,7 +119,9 @@ std::optional<event> decode_welcome(byte_view datagram) {
   auto ranges = body ? take_array<node_range>(tail, body->ranges) : std::nullopt;
   if (!ranges)
     return std::nullopt;
-  return event{welcomed{*body, std::move(*ranges)}};
+  header head;
+  std::memcpy(&head, datagram.data(), sizeof head);
+  return event{welcomed{*body, std::move(*ranges), head.features}};
 }
 
 std::optional<event> decode_records(byte_view datagram) {
@@ -156,7 +160,8 @@ struct passed_files {
   unique_fd first, second;
 };
 
-std::optional<event> decode_event(byte_view datagram, passed_files& files) {
+/// `is_cut`: the kernel had no number for a descriptor that came with it.
+std::optional<event> decode_event(byte_view datagram, passed_files& files, bool is_cut) {
   header head;
   if (datagram.size() < sizeof head)
     return std::nullopt;
@@ -173,6 +178,8 @@ std::optional<event> decode_event(byte_view datagram, passed_files& files) {
     byte_view tail;
     auto body = take_body<stream>(datagram, tail);
     constexpr std::uint32_t input = 4;
+    if (body && tail.empty() && is_cut)
+      return event{unlent_stream{*body}};
     if (!body || !tail.empty() || !files.first || (body->which == input) != bool(files.second))
       return std::nullopt;
     return event{lent_stream{*body, std::move(files.first), std::move(files.second)}};
@@ -204,8 +211,7 @@ expected<unique_fd> connect_socket(const std::string& path) {
                                    std::to_string(path.size()) + " bytes, the limit is 107");
   std::memcpy(address.sun_path, path.data(), path.size());
   unique_fd fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
-  timeval wait{send_wait_s, 0};
-  if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0)
+  if (!fd)
     return fail_errno(errc::exhausted, "making a socket for the launcher");
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return fail_errno(errc::unreachable, "connecting to the launcher at " + path);
@@ -214,12 +220,20 @@ expected<unique_fd> connect_socket(const std::string& path) {
 
 } // namespace
 
+launcher_client::launcher_client(unique_fd fd, unique_fd wake)
+    : fd_{std::move(fd)}, outbox_{std::make_unique<outbox>()} {
+  outbox_->wake = std::move(wake);
+}
+
 expected<launcher_client> launcher_client::connect(const std::string& socket, byte_view keyring,
                                                    std::chrono::milliseconds deadline) {
   auto fd = connect_socket(socket);
   if (!fd)
     return tl::unexpected<error>{fd.error()};
-  launcher_client client{std::move(*fd)};
+  unique_fd wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (!wake)
+    return fail_errno(errc::exhausted, "making an eventfd for the launcher's connection");
+  launcher_client client{std::move(*fd), std::move(wake)};
   std::vector<std::uint8_t> datagram(sizeof(message<hello>));
   message<hello> greeting;
   std::memcpy(datagram.data(), &greeting, sizeof greeting);
@@ -239,7 +253,8 @@ expected<launcher_client> launcher_client::connect(const std::string& socket, by
   return client;
 }
 
-expected<void> launcher_client::send(const void* bytes, std::size_t length, int passed_fd) {
+launcher_client::sending launcher_client::send_now(const void* bytes, std::size_t length,
+                                                   int passed_fd) {
   iovec part{const_cast<void*>(bytes), length};
   msghdr head{};
   head.msg_iov = &part;
@@ -254,10 +269,50 @@ expected<void> launcher_client::send(const void* bytes, std::size_t length, int 
     c->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(c), &passed_fd, sizeof(int));
   }
-  while (::sendmsg(fd_.get(), &head, MSG_NOSIGNAL) < 0)
-    if (errno != EINTR)
+  ssize_t sent = 0;
+  do
+    sent = ::sendmsg(fd_.get(), &head, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (sent < 0 && errno == EINTR);
+  if (sent >= 0)
+    return sending::done;
+  outbox_->is_short = errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS;
+  return errno == EAGAIN || outbox_->is_short ? sending::full : sending::broken;
+}
+
+expected<void> launcher_client::send(const void* bytes, std::size_t length, unique_fd passed) {
+  const std::lock_guard lock{outbox_->mutex};
+  auto& waiting = outbox_->waiting;
+  if (waiting.empty()) {
+    const auto sent = send_now(bytes, length, passed.get());
+    if (sent == sending::broken)
       return fail_errno(errc::unreachable, "sending to the launcher");
+    if (sent == sending::done)
+      return {};
+  }
+  const auto is_batch = static_cast<bool>(passed);
+  if (waiting.size() >= waiting_max || (is_batch && outbox_->batches >= waiting_batches_max))
+    return fail(errc::exhausted, "the launcher does not read: " + std::to_string(waiting.size()) +
+                                     " requests wait for it already");
+  const auto* from = static_cast<const std::uint8_t*>(bytes);
+  waiting.push_back({{from, from + length}, std::move(passed)});
+  outbox_->batches += is_batch ? 1 : 0;
+  const std::uint64_t one = 1;
+  (void)!::write(outbox_->wake.get(), &one, sizeof one); // it counts: it cannot be full
   return {};
+}
+
+/// What the socket takes of it. A broken connection is told by reading.
+void launcher_client::send_waiting() {
+  const std::lock_guard lock{outbox_->mutex};
+  auto& waiting = outbox_->waiting;
+  outbox_->is_short = false;
+  while (!waiting.empty()) {
+    const auto& next = waiting.front();
+    if (send_now(next.bytes.data(), next.bytes.size(), next.file.get()) == sending::full)
+      return;
+    outbox_->batches -= next.file ? 1 : 0;
+    waiting.pop_front();
+  }
 }
 
 template <class M>
@@ -288,7 +343,7 @@ expected<void> launcher_client::launch(std::uint64_t tag, std::span<const sealed
     return tl::unexpected<error>{fd.error()};
   message<launch_batch> out;
   out.body = {tag, bytes.size()};
-  return send(&out, sizeof out, fd->get());
+  return send(&out, sizeof out, std::move(*fd));
 }
 
 expected<void> launcher_client::signal(const group_key& key, std::uint32_t lo, std::uint32_t hi,
@@ -307,6 +362,22 @@ expected<void> launcher_client::revoke(const group_key& key, std::uint32_t eleme
 
 expected<void> launcher_client::acknowledge(std::uint64_t seq) {
   return send_message(acknowledge_request{seq});
+}
+
+expected<void> launcher_client::acknowledge(std::span<const seq_range> ranges) {
+  struct {
+    message<acknowledge_ranges_request> head;
+    seq_range ranges[ranges_per_datagram];
+  } out;
+  while (!ranges.empty()) {
+    const auto part = ranges.first(std::min<std::size_t>(ranges.size(), ranges_per_datagram));
+    out.head.body.count = static_cast<std::uint32_t>(part.size());
+    std::copy(part.begin(), part.end(), out.ranges);
+    if (auto sent = send(&out, sizeof out.head + part.size_bytes()); !sent)
+      return sent;
+    ranges = ranges.subspan(part.size());
+  }
+  return {};
 }
 
 expected<void> launcher_client::forget(const group_key& key) {
@@ -333,7 +404,40 @@ expected<void> launcher_client::shutdown(bool end_jobs) {
   return send_message(shutdown_request{end_jobs ? 1U : 0U, 0});
 }
 
+/// Sends meanwhile what waits; false when nothing came in time (-1: for ever).
+expected<bool> launcher_client::wait_for_event(int timeout_ms) {
+  pollfd entries[2] = {{fd_.get(), POLLIN, 0}, {outbox_->wake.get(), POLLIN, 0}};
+  bool is_short = false;
+  {
+    const std::lock_guard lock{outbox_->mutex};
+    is_short = outbox_->is_short;
+    if (!outbox_->waiting.empty() && !is_short)
+      entries[0].events |= POLLOUT;
+  }
+  const bool is_cut = is_short && (timeout_ms < 0 || timeout_ms > shortage_wait_ms);
+  const auto ready = ::poll(entries, 2, is_cut ? shortage_wait_ms : timeout_ms);
+  if (ready < 0 && errno != EINTR && errno != ENOMEM)
+    return fail_errno(errc::internal, "waiting for the launcher");
+  if (entries[1].revents != 0) {
+    std::uint64_t count = 0;
+    (void)!::read(outbox_->wake.get(), &count, sizeof count);
+  }
+  if ((entries[0].revents & POLLOUT) != 0 || (is_short && ready == 0))
+    send_waiting();
+  return (entries[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
+}
+
 expected<event> launcher_client::receive() {
+  for (;;) {
+    auto ready = wait_for_event(-1);
+    if (!ready)
+      return tl::unexpected<error>{ready.error()};
+    if (*ready)
+      return receive_one();
+  }
+}
+
+expected<event> launcher_client::receive_one() {
   std::uint8_t datagram[datagram_bytes_max];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 4)];
   iovec part{datagram, sizeof datagram};
@@ -354,7 +458,8 @@ expected<event> launcher_client::receive() {
   if (got == 0)
     return fail(errc::unreachable, "the launcher closed its connection");
   auto files = take_descriptors(head);
-  auto decoded = decode_event({datagram, static_cast<std::size_t>(got)}, files);
+  auto decoded = decode_event({datagram, static_cast<std::size_t>(got)}, files,
+                              (head.msg_flags & MSG_CTRUNC) != 0);
   if (!decoded || (head.msg_flags & MSG_TRUNC) != 0)
     return fail(errc::internal, "the launcher sent a message of " + std::to_string(got) +
                                     " bytes that its protocol does not know; update both");
@@ -366,13 +471,12 @@ expected<event> launcher_client::receive_within(std::chrono::milliseconds deadli
   for (;;) {
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         until - std::chrono::steady_clock::now());
-    pollfd entry{fd_.get(), POLLIN, 0};
-    auto ready = ::poll(&entry, 1, left.count() > 0 ? static_cast<int>(left.count()) : 0);
-    if (ready > 0)
-      return receive();
-    if (ready < 0 && errno != EINTR)
-      return fail_errno(errc::internal, "waiting for the launcher");
-    if (ready == 0)
+    auto ready = wait_for_event(left.count() > 0 ? static_cast<int>(left.count()) : 0);
+    if (!ready)
+      return tl::unexpected<error>{ready.error()};
+    if (*ready)
+      return receive_one();
+    if (std::chrono::steady_clock::now() >= until)
       return fail(errc::exhausted,
                   "the launcher did not answer within " + std::to_string(deadline.count()) + " ms");
   }

@@ -6,7 +6,9 @@
 #include "runtime/launch/protocol.hpp"
 
 #include <chrono>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <variant>
@@ -25,6 +27,7 @@ struct sealed_order {
 struct welcomed {
   welcome launcher;
   std::vector<node_range> ranges;
+  std::uint32_t features = 0; ///< feature_ranges
 };
 
 /// What happened, at most 64 records in the order of their numbers. After a reconnect, records that
@@ -48,6 +51,11 @@ struct lent_stream {
   unique_fd store;
 };
 
+/// A stream whose descriptors could not be taken: this process has none free. To be lent again.
+struct unlent_stream {
+  stream what;
+};
+
 /// What runs and waits; ends with an `inventory_end`.
 struct inventoried {
   std::vector<inventory_entry> entries;
@@ -59,14 +67,20 @@ struct detailed {
   std::string text;
 };
 
-using event = std::variant<welcomed, recorded, refused, batch_done, lent_stream, inventoried,
-                           inventory_end, detailed>;
+using event = std::variant<welcomed, recorded, refused, batch_done, lent_stream, unlent_stream,
+                           inventoried, inventory_end, detailed>;
 
-/// A connection to one launcher. Requests may be sent from any thread: each is one datagram. They
-/// block for 10 s at most, when the launcher does not read, and then fail with errc::unreachable.
-/// One thread at a time may receive.
+/// A connection to one launcher. Requests may be sent from any thread: each is one datagram. None
+/// blocks: what the launcher does not read at once waits here, and `receive` sends it.
+/// errc::exhausted when too much waits, or the kernel did not give what the request needs: nothing
+/// was sent, and it may be tried again; errc::unreachable when the connection is gone. One thread
+/// at a time may receive.
 class launcher_client {
 public:
+  /// What may wait for a launcher that does not read; of batches, which hold a descriptor each.
+  static constexpr std::size_t waiting_max = 65536;
+  static constexpr std::size_t waiting_batches_max = 64;
+
   /// Connects and greets with the keyring's bytes (empty: the launcher uses the one it knows).
   /// errc::unreachable when nothing listens or answers in time, errc::refused when it declines.
   static expected<launcher_client> connect(const std::string& socket, byte_view keyring,
@@ -87,6 +101,8 @@ public:
   expected<void> end(const group_key& key, std::uint32_t lo, std::uint32_t hi,
                      std::uint32_t grace_s);
   expected<void> revoke(const group_key& key, std::uint32_t element_from);
+  /// These are durable here. Only a launcher with feature_ranges understands it.
+  expected<void> acknowledge(std::span<const seq_range> ranges);
   /// Everything up to `seq` is durable here.
   expected<void> acknowledge(std::uint64_t seq);
   expected<void> forget(const group_key& key);
@@ -110,15 +126,34 @@ public:
   void interrupt();
 
 private:
-  explicit launcher_client(unique_fd fd) : fd_{std::move(fd)} {}
+  struct waiting_request {
+    std::vector<std::uint8_t> bytes;
+    unique_fd file;
+  };
+  /// Requests that the socket has not taken yet, in their order.
+  struct outbox {
+    std::mutex mutex;
+    std::deque<waiting_request> waiting;
+    std::size_t batches = 0; ///< of them
+    bool is_short = false;   ///< for want of the kernel's memory: it does not tell when it has some
+    unique_fd wake;          ///< an eventfd: something waits
+  };
 
-  expected<void> send(const void* bytes, std::size_t length, int passed_fd = -1);
+  launcher_client(unique_fd fd, unique_fd wake);
+
+  enum class sending : std::uint8_t { done, full, broken };
+  sending send_now(const void* bytes, std::size_t length, int passed_fd);
+  void send_waiting();
+  expected<bool> wait_for_event(int timeout_ms);
+  expected<event> receive_one();
+  expected<void> send(const void* bytes, std::size_t length, unique_fd passed = {});
   template <class M>
   expected<void> send_message(const M& body);
   template <class M>
   expected<void> send_empty();
 
   unique_fd fd_;
+  std::unique_ptr<outbox> outbox_;
   welcomed welcomed_;
 };
 

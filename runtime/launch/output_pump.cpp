@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/launch/output_pump.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -14,6 +14,9 @@ namespace troupe::launch {
 namespace {
 
 constexpr std::size_t splice_bytes_max = 256 * 1024;
+constexpr std::size_t terminal_bytes_max = 65'536;
+constexpr std::chrono::milliseconds pause_min{125};
+constexpr std::chrono::milliseconds pause_max{8000};
 
 } // namespace
 
@@ -22,121 +25,219 @@ output_pump::output_pump(on_progress report)
         on_ready(stream);
       }} {}
 
-expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, unique_fd file,
+expected<void> output_pump::add(std::uint64_t stream, unique_fd pipe, opener open,
                                 std::uint64_t limit_bytes) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0)
-    return fail(errc::storage, std::string{"cannot look at a spool file: "} + std::strerror(errno));
+  if (auto started = poll_.start(); !started)
+    return started;
   ::fcntl(pipe.get(), F_SETFL, ::fcntl(pipe.get(), F_GETFL) | O_NONBLOCK);
-  auto what = std::make_unique<entry>();
-  what->stream = stream;
-  what->size = static_cast<std::uint64_t>(status.st_size);
-  what->limit = limit_bytes;
-  what->is_terminal = ::isatty(pipe.get()) == 1;
-  what->pipe = std::move(pipe);
-  what->file = std::move(file);
-  std::lock_guard lock{mutex_};
-  if (entries_.contains(stream))
-    return {};
-  if (auto added = poll_.add(stream, what->pipe.get(), EPOLLIN); !added)
-    return added;
-  entries_.emplace(stream, std::move(what));
+  auto of = std::make_shared<entry>();
+  of->stream = stream;
+  of->limit = limit_bytes;
+  of->is_terminal = ::isatty(pipe.get()) == 1;
+  of->pipe = std::move(pipe);
+  of->open = std::move(open);
+  {
+    const std::lock_guard lock{mutex_};
+    if (!entries_.emplace(stream, std::move(of)).second)
+      return {};
+  }
+  poke(stream);
   return {};
 }
 
-void output_pump::arm(entry& what, bool on) {
-  if (what.armed == on)
-    return;
-  what.armed = on;
-  // Taken out altogether: a hang-up would be reported however little is asked for.
-  if (on)
-    (void)poll_.add(what.stream, what.pipe.get(), EPOLLIN);
-  else
-    poll_.remove(what.pipe.get());
-}
-
 void output_pump::raise_limit(std::uint64_t stream, std::uint64_t limit_bytes) {
-  std::lock_guard lock{mutex_};
-  if (auto at = entries_.find(stream); at != entries_.end()) {
+  {
+    const std::lock_guard lock{mutex_};
+    const auto at = entries_.find(stream);
+    if (at == entries_.end())
+      return;
     at->second->limit = limit_bytes;
-    arm(*at->second, true);
   }
+  poke(stream);
 }
 
 void output_pump::remove(std::uint64_t stream) {
-  std::lock_guard lock{mutex_};
-  entries_.erase(stream);
-}
-
-void output_pump::on_ready(std::uint64_t id) {
-  progress report{id, 0, 0, false};
   {
     const std::lock_guard lock{mutex_};
-    const auto at = entries_.find(id);
+    const auto at = entries_.find(stream);
     if (at == entries_.end())
       return;
-    auto& what = *at->second;
-    if (what.size >= what.limit)
-      arm(what, false);
-    else if (!(what.is_terminal ? copy_some(what, report.ended) : move_some(what, report.ended)))
-      discard_some(what, report.ended);
-    report.bytes = what.size;
-    report.discarded = what.discarded;
-    if (report.ended)
-      entries_.erase(at);
+    // Not closed here: while somebody else has the pipe, too, it is watched until it is taken out.
+    removed_.push_back(std::move(at->second));
+    entries_.erase(at);
+  }
+  poll_.call_at(std::chrono::steady_clock::now());
+}
+
+/// The thread looks at this stream now.
+void output_pump::poke(std::uint64_t stream) {
+  {
+    const std::lock_guard lock{mutex_};
+    poked_.push_back(stream);
+  }
+  poll_.call_at(std::chrono::steady_clock::now());
+}
+
+// -- on the thread -------------------------------------------------------------------------------
+
+void output_pump::on_ready(std::uint64_t id) {
+  if (id == poll_thread::timer)
+    on_timer();
+  else
+    work(id);
+}
+
+void output_pump::on_timer() {
+  std::vector<std::uint64_t> due;
+  std::vector<entry_ptr> removed;
+  const auto now = std::chrono::steady_clock::now();
+  {
+    const std::lock_guard lock{mutex_};
+    due.swap(poked_);
+    removed.swap(removed_);
+  }
+  for (const auto& of : removed) {
+    put_off_.erase(of->stream);
+    if (of->armed)
+      poll_.remove(of->pipe.get());
+  }
+  for (const auto& [id, of] : put_off_)
+    if (of->again <= now)
+      due.push_back(id);
+  for (const auto id : due)
+    work(id);
+  for (const auto& [id, of] : put_off_)
+    poll_.call_at(of->again);
+}
+
+void output_pump::work(std::uint64_t id) {
+  entry_ptr of;
+  {
+    const std::lock_guard lock{mutex_};
+    if (const auto at = entries_.find(id); at != entries_.end())
+      of = at->second;
+  }
+  if (!of)
+    return;
+  progress report{id, 0, false, {}};
+  const auto before = of->size;
+  const bool had_trouble = put_off_.erase(id) > 0;
+  move(*of, report);
+  report.bytes = of->size;
+  if (report.ended) {
+    if (of->armed)
+      poll_.remove(of->pipe.get());
+    const std::lock_guard lock{mutex_};
+    entries_.erase(id);
+  } else if (!report.trouble.empty()) {
+    put_off(of);
+    if (had_trouble && of->size == before)
+      return; // told already
   }
   report_(report);
 }
 
+void output_pump::move(entry& of, progress& report) {
+  if (!open_file(of, report.trouble))
+    return;
+  const bool goes_on = of.is_terminal ? copy_some(of, report) : splice_some(of, report);
+  if (!goes_on || report.ended)
+    return;
+  of.pause = {};
+  arm(of, of.size < of.limit, report.trouble);
+}
+
+bool output_pump::open_file(entry& of, std::string& trouble) {
+  if (of.file)
+    return true;
+  auto file = of.open();
+  struct stat status {};
+  if (!file || ::fstat(file->get(), &status) != 0) {
+    trouble = file ? std::string{"cannot look at a spool file: "} + std::strerror(errno)
+                   : file.error().text;
+    return false;
+  }
+  of.file = std::move(*file);
+  of.size = static_cast<std::uint64_t>(status.st_size);
+  return true;
+}
+
 /// False when the file takes nothing more.
-bool output_pump::move_some(entry& what, bool& ended) {
-  for (int round = 0; round < 8; ++round) {
-    auto offset = static_cast<loff_t>(what.size);
-    const auto room = std::min<std::uint64_t>(what.limit - what.size, splice_bytes_max);
-    if (room == 0)
-      return true;
-    const auto moved = ::splice(what.pipe.get(), nullptr, what.file.get(), &offset, room,
+bool output_pump::splice_some(entry& of, progress& report) {
+  for (int round = 0; round < 8 && of.size < of.limit; ++round) {
+    auto offset = static_cast<loff_t>(of.size);
+    const auto room = std::min<std::uint64_t>(of.limit - of.size, splice_bytes_max);
+    const auto moved = ::splice(of.pipe.get(), nullptr, of.file.get(), &offset, room,
                                 SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (moved > 0) {
-      what.size += static_cast<std::uint64_t>(moved);
+      of.size += static_cast<std::uint64_t>(moved);
       continue;
     }
-    if (moved == 0) {
-      ended = true;
+    report.ended = moved == 0;
+    if (moved == 0 || errno == EAGAIN || errno == EINTR)
       return true;
-    }
-    return errno == EAGAIN || errno == EINTR;
+    report.trouble = std::string{"its spool file takes no more: "} + std::strerror(errno);
+    return false;
   }
   return true;
 }
 
-/// Of a terminal. What the disk does not take is counted.
-bool output_pump::copy_some(entry& what, bool& ended) {
-  std::array<char, 65'536> buffer;
-  const auto room = std::min<std::uint64_t>(what.limit - what.size, buffer.size());
-  const auto count = ::read(what.pipe.get(), buffer.data(), room);
-  if (count <= 0) {
-    // EIO: every process that had it open is gone.
-    ended = count == 0 || (errno != EAGAIN && errno != EINTR);
+/// Of a terminal. False when the file takes nothing more.
+bool output_pump::copy_some(entry& of, progress& report) {
+  if (!write_taken(of, report.trouble))
+    return false;
+  if (of.size >= of.limit)
     return true;
-  }
-  const auto bytes = static_cast<std::size_t>(count);
-  const auto written =
-      ::pwrite(what.file.get(), buffer.data(), bytes, static_cast<off_t>(what.size));
-  const auto kept = written > 0 ? static_cast<std::size_t>(written) : 0;
-  what.size += kept;
-  what.discarded += bytes - kept;
+  of.taken.resize(std::min<std::uint64_t>(of.limit - of.size, terminal_bytes_max));
+  const auto count = ::read(of.pipe.get(), of.taken.data(), of.taken.size());
+  const auto why = errno;
+  of.taken.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+  if (count > 0)
+    return write_taken(of, report.trouble);
+  // EIO: every process that had it open is gone.
+  report.ended = count == 0 || (why != EAGAIN && why != EINTR);
   return true;
 }
 
-/// A full disk must not stop the job: its output is lost, and counted.
-void output_pump::discard_some(entry& what, bool& ended) {
-  std::array<char, 65'536> buffer;
-  const auto count = ::read(what.pipe.get(), buffer.data(), buffer.size());
-  if (count > 0)
-    what.discarded += static_cast<std::uint64_t>(count);
-  else if (count == 0)
-    ended = true;
+bool output_pump::write_taken(entry& of, std::string& trouble) {
+  while (!of.taken.empty()) {
+    const auto written =
+        ::pwrite(of.file.get(), of.taken.data(), of.taken.size(), static_cast<off_t>(of.size));
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written <= 0) {
+      trouble = std::string{"its spool file takes no more: "} + std::strerror(errno);
+      return false;
+    }
+    of.size += static_cast<std::uint64_t>(written);
+    of.taken.erase(of.taken.begin(), of.taken.begin() + written);
+  }
+  return true;
+}
+
+/// Taken out altogether when not wanted: a hang-up would be reported however little is asked for.
+void output_pump::arm(entry& of, bool on, std::string& trouble) {
+  if (of.armed == on)
+    return;
+  if (!on) {
+    poll_.remove(of.pipe.get());
+    of.armed = false;
+    return;
+  }
+  auto added = poll_.add(of.stream, of.pipe.get(), EPOLLIN);
+  of.armed = added.has_value();
+  if (!added)
+    trouble = added.error().text;
+}
+
+/// It is tried again later; what is in the pipe stays there.
+void output_pump::put_off(const entry_ptr& of) {
+  std::string ignored;
+  arm(*of, false, ignored);
+  of->pause = std::clamp(of->pause * 2, pause_min, pause_max);
+  of->again = std::chrono::steady_clock::now() + of->pause;
+  put_off_[of->stream] = of;
+  poll_.call_at(of->again);
 }
 
 } // namespace troupe::launch

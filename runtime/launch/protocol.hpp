@@ -38,6 +38,7 @@ enum class kind : std::uint16_t {
   reexec,      ///< replace the program, keep the children; answered by a new connection's welcome
   shutdown,    ///< end, with or without ending the jobs
   forget,      ///< this (job, incarnation, step) is finished everywhere: drop what repeats it
+  acknowledge_ranges, ///< these records are durable with the peer; see `feature_ranges`
 
   welcome = 101, ///< who this launcher is
   records,       ///< what happened, in the order of sequence numbers
@@ -53,8 +54,12 @@ enum class kind : std::uint16_t {
 struct header {
   kind what{};
   std::uint16_t reserved = 0;
-  std::uint32_t reserved_too = 0;
+  std::uint32_t features = 0; ///< of a welcome: what this launcher can do that an older one cannot
 };
+
+inline constexpr std::uint32_t feature_ranges = 1; ///< takes `acknowledge_ranges`
+/// No feature but a warning: of what an earlier start of it ran, something may still be running.
+inline constexpr std::uint32_t feature_uncertain = 2;
 
 /// One step of one incarnation of a job: what elements are grouped by.
 struct group_key {
@@ -113,6 +118,23 @@ struct revoke_request {
 struct acknowledge_request {
   static constexpr kind what = kind::acknowledge;
   std::uint64_t seq = 0;
+};
+
+/// Records first to last, both included.
+struct seq_range {
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+
+  bool operator==(const seq_range&) const = default;
+};
+
+inline constexpr std::uint32_t ranges_per_datagram = 256;
+
+/// Followed by `count` seq_range. A record that nobody can make durable holds up no other.
+struct acknowledge_ranges_request {
+  static constexpr kind what = kind::acknowledge_ranges;
+  std::uint32_t count = 0;
+  std::uint32_t reserved = 0;
 };
 
 struct lend_request {
@@ -195,6 +217,8 @@ inline constexpr std::uint8_t record_timed_out = 1;  ///< ended by its time limi
 inline constexpr std::uint8_t record_ended = 2;      ///< ended by an `end` request or a shutdown
 inline constexpr std::uint8_t record_array = 4;      ///< `element` is an array element
 inline constexpr std::uint8_t record_unkillable = 8; ///< something it left behind does not die
+inline constexpr std::uint8_t record_never_ran =
+    16; ///< start_failed: no rank here reached its program
 
 /// One thing that happened to one element here. Kept until acknowledged.
 struct record {
@@ -309,8 +333,8 @@ struct inventory_part {
   std::uint32_t reserved = 0;
 };
 
-/// `last_seq` is the highest number given to a record so far; those after `acknowledged_seq` are
-/// sent to every new peer.
+/// `last_seq` is the number of the last record that is kept, and `acknowledged_seq` that before the
+/// first; both are the same when none is. What is kept is sent to every new peer.
 struct inventory_end {
   static constexpr kind what = kind::inventory_end;
   std::uint64_t last_seq = 0;

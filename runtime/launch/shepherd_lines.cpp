@@ -42,12 +42,20 @@ void shepherd_lines::remove(std::uint64_t line) {
 }
 
 expected<void> shepherd_lines::send(std::uint64_t line, byte_view frame) {
+  return put(line, frame, waiting_bytes_hard_max);
+}
+
+expected<void> shepherd_lines::offer(std::uint64_t line, byte_view frame) {
+  return put(line, frame, waiting_bytes_max);
+}
+
+expected<void> shepherd_lines::put(std::uint64_t line, byte_view frame, std::size_t waiting_max) {
   std::lock_guard lock{mutex_};
   auto at = entries_.find(line);
   if (at == entries_.end())
     return fail(errc::not_found, "the shepherd is gone");
   auto& what = *at->second;
-  if (what.waiting_bytes + frame.size() > waiting_bytes_max)
+  if (what.waiting_bytes + frame.size() > waiting_max)
     return fail(errc::exhausted, "the shepherd does not read what it is told");
   std::vector<std::vector<std::uint8_t>> packets;
   shepherd::packets_of(frame, packets);

@@ -29,8 +29,10 @@ public:
   };
   using on_news = std::function<void(news&&)>;
 
-  /// Bytes that may wait for a shepherd to read them.
+  /// Bytes that may wait for a shepherd to read them, when more of what may be lost is offered; and
+  /// of what may not. There is little of that: the second limit is for one that is broken.
   static constexpr std::size_t waiting_bytes_max = 64u << 20;
+  static constexpr std::size_t waiting_bytes_hard_max = 128u << 20;
 
   explicit shepherd_lines(on_news report);
   shepherd_lines(const shepherd_lines&) = delete;
@@ -39,6 +41,8 @@ public:
   expected<void> add(std::uint64_t line, unique_fd socket);
   /// Fails when the line is not there, or when its shepherd has stopped reading.
   expected<void> send(std::uint64_t line, byte_view frame);
+  /// The same of what its sender would send again: the first to be left out.
+  expected<void> offer(std::uint64_t line, byte_view frame);
   void remove(std::uint64_t line);
 
 private:
@@ -49,6 +53,7 @@ private:
     std::size_t waiting_bytes = 0;
   };
 
+  expected<void> put(std::uint64_t line, byte_view frame, std::size_t waiting_max);
   void on_ready(std::uint64_t line, std::uint32_t events);
   static std::uint32_t events_for(const entry& what);
   bool read_some(std::uint64_t line, entry& what, std::vector<news>& heard);

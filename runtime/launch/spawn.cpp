@@ -117,18 +117,25 @@ expected<launcher_client> find_or_spawn_launcher(const launcher_place& place, by
     return tl::unexpected<error>{pid.error()};
   if (spawned != nullptr)
     *spawned = true;
+  // It runs nothing yet: where it cannot be used it is not left behind.
+  const auto give_up = [&](error why) {
+    ::kill(*pid, SIGTERM);
+    return tl::unexpected<error>{std::move(why)};
+  };
   while (std::chrono::steady_clock::now() < until) {
     client = launcher_client::connect(place.socket, keyring, deadline);
-    if (client || client.error().code != errc::unreachable)
+    if (client)
       return client;
+    if (client.error().code != errc::unreachable)
+      return give_up(client.error());
     if (int status = 0; ::waitpid(*pid, &status, WNOHANG) == *pid)
       return fail(errc::unreachable,
                   "the launcher ended while it started; see " + place.state + "/launcher.log");
     ::poll(nullptr, 0, 2); // there is nothing to wait on before its socket exists
   }
-  return fail(errc::unreachable, "the launcher did not listen on " + place.socket + " within " +
-                                     std::to_string(deadline.count()) + " ms; see " + place.state +
-                                     "/launcher.log");
+  return give_up({errc::unreachable, "the launcher did not listen on " + place.socket + " within " +
+                                         std::to_string(deadline.count()) + " ms; see " +
+                                         place.state + "/launcher.log"});
 }
 
 } // namespace troupe::launch

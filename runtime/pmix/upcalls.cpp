@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <new>
 #include <sys/eventfd.h>
 
 namespace troupe::pmix {
@@ -268,7 +269,11 @@ pmix_status_t on_log2(const pmix_proc_t* who, const pmix_info_t data[], std::siz
 #else
 void on_log(const pmix_proc_t* who, const pmix_info_t data[], std::size_t count,
             const pmix_info_t[], std::size_t, pmix_op_cbfunc_t done, void* context) {
-  post_log(who, data, count, done, context);
+  try {
+    post_log(who, data, count, done, context);
+  } catch (const std::bad_alloc&) {
+    done(PMIX_ERR_NOMEM, context);
+  }
 }
 #endif
 
@@ -345,38 +350,57 @@ pmix_status_t on_connected(const pmix_proc_t* who, void*, pmix_op_cbfunc_t, void
 }
 #endif
 
+/// Nothing may be thrown through the library's C: what there was no memory for is refused.
+template <auto Function, class... Arguments>
+pmix_status_t without_throwing(Arguments... arguments) {
+  try {
+    return Function(arguments...);
+  } catch (const std::bad_alloc&) {
+    return PMIX_ERR_NOMEM;
+  } catch (...) {
+    return PMIX_ERROR;
+  }
+}
+
+template <auto Function>
+struct guarded;
+template <class... Arguments, pmix_status_t (*Function)(Arguments...)>
+struct guarded<Function> {
+  static constexpr auto call = &without_throwing<Function, Arguments...>;
+};
+
 } // namespace
 
 pmix_server_module_t make_module(upcall_queue& queue) {
   target = &queue;
   pmix_server_module_t module{};
 #ifdef TROUPE_PMIX_HAS_CONNECTED2
-  module.client_connected2 = on_connected2;
+  module.client_connected2 = guarded<on_connected2>::call;
 #else
-  module.client_connected = on_connected;
+  module.client_connected = guarded<on_connected>::call;
 #endif
-  module.client_finalized = on_finalized;
-  module.abort = on_abort;
-  module.fence_nb = on_fence;
-  module.direct_modex = on_modex;
-  module.publish = on_publish;
-  module.lookup = on_lookup;
-  module.unpublish = on_unpublish;
-  module.spawn = on_spawn;
-  module.connect = on_connect;
-  module.disconnect = on_disconnect;
-  module.register_events = on_register_events;
-  module.deregister_events = on_deregister_events;
-  module.notify_event = on_event;
-  module.query = on_query;
+  module.client_finalized = guarded<on_finalized>::call;
+  module.abort = guarded<on_abort>::call;
+  module.fence_nb = guarded<on_fence>::call;
+  module.direct_modex = guarded<on_modex>::call;
+  module.publish = guarded<on_publish>::call;
+  module.lookup = guarded<on_lookup>::call;
+  module.unpublish = guarded<on_unpublish>::call;
+  module.spawn = guarded<on_spawn>::call;
+  module.connect = guarded<on_connect>::call;
+  module.disconnect = guarded<on_disconnect>::call;
+  module.register_events = guarded<on_register_events>::call;
+  module.deregister_events = guarded<on_deregister_events>::call;
+  module.notify_event = guarded<on_event>::call;
+  module.query = guarded<on_query>::call;
 #ifdef TROUPE_PMIX_HAS_LOG2
-  module.log2 = on_log2;
+  module.log2 = guarded<on_log2>::call;
 #else
   module.log = on_log;
 #endif
-  module.job_control = on_control;
+  module.job_control = guarded<on_control>::call;
 #ifdef TROUPE_PMIX_HAS_GROUP
-  module.group = on_group;
+  module.group = guarded<on_group>::call;
 #endif
   return module;
 }

@@ -43,6 +43,8 @@ batch_spec specs_of_batch[launch::batch_orders_max];
 verdict check_memfd(int fd, std::uint64_t claimed, std::size_t& size) {
   constexpr int all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   struct stat info {};
+  if (fd == lost_descriptor)
+    return {reason::system, "the launcher has no descriptor free for the batch; it may have later"};
   if (fd < 0)
     return {reason::malformed, "the batch came without a memfd"};
   if (auto seals = ::fcntl(fd, F_GET_SEALS); seals < 0 || (seals & all) != all)
@@ -102,7 +104,13 @@ verdict check_signature(launcher& l, byte_view order, byte_view seal_bytes, std:
   return {};
 }
 
-verdict check_scope(const launcher& l, const auth::order_view& order, std::int64_t now) {
+/// Orders of trouped 0.1 have the wall clock's time; a boot clock is never so old.
+std::int64_t time_of(const auth::order_view& order) {
+  constexpr std::int64_t wall_times_from = 1'000'000'000 * second_ns;
+  return order.issued_ns < wall_times_from ? boot_now() : utc_now();
+}
+
+verdict check_scope(const launcher& l, const auth::order_view& order) {
   if (!auth::same_bytes(order.cluster_id, l.rules.cluster_id))
     return {reason::wrong_cluster, "the order is for another cluster"};
   if (!l.rules.serves(order.node_id))
@@ -110,6 +118,7 @@ verdict check_scope(const launcher& l, const auth::order_view& order, std::int64
   if (!auth::same_bytes(order.instance, l.instance))
     return {reason::wrong_instance,
             "the order is for another start of this launcher; sign a new one for this instance"};
+  const auto now = time_of(order);
   if (now > order.expires_ns + skew_ns)
     return {reason::expired, "the order has expired"};
   if (now < order.issued_ns - skew_ns)
@@ -151,13 +160,8 @@ verdict check_spec(const auth::order_view& order, const batch& from, std::uint32
 }
 
 verdict check_repeat(launcher& l, const auth::order_view& order, std::uint32_t group_index) {
-  auto lo = order.element_first;
-  auto hi = lo + (order.element_count - 1);
   if (group_index != none) {
-    auto& g = l.groups[group_index];
-    if (seen_before(l, g, lo, hi))
-      return {reason::repeated,
-              "an element of this job, incarnation and step has been ordered before"};
+    const auto& g = l.groups[group_index];
     if (g.uid != order.uid || !auth::same_bytes(g.spec_digest, order.spec_digest))
       return {reason::repeated, "another order of this incarnation and step was for another user "
                                 "or spec"};
@@ -211,20 +215,26 @@ verdict admit_order(launcher& l, const batch& from, byte_view bytes, byte_view s
                     std::uint32_t spec_index, auth::order_view& order, bool& decoded,
                     std::uint32_t& group_index) {
   auto now = utc_now();
-  if (l.stopping)
-    return {reason::busy, "this launcher is shutting down"};
   if (auto bad = auth::decode_order(bytes, order))
     return {reason::malformed, bad.text};
   decoded = true;
+  // First of all: an order that came again, after a connection was lost, is one that runs. Any
+  // other reason would say that it does not.
+  group_index = find_group(l, {order.job, order.incarnation, order.step}, order.node_id);
+  if (group_index != none && seen_before(l, l.groups[group_index], order.element_first,
+                                         order.element_first + (order.element_count - 1)))
+    return {reason::repeated,
+            "an element of this job, incarnation and step has been ordered before"};
+  if (l.stopping)
+    return {reason::busy, "this launcher is shutting down"};
   if (auto bad = check_signature(l, bytes, seal, now))
     return bad;
-  if (auto bad = check_scope(l, order, now))
+  if (auto bad = check_scope(l, order))
     return bad;
   if (auto bad = check_identity(l, order))
     return bad;
   if (auto bad = check_spec(order, from, spec_index))
     return bad;
-  group_index = find_group(l, {order.job, order.incarnation, order.step}, order.node_id);
   if (auto bad = check_repeat(l, order, group_index))
     return bad;
   std::uint32_t index = none;
@@ -292,7 +302,7 @@ void admit_orders(launcher& l, batch& from) {
     what.element_count = out.element_count;
     refuse(l, what, out.bad.text);
   }
-  send_datagram(l, &done, sizeof done, none);
+  send_datagram(l, &done, sizeof done, no_stream);
 }
 
 } // namespace

@@ -20,8 +20,10 @@ constexpr char folder[] = "troupe-elements";
 bool write_text(int dir, const char* name, const char* text) {
   int fd = ::openat(dir, name, O_WRONLY | O_CLOEXEC);
   bool done = fd >= 0 && ::write(fd, text, std::strlen(text)) > 0;
+  const int bad = errno;
   if (fd >= 0)
     ::close(fd);
+  errno = bad;
   return done;
 }
 
@@ -64,9 +66,11 @@ bool open_cgroup(launcher& l, std::uint32_t index) {
   c.kill_file = c.dir < 0 ? -1 : ::openat(c.dir, "cgroup.kill", O_WRONLY | O_CLOEXEC);
   if (c.events >= 0 && c.kill_file >= 0)
     return true;
+  const int bad = errno;
   for (int fd : {c.dir, c.events, c.kill_file})
     if (fd >= 0)
       ::close(fd);
+  errno = bad;
   return false;
 }
 
@@ -119,31 +123,52 @@ void find_cgroups(launcher& l) {
   say("elements run in cgroups under %s/%s", path, folder);
 }
 
-int take_cgroup(launcher& l, std::uint64_t memory_bytes) {
-  if (l.cgroup_dir < 0)
-    return -1;
-  std::uint32_t index = 0;
-  while (index < l.cgroup_count && l.cgroups[index].busy)
-    ++index;
-  if (index == l.cgroup_count) {
-    if (index == cgroups_max || !open_cgroup(l, index))
-      return -1;
-    ++l.cgroup_count;
-  }
+namespace {
+
+/// Never runs without a limit that was asked for, or under an earlier element's. 0 or an errno; a
+/// node without the memory controller has no limits at all.
+int set_memory_limit(cgroup_entry& c, std::uint64_t memory_bytes) {
   char limit[32] = "max";
   if (memory_bytes != 0)
     std::snprintf(limit, sizeof limit, "%llu", static_cast<unsigned long long>(memory_bytes));
-  auto& c = l.cgroups[index];
-  if (memory_bytes != 0 || c.has_limit)
-    c.has_limit = write_text(c.dir, "memory.max", limit) && memory_bytes != 0;
-  c.busy = true;
-  return static_cast<int>(index);
+  if (memory_bytes == 0 && !c.has_limit)
+    return 0;
+  const bool done = write_text(c.dir, "memory.max", limit);
+  if (!done && (errno != ENOENT || c.has_limit))
+    return errno;
+  c.has_limit = done && memory_bytes != 0;
+  return 0;
+}
+
+} // namespace
+
+int take_cgroup(launcher& l, std::uint64_t memory_bytes, std::int32_t& cgroup) {
+  cgroup = -1;
+  if (l.cgroup_dir < 0)
+    return 0;
+  std::uint32_t index = 0;
+  while (index < l.cgroup_count && l.cgroups[index].busy)
+    ++index;
+  if (index == cgroups_max)
+    return 0;
+  if (index == l.cgroup_count) {
+    if (!open_cgroup(l, index))
+      return errno;
+    ++l.cgroup_count;
+  }
+  if (auto bad = set_memory_limit(l.cgroups[index], memory_bytes); bad != 0)
+    return bad;
+  l.cgroups[index].busy = true;
+  cgroup = static_cast<int>(index);
+  return 0;
 }
 
 bool cgroup_is_empty(launcher& l, int index) {
   char text[128];
   auto got = ::pread(l.cgroups[index].events, text, sizeof text - 1, 0);
-  text[got < 0 ? 0 : got] = '\0';
+  if (got < 0)
+    return false; // not known: it is looked at again
+  text[got] = '\0';
   return std::strstr(text, "populated 1") == nullptr;
 }
 

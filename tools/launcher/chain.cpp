@@ -34,6 +34,7 @@ static_assert(sizeof(chain_record) == 120);
 constexpr std::uint32_t buffered_max = 256;
 chain_record buffer[buffered_max];
 std::uint32_t buffered = 0;
+bool is_missed = false; ///< it could not be opened when last tried
 
 void hash_record(const std::uint8_t* previous, chain_record& record) {
   crypto_generichash_blake2b_state state;
@@ -51,9 +52,15 @@ void open_file(launcher& l) {
   l.chain.fd = ::open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   struct stat info {};
   if (l.chain.fd < 0 || ::fstat(l.chain.fd, &info) != 0) {
-    say("cannot open the journal of orders %s: %s; going on without", path, std::strerror(errno));
+    if (!is_missed) // said once; each batch tries again
+      say("cannot open the journal of orders %s: %s; going on without", path, std::strerror(errno));
+    is_missed = true;
+    if (l.chain.fd >= 0)
+      ::close(l.chain.fd);
+    l.chain.fd = -1;
     return;
   }
+  is_missed = false;
   auto whole = info.st_size / static_cast<off_t>(sizeof(chain_record)) *
                static_cast<off_t>(sizeof(chain_record));
   if (whole != info.st_size)
@@ -67,8 +74,11 @@ void rotate(launcher& l) {
   char older[4100];
   std::snprintf(path, sizeof path, "%s/orders", l.opts.state);
   std::snprintf(older, sizeof older, "%s.old", path);
+  if (::rename(path, older) != 0) {
+    say("cannot set the journal of orders %s aside: %s; it grows on", path, std::strerror(errno));
+    return;
+  }
   ::close(l.chain.fd);
-  (void)!::rename(path, older);
   open_file(l);
 }
 
@@ -116,6 +126,8 @@ void flush_chain(launcher& l) {
     return;
   auto size = buffered * sizeof(chain_record);
   buffered = 0;
+  if (l.chain.fd < 0)
+    open_file(l);
   if (l.chain.fd < 0)
     return;
   if (l.chain.file_bytes >= chain_bytes_max)

@@ -4,15 +4,12 @@
 #include <alloca.h>
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
 #include <sched.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -172,35 +169,18 @@ bool expand(const child_plan& plan, const char* pattern, char* out) {
   return !buffer.full;
 }
 
-/// Ranks and elements may share a file: whoever comes first empties it of what an earlier job left,
-/// the others add to it. Times of files are those of the kernel's last tick.
-void empty_of_older(const child_plan& plan, int fd) {
-  timespec tick{};
-  struct stat about {};
-  (void)::clock_getres(CLOCK_REALTIME_COARSE, &tick);
-  const timespec pause{0, 1'000'000};
-  for (int i = 0; i < 100 && ::flock(fd, LOCK_EX | LOCK_NB) != 0; ++i)
-    (void)::nanosleep(&pause, nullptr);
-  auto nanoseconds = [](const timespec& t) { return t.tv_sec * second_ns + t.tv_nsec; };
-  if (::fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0 &&
-      nanoseconds(about.st_mtim) <= plan.order->issued_ns - nanoseconds(tick))
-    (void)!::ftruncate(fd, 0);
-  (void)::flock(fd, LOCK_UN);
-}
-
 void open_as(const child_plan& plan, start_stage stage, const char* pattern, int flags, int to) {
   char path[path_bytes_max];
   if (!expand(plan, pattern, path))
     give_up(plan, stage, ENAMETOOLONG, pattern);
   enter(stage);
   bool appends = (flags & O_TRUNC) != 0 && plan.spec->view.appends;
-  bool is_shared =
-      (flags & O_TRUNC) != 0 && (plan.order->ranks_total > 1 || plan.order->is_array());
+  bool is_shared = (flags & O_TRUNC) != 0 && is_shared_output(plan, pattern);
   if (is_shared || appends)
     flags = (flags & ~O_TRUNC) | O_APPEND;
   int fd = ::open(path, flags | O_NOCTTY | O_CLOEXEC, 0666);
   if (fd >= 0 && is_shared && !appends)
-    empty_of_older(plan, fd);
+    empty_of_others(plan, pattern, fd);
   if (fd < 0 || ::dup2(fd, to) < 0)
     give_up(plan, stage, errno, path);
 }

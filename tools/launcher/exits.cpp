@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/launcher/launcher.hpp"
 
-// Records: numbered, kept in a ring until acknowledged, sent in groups. Room for an element's
-// records is set aside when its order is accepted, so that the ring never overflows.
+// Records: numbered, kept until acknowledged, sent in groups. Room for an element's records is set
+// aside when its order is accepted. Each is acknowledged by itself: one that nobody can make
+// durable takes its own room and no other's.
 
 namespace troupe::launcher {
 
@@ -39,34 +40,83 @@ void send_detail_of(launcher& l, std::uint64_t seq) {
     datagram.head = {};
     datagram.head.body.seq = seq;
     std::memcpy(datagram.text, entry.text, entry.length);
-    send_datagram(l, &datagram, sizeof datagram.head + entry.length, none);
+    send_datagram(l, &datagram, sizeof datagram.head + entry.length, no_stream);
   }
 }
 
 } // namespace
 
 std::uint32_t outstanding_records(const launcher& l) {
-  auto kept = l.last_seq - l.acknowledged_seq;
-  return static_cast<std::uint32_t>(kept) + 2 * (l.elements.in_use + l.queued);
+  return l.records.in_use + 2 * (l.elements.in_use + l.queued);
 }
 
+namespace {
+
+/// An empty record at the end of the list.
+launch::record* append_record(launcher& l) {
+  auto index = l.records.take();
+  if (index == none)
+    return nullptr;
+  auto& entry = l.records[index];
+  entry.next = none;
+  entry.previous = l.record_tail;
+  (l.record_tail == none ? l.record_head : l.records[l.record_tail].next) = index;
+  l.record_tail = index;
+  if (l.record_unsent == none)
+    l.record_unsent = index;
+  return &entry.what;
+}
+
+void drop_record(launcher& l, std::uint32_t index) {
+  auto& entry = l.records[index];
+  (entry.previous == none ? l.record_head : l.records[entry.previous].next) = entry.next;
+  (entry.next == none ? l.record_tail : l.records[entry.next].previous) = entry.previous;
+  l.records.give_back(index);
+}
+
+} // namespace
+
 launch::record& add_record(launcher& l, launch::record_kind what, const group& g) {
-  auto& r = l.records[++l.last_seq % records_max];
+  static launch::record nowhere; // there is room for each: orders beyond it were refused
+  auto* room = append_record(l);
+  if (room == nullptr)
+    say("a record of job %llu has no room and is lost", static_cast<unsigned long long>(g.key.job));
+  auto& r = room == nullptr ? nowhere : *room;
   r = launch::record{};
   r.what = what;
-  r.seq = l.last_seq;
+  r.seq = ++l.last_seq;
   r.key = g.key;
   r.node_id = g.node_id;
   note_pending(l);
   return r;
 }
 
-void acknowledge(launcher& l, std::uint64_t seq) {
+bool restore_record(launcher& l, const launch::record& what) {
+  auto* room = append_record(l);
+  if (room != nullptr)
+    *room = what;
+  return room != nullptr;
+}
+
+std::uint64_t acknowledged_seq(launcher& l) {
+  return l.record_head == none ? l.last_seq : l.records[l.record_head].what.seq - 1;
+}
+
+void acknowledge(launcher& l, std::uint64_t first, std::uint64_t last) {
   // Only what was sent can have been made durable.
-  if (seq > l.sent_seq)
-    seq = l.sent_seq;
-  if (seq > l.acknowledged_seq)
-    l.acknowledged_seq = seq;
+  if (last > l.sent_seq)
+    last = l.sent_seq;
+  for (auto at = l.record_head; at != none && l.records[at].what.seq <= last;) {
+    auto next = l.records[at].next;
+    if (l.records[at].what.seq >= first)
+      drop_record(l, at);
+    at = next;
+  }
+}
+
+void send_records_again(launcher& l) {
+  l.sent_seq = 0;
+  l.record_unsent = l.record_head;
 }
 
 void note_pending(launcher& l) {
@@ -96,15 +146,18 @@ void send_records(launcher& l) {
     message<launch::records_group> head;
     launch::record records[launch::records_per_datagram];
   } datagram;
-  while (l.peer_said_hello && l.sent_seq < l.last_seq && out_queue_empty(l)) {
+  while (l.peer_said_hello && l.record_unsent != none && out_queue_empty(l)) {
     datagram.head = {};
     auto& count = datagram.head.body.count;
-    for (; count < launch::records_per_datagram && l.sent_seq < l.last_seq; ++count) {
-      auto& r = datagram.records[count] = l.records[++l.sent_seq % records_max];
+    for (; count < launch::records_per_datagram && l.record_unsent != none; ++count) {
+      const auto& entry = l.records[l.record_unsent];
+      auto& r = datagram.records[count] = entry.what;
+      l.record_unsent = entry.next;
+      l.sent_seq = r.seq;
       if (r.what == launch::record_kind::start_failed)
         send_detail_of(l, r.seq);
     }
-    send_datagram(l, &datagram, sizeof datagram.head + count * sizeof(launch::record), none);
+    send_datagram(l, &datagram, sizeof datagram.head + count * sizeof(launch::record), no_stream);
   }
 }
 
@@ -121,7 +174,7 @@ struct inventory_writer {
     auto& count = datagram.head.body.count;
     if (count != 0)
       send_datagram(l, &datagram, sizeof datagram.head + count * sizeof(launch::inventory_entry),
-                    none);
+                    no_stream);
     count = 0;
   }
   void add(const launch::inventory_entry& entry) {
@@ -171,9 +224,9 @@ void send_inventory(launcher& l) {
       add_queued(out, l.groups[i]);
   out.flush();
   message<launch::inventory_end> end;
-  end.body.last_seq = l.last_seq;
-  end.body.acknowledged_seq = l.acknowledged_seq;
-  send_datagram(l, &end, sizeof end, none);
+  end.body.last_seq = l.record_tail == none ? l.last_seq : l.records[l.record_tail].what.seq;
+  end.body.acknowledged_seq = acknowledged_seq(l);
+  send_datagram(l, &end, sizeof end, no_stream);
 }
 
 } // namespace troupe::launcher

@@ -153,13 +153,18 @@ void append_chunk(launcher& l, std::uint32_t group_index, std::uint32_t order) {
   l.queued += view.element_count;
 }
 
+/// A start that fails at once ends its element within `start_element`, which comes back here: the
+/// loop that is under way goes on with the next one.
 void refill(launcher& l, std::uint32_t group_index) {
   auto& g = l.groups[group_index];
-  while (g.head != none && !l.stopping) {
+  if (g.refilling)
+    return;
+  g.refilling = true;
+  while (g.head != none && !l.stopping && l.start_pauses[group_index].until_ns == 0) {
     const auto& newest = l.orders[g.newest].view;
     std::uint32_t slot = 0;
     if (g.running >= newest.window || !take_slot(g, newest, slot))
-      return;
+      break;
     auto& c = l.chunks[g.head];
     auto number = c.first;
     auto order = c.order;
@@ -170,6 +175,38 @@ void refill(launcher& l, std::uint32_t group_index) {
     if (l.chunks[g.head].left == 0)
       drop_chunk(l, g);
   }
+  g.refilling = false;
+}
+
+void note_start(launcher& l, std::uint32_t group_index, bool lacked_something) {
+  auto& pause = l.start_pauses[group_index];
+  if (!lacked_something) {
+    pause.tries = 0;
+    return;
+  }
+  const auto wait_ns = start_pause_ns << pause.tries;
+  if (pause.until_ns == 0)
+    ++l.paused_groups;
+  pause.until_ns = boot_now() + (wait_ns < start_pause_ns_max ? wait_ns : start_pause_ns_max);
+  if (wait_ns < start_pause_ns_max)
+    ++pause.tries;
+  want_timer(l, pause.until_ns);
+}
+
+std::int64_t check_paused_groups(launcher& l, std::int64_t now) {
+  std::int64_t next = 0;
+  for (std::uint32_t i = 0; l.paused_groups > 0 && i < l.groups.high; ++i) {
+    auto& pause = l.start_pauses[i];
+    if (pause.until_ns != 0 && now >= pause.until_ns) {
+      pause.until_ns = 0;
+      --l.paused_groups;
+      if (l.groups[i].used)
+        refill(l, i);
+    }
+    if (pause.until_ns != 0 && (next == 0 || pause.until_ns < next))
+      next = pause.until_ns;
+  }
+  return next;
 }
 
 void release_slot(launcher& l, element& e) {
@@ -239,6 +276,9 @@ bool forget_group(launcher& l, std::uint32_t index) {
   }
   if (g.newest != none)
     release_order(l, g.newest);
+  if (l.start_pauses[index].until_ns != 0)
+    --l.paused_groups;
+  l.start_pauses[index] = {};
   std::free(g.more_slots);
   auto* link = &l.group_buckets[bucket_of(g.key)];
   while (*link != index + 1)
@@ -268,6 +308,7 @@ void rebuild_slots(launcher& l) {
     auto& bucket = l.group_buckets[bucket_of(g.key)];
     g.hash_next = bucket;
     bucket = i + 1;
+    g.refilling = false;
     g.slots = 0;
     if (g.more_slots != nullptr)
       g.more_slots = static_cast<std::uint64_t*>(

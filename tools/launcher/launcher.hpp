@@ -9,8 +9,8 @@
 
 // troupe-launcher: the one process of Troupe with privilege. It verifies launch orders, starts
 // ranks, and keeps their exits until they are acknowledged. libsodium and libc only, one thread, no
-// exceptions. Read it in this order: main, loop, peer, admit, groups, start, child, reap, strays,
-// shepherds, exits, streams, reexec, survivors, chain, trust.
+// exceptions. Read it in this order: main, keeper, loop, peer, admit, groups, start, child, reap,
+// strays, shepherds, exits, streams, reexec, survivors, chain, trust.
 
 namespace troupe::launcher {
 
@@ -80,17 +80,35 @@ struct survivor {
   std::uint32_t node_id;
 };
 
+/// Which start of which machine, or container: what ran before another one is gone.
+struct machine_start {
+  char boot_id[40];
+  std::uint64_t pid_namespace;
+  std::int64_t first_process_ns; ///< start of process 1, boot time
+};
+
 struct survivors_file {
   std::uint64_t magic;
   std::int64_t active_boot_ns; ///< the launcher lived at least until then
   survivor entries[ranks_max];
+  machine_start machine; ///< not in files of release 0.1
 };
+
+/// A group whose last start lacked a process, a descriptor or memory tries no other until then.
+struct start_pause {
+  std::int64_t until_ns; ///< boot time; 0 = it is not paused
+  std::uint32_t tries;   ///< how often in a row
+};
+inline constexpr std::int64_t start_pause_ns = second_ns;
+inline constexpr std::int64_t start_pause_ns_max = 60 * second_ns;
 
 struct launcher {
   options opts;
   trust rules;
   uid_t own_uid;
   pid_t own_pid;
+  pid_t keeper;             ///< 0 = it is gone
+  bool leftovers_uncertain; ///< an earlier instance's may still run: see survivors.cpp
   std::uint8_t instance[16];
 
   int epoll_fd, signal_fd, timer_fd, listen_fd, peer_fd, lock_fd;
@@ -102,10 +120,12 @@ struct launcher {
   bool reexec_wanted;
   bool reap_wanted; ///< look for dead children without waiting for SIGCHLD
   bool sweep_wanted;
+  bool look_failed; ///< some child could not be looked at: nobody's leftovers are known
   std::int64_t stop_deadline_ns;
   std::int64_t timer_armed_ns; ///< 0 = not armed
   std::int64_t sweep_at_ns;
-  rlimit files_limit; ///< as found at start, for the children
+  std::int64_t write_again_ns, listen_again_ns; ///< 0 = nothing was put off
+  rlimit files_limit;                           ///< as found at start, for the children
 
   std::uint8_t keyring[auth::keyring_size_max];
   std::size_t keyring_bytes;
@@ -113,7 +133,10 @@ struct launcher {
   order_chain chain;
   survivors_file* survivors; ///< or nullptr when there is no room for it
 
-  std::uint64_t last_seq, acknowledged_seq, sent_seq;
+  std::uint64_t last_seq;
+  std::uint64_t sent_seq; ///< the last that this peer was sent
+  std::uint32_t record_head, record_tail;
+  std::uint32_t record_unsent; ///< the first that this peer was not sent, or none
   std::uint64_t next_stream_id;
   std::int64_t first_pending_ns; ///< since when something waits to be reported; 0 = nothing does
   std::uint32_t pending;
@@ -121,6 +144,7 @@ struct launcher {
   std::uint32_t ended_head;
   std::uint32_t all_elements;
   std::uint32_t queued; ///< unstarted elements of all groups
+  std::uint32_t paused_groups;
   std::size_t retained_bytes;
   std::uint32_t detail_next;
 
@@ -133,6 +157,8 @@ struct launcher {
   std::uint32_t stray_buckets[buckets];
   std::uint32_t spec_buckets[buckets];
 
+  start_pause start_pauses[groups_max]; ///< of the group at the same index; not kept over re-exec
+
   pool<group, groups_max> groups;
   pool<chunk, chunks_max> chunks;
   pool<interval, intervals_max> intervals;
@@ -144,7 +170,7 @@ struct launcher {
   pool<stray, strays_max> strays;
   pool<shepherd_entry, shepherds_max> shepherds;
 
-  launch::record records[records_max];
+  pool<record_entry, records_max> records;
   detail_entry details[details_max];
   out_queue out;
 
@@ -156,6 +182,11 @@ struct launcher {
 std::int64_t boot_now();
 std::int64_t utc_now();
 void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
+/// One descriptor is kept for when there is no other: to look at a process, to let the peer in.
+/// False when it is not there; whoever released it restores it when done.
+bool release_reserve();
+void restore_reserve();
+/// errno says why when it answers false.
 bool read_file_at(const char* path, void* to, std::size_t room, std::size_t& length);
 bool write_file_atomically(const char* directory, const char* name, const void* bytes,
                            std::size_t length);
@@ -167,8 +198,11 @@ struct process_stat {
   std::uint64_t flags;
   std::int64_t start_boot_ns;
 };
-/// False when there is no such process.
+/// False when there is no such process, or when it cannot be looked at: see `is_gone`.
 bool read_process_stat(pid_t pid, process_stat& out);
+/// After `read_process_stat` or `read_file_at` answered false: whether it is because the process is
+/// gone. Otherwise nothing is known of it, and it has to be looked at again.
+bool is_gone(int error);
 
 // trust.cpp
 int enroll(int argc, char** argv);
@@ -187,9 +221,12 @@ void stop(launcher& l);
 void accept_peer(launcher& l);
 void read_peer(launcher& l);
 void write_peer(launcher& l);
+/// What was put off for want of something of the kernel's; answers the next deadline, or 0.
+std::int64_t check_peer(launcher& l, std::int64_t now);
 void drop_peer(launcher& l, const char* why);
-/// Queues a datagram, with the read end of stream `stream` if that is not `none`.
-void send_datagram(launcher& l, const void* bytes, std::size_t length, std::uint32_t stream);
+/// Queues a datagram, with the descriptors of the stream with this id if there is one.
+inline constexpr std::uint64_t no_stream = 0;
+void send_datagram(launcher& l, const void* bytes, std::size_t length, std::uint64_t stream_id);
 bool out_queue_empty(const launcher& l);
 void send_welcome(launcher& l);
 void refuse(launcher& l, const launch::refusal& what, const char* sentence);
@@ -201,6 +238,8 @@ struct message {
 };
 
 // admit.cpp
+/// A batch's memfd that the kernel could not hand over: this process has no descriptor free.
+inline constexpr int lost_descriptor = -2;
 void admit_batch(launcher& l, const launch::launch_batch& request, int memfd);
 
 // groups.cpp
@@ -212,6 +251,10 @@ bool seen_before(launcher& l, const group& g, std::uint32_t lo, std::uint32_t hi
 bool remember_seen(launcher& l, group& g, std::uint32_t lo, std::uint32_t hi);
 void append_chunk(launcher& l, std::uint32_t group, std::uint32_t order);
 void refill(launcher& l, std::uint32_t group);
+/// After each start: one that lacked something of the kernel's pauses its group, 1 s to 60 s.
+void note_start(launcher& l, std::uint32_t group, bool lacked_something);
+/// Groups whose pause is over start again; answers the next deadline, or 0.
+std::int64_t check_paused_groups(launcher& l, std::int64_t now);
 void release_slot(launcher& l, element& e);
 void revoke(launcher& l, std::uint32_t group, std::uint32_t lo, std::uint32_t hi);
 /// False when something of it still runs or waits.
@@ -279,6 +322,12 @@ pid_t copy_process(launcher& l, int cgroup);
 /// Names of stages as they stand in a child's process name.
 launch::start_stage stage_of_name(const char* name);
 
+// outputs.cpp: of the child, as its user
+/// Whether other elements or ranks write to the file that this pattern names, too.
+bool is_shared_output(const child_plan& plan, const char* pattern);
+/// The first of those who share an output file empties it of what others had left in it.
+void empty_of_others(const child_plan& plan, const char* pattern, int fd);
+
 // reap.cpp
 void reap(launcher& l);
 void read_failures(launcher& l);
@@ -316,7 +365,14 @@ void stray_died(launcher& l, pid_t pid);
 // exits.cpp
 std::uint32_t outstanding_records(const launcher& l);
 launch::record& add_record(launcher& l, launch::record_kind what, const group& g);
-void acknowledge(launcher& l, std::uint64_t seq);
+/// Forgets the records first to last, as far as this peer was sent them.
+void acknowledge(launcher& l, std::uint64_t first, std::uint64_t last);
+/// A new peer is sent all that is kept.
+void send_records_again(launcher& l);
+/// The number before the first record that is kept.
+std::uint64_t acknowledged_seq(launcher& l);
+/// After a re-exec: a record as it was, after all others.
+bool restore_record(launcher& l, const launch::record& what);
 void note_pending(launcher& l);
 /// Reports what is due; answers in how many milliseconds to come back, or -1.
 int flush_if_due(launcher& l);
@@ -338,7 +394,8 @@ std::uint32_t find_stream(launcher& l, std::uint64_t id);
 
 // cgroups.cpp
 void find_cgroups(launcher& l);
-int take_cgroup(launcher& l, std::uint64_t memory_bytes);
+/// Its index, or -1 where none are used; 0 or an errno.
+int take_cgroup(launcher& l, std::uint64_t memory_bytes, std::int32_t& cgroup);
 /// Processes that were still in it, all killed; 0 = empty.
 std::uint32_t kill_cgroup(launcher& l, int cgroup);
 bool cgroup_is_empty(launcher& l, int cgroup);
@@ -349,6 +406,19 @@ void open_chain(launcher& l);
 void chain_order(launcher& l, const auth::order_view* order, byte_view bytes,
                  std::uint32_t reason_code);
 void flush_chain(launcher& l);
+
+// keeper.cpp
+inline constexpr char keeper_name[] = "troupe-keeper"; ///< of its process; at most 15 bytes
+inline constexpr int keeper_died_signal = 10;          // SIGUSR1
+/// Makes the keeper of this process, which goes on as its child; false when there is no place for
+/// another launcher. In the keeper it does not return.
+bool start_keeper(const options& opts, char** argv, pid_t& keeper);
+/// After a re-exec: it is the parent already; 0 = there is none.
+pid_t find_keeper();
+/// From now on `keeper_died_signal` tells of its end; false when it has died already.
+bool hear_of_keeper(pid_t keeper);
+/// POSIX locks: they stay over an execve, and children do not inherit them.
+bool lock_as_launcher(launcher& l);
 
 // survivors.cpp
 void end_survivors(launcher& l);

@@ -73,6 +73,8 @@ void timer_fired(launcher& l) {
       earlier(next, e.kill_deadline_ns);
   }
   earlier(next, check_shepherds(l, now));
+  earlier(next, check_paused_groups(l, now));
+  earlier(next, check_peer(l, now));
   earlier(next, l.sweep_at_ns);
   earlier(next, l.stop_deadline_ns);
   if (next != 0)
@@ -124,7 +126,7 @@ bool open_loop(launcher& l) {
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   sigset_t taken;
   ::sigemptyset(&taken);
-  for (int signo : {SIGCHLD, SIGTERM, SIGINT, SIGUSR2})
+  for (int signo : {SIGCHLD, SIGTERM, SIGINT, SIGUSR2, keeper_died_signal})
     ::sigaddset(&taken, signo);
   l.signal_fd = ::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
   l.timer_fd = ::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -142,6 +144,14 @@ bool open_loop(launcher& l) {
   return true;
 }
 
+/// The next launcher cannot know any more what this one leaves if it is killed, and says so.
+void keeper_died(launcher& l) {
+  if (l.keeper == 0 || ::getppid() == l.keeper)
+    return; // somebody else's signal
+  l.keeper = 0;
+  say("the keeper is gone: if this launcher is killed, what its jobs leave may not be found");
+}
+
 void read_signals(launcher& l) {
   signalfd_siginfo info[8];
   auto got = ::read(l.signal_fd, info, sizeof info);
@@ -150,6 +160,8 @@ void read_signals(launcher& l) {
       l.reap_wanted = true;
     else if (info[i].ssi_signo == SIGUSR2)
       l.reexec_wanted = true;
+    else if (info[i].ssi_signo == keeper_died_signal)
+      keeper_died(l);
     else
       stop(l);
   }
@@ -185,7 +197,7 @@ bool is_done(launcher& l) {
     l.stop_deadline_ns = boot_now() + stop_wait_ns;
     want_timer(l, l.stop_deadline_ns);
   }
-  bool is_heard = l.acknowledged_seq == l.last_seq;
+  bool is_heard = l.record_head == none;
   return l.peer_fd < 0 || is_heard || boot_now() >= l.stop_deadline_ns;
 }
 

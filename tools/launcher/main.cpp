@@ -65,6 +65,7 @@ launcher* make_launcher() {
   auto& l = *static_cast<launcher*>(memory);
   l.listen_fd = l.peer_fd = l.lock_fd = l.error_read = l.error_write = -1;
   l.children_fd = l.cgroup_dir = l.chain.fd = -1;
+  l.record_head = l.record_tail = l.record_unsent = none;
   l.announce_head = l.announce_tail = l.ended_head = l.all_elements = none;
   return &l;
 }
@@ -80,19 +81,6 @@ bool tidy_descriptors() {
   if (fd > STDERR_FILENO)
     ::close(fd);
   return true;
-}
-
-/// A POSIX lock: it stays over an execve, and children do not inherit it.
-bool lock_state(launcher& l) {
-  char path[4096];
-  std::snprintf(path, sizeof path, "%s/lock", l.opts.state);
-  l.lock_fd = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  if (l.lock_fd >= 0 && ::fcntl(l.lock_fd, F_SETLK, &lock) == 0)
-    return true;
-  say("another launcher uses the state directory %s (%s)", l.opts.state, std::strerror(errno));
-  return false;
 }
 
 bool set_limits(launcher& l) {
@@ -123,7 +111,7 @@ bool open_error_pipe(launcher& l) {
 
 bool start_new(launcher& l) {
   randombytes_buf(l.instance, sizeof l.instance);
-  if (!lock_state(l) || !open_error_pipe(l))
+  if (!lock_as_launcher(l) || !open_error_pipe(l))
     return false;
   end_survivors(l);
   return true;
@@ -134,7 +122,8 @@ bool prepare(launcher& l) {
   std::snprintf(children, sizeof children, "/proc/self/task/%d/children",
                 static_cast<int>(l.own_pid));
   ::umask(022);
-  if (!tidy_descriptors() || !load_trust(l) || !load_keyring(l))
+  restore_reserve();
+  if (!load_trust(l) || !load_keyring(l))
     return false;
   if (!l.rules.is_private() && ::prctl(PR_SET_DUMPABLE, 0) != 0)
     return false;
@@ -159,21 +148,29 @@ const char* beside(const char* program, const char* name, char* out) {
 }
 
 int serve(int argc, char** argv) {
+  options opts{};
+  if (const char* bad = parse_run(argc - 2, argv + 2, opts)) {
+    std::fprintf(stderr, "troupe-launcher run: %s\n", bad);
+    return 2;
+  }
+  if (!tidy_descriptors())
+    return 1;
+  pid_t keeper = find_keeper();
+  if (opts.resume_fd < 0 && !start_keeper(opts, argv, keeper))
+    return 1;
   auto length = ::readlink("/proc/self/exe", program_path, sizeof program_path - 1);
   auto* l = make_launcher();
   if (length <= 0 || l == nullptr) {
     say("cannot start: %s", std::strerror(errno));
     return 1;
   }
+  l->opts = opts;
   l->opts.program = program_path;
   l->opts.stub = beside(program_path, "troupe-stub", stub_path);
   l->opts.shepherd = beside(program_path, "troupe-shepherd", shepherd_path);
-  if (const char* bad = parse_run(argc, argv, l->opts)) {
-    std::fprintf(stderr, "troupe-launcher run: %s\n", bad);
-    return 2;
-  }
   l->own_uid = ::geteuid();
   l->own_pid = ::getpid();
+  l->keeper = hear_of_keeper(keeper) ? keeper : 0;
   if (!prepare(*l)) {
     say("cannot start in %s", l->opts.state);
     return 1;
@@ -192,7 +189,7 @@ int main(int argc, char** argv) {
   if (std::strcmp(command, "enroll") == 0)
     return troupe::launcher::enroll(argc - 2, argv + 2);
   if (std::strcmp(command, "run") == 0)
-    return troupe::launcher::serve(argc - 2, argv + 2);
+    return troupe::launcher::serve(argc, argv);
   if (std::strcmp(command, "--version") == 0)
     return std::puts("troupe-launcher " TROUPE_VERSION) < 0;
   bool wants_help = std::strcmp(command, "--help") == 0;

@@ -18,12 +18,13 @@ namespace {
 using launch::kind;
 using launch::reason;
 
+constexpr std::int64_t write_pause_ns = second_ns / 50;
 /// Messages taken from the socket before children are looked at again.
 constexpr int messages_per_turn = 32;
 
 struct queued_datagram {
+  std::uint64_t stream; ///< its id, never its place: another stream may have that by then
   std::uint32_t length;
-  std::uint32_t stream;
 };
 
 void watch_peer(launcher& l) {
@@ -32,7 +33,8 @@ void watch_peer(launcher& l) {
   bool reads = l.out.used < out_queue::size / 2;
   event.events = (reads ? EPOLLIN : 0U) | EPOLLRDHUP | (l.peer_wants_write ? EPOLLOUT : 0U);
   event.data.fd = l.peer_fd;
-  (void)::epoll_ctl(l.epoll_fd, EPOLL_CTL_MOD, l.peer_fd, &event);
+  if (::epoll_ctl(l.epoll_fd, EPOLL_CTL_MOD, l.peer_fd, &event) != 0)
+    drop_peer(l, "it cannot be watched"); // it connects again
 }
 
 void copy_in(out_queue& q, const void* bytes, std::size_t length) {
@@ -51,15 +53,24 @@ void copy_out(const out_queue& q, std::size_t offset, void* bytes, std::size_t l
   std::memcpy(static_cast<std::uint8_t*>(bytes) + first, q.bytes, length - first);
 }
 
-bool send_now(launcher& l, const void* bytes, std::size_t length, std::uint32_t stream) {
+/// What became of a datagram.
+enum class sending {
+  done,
+  full,  ///< the socket takes no more: it tells when it does
+  later, ///< the kernel has no room for it, and does not tell when it has
+  broken ///< it never will be sent: the connection is no good
+};
+
+sending send_now(launcher& l, const void* bytes, std::size_t length, std::uint64_t stream_id) {
   iovec part{const_cast<void*>(bytes), length};
   msghdr head{};
   head.msg_iov = &part;
   head.msg_iovlen = 1;
   alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
-  if (stream != none) {
-    if (!l.streams.valid(stream) || l.streams[stream].lent_fd < 0)
-      return true; // dropped meanwhile
+  if (stream_id != no_stream) {
+    auto stream = find_stream(l, stream_id);
+    if (stream == none || l.streams[stream].lent_fd < 0)
+      return sending::done; // dropped meanwhile
     const int lent[] = {l.streams[stream].lent_fd, l.streams[stream].store_fd};
     const auto lent_bytes = (lent[1] < 0 ? 1 : 2) * sizeof(int);
     head.msg_control = control;
@@ -72,12 +83,32 @@ bool send_now(launcher& l, const void* bytes, std::size_t length, std::uint32_t 
   }
   for (;;) {
     if (::sendmsg(l.peer_fd, &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-      return true;
+      return sending::done;
     if (errno == EINTR)
       continue;
+    if (errno == EAGAIN)
+      return sending::full;
     // Too many descriptors in flight also passes when the peer has read some.
-    return errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ETOOMANYREFS;
+    const bool passes = errno == ENOBUFS || errno == ETOOMANYREFS || errno == ENOMEM;
+    return passes ? sending::later : sending::broken;
   }
+}
+
+/// What waits is sent when the socket says that it takes more, or after a moment.
+void send_again(launcher& l, sending why) {
+  l.peer_wants_write = why == sending::full;
+  if (why == sending::later) {
+    l.write_again_ns = boot_now() + write_pause_ns;
+    want_timer(l, l.write_again_ns);
+  }
+  watch_peer(l);
+}
+
+void watch_for_peers(launcher& l, bool on) {
+  epoll_event event{};
+  event.events = on ? EPOLLIN : 0U;
+  event.data.fd = l.listen_fd;
+  (void)::epoll_ctl(l.epoll_fd, EPOLL_CTL_MOD, l.listen_fd, &event); // needs nothing: cannot fail
 }
 
 void reply_refusal(launcher& l, reason why, const char* sentence,
@@ -124,7 +155,7 @@ void handle_hello(launcher& l, const launch::hello& request, byte_view keyring) 
     }
   }
   l.peer_said_hello = true;
-  l.sent_seq = l.acknowledged_seq;
+  send_records_again(l);
   send_welcome(l);
   send_records(l);
 }
@@ -183,6 +214,23 @@ bool with(byte_view datagram, F&& act) {
   return true;
 }
 
+bool handle_ranges(launcher& l, byte_view datagram) {
+  launch::acknowledge_ranges_request request;
+  constexpr auto fixed = sizeof(launch::header) + sizeof request;
+  if (datagram.size() < fixed)
+    return false;
+  std::memcpy(&request, datagram.data() + sizeof(launch::header), sizeof request);
+  if (request.count > launch::ranges_per_datagram ||
+      datagram.size() != fixed + request.count * sizeof(launch::seq_range))
+    return false;
+  for (std::uint32_t i = 0; i < request.count; ++i) {
+    launch::seq_range range;
+    std::memcpy(&range, datagram.data() + fixed + i * sizeof range, sizeof range);
+    acknowledge(l, range.first, range.last);
+  }
+  return true;
+}
+
 bool handle_stream(launcher& l, std::uint64_t id, bool drop) {
   auto index = find_stream(l, id);
   if (index == none)
@@ -209,7 +257,8 @@ bool dispatch(launcher& l, kind what, byte_view datagram, int fd) {
       for_groups(l, m.key, [&](std::uint32_t g) { revoke(l, g, m.element_from, none); });
     });
   case kind::acknowledge:
-    return with<launch::acknowledge_request>(datagram, [&](auto& m) { acknowledge(l, m.seq); });
+    return with<launch::acknowledge_request>(datagram, [&](auto& m) { acknowledge(l, 0, m.seq); });
+  case kind::acknowledge_ranges: return handle_ranges(l, datagram);
   case kind::lend:
     return with<launch::lend_request>(datagram,
                                       [&](auto& m) { handle_stream(l, m.stream, false); });
@@ -283,6 +332,24 @@ bool is_alive(int fd) {
   return ::poll(&entry, 1, 0) == 0;
 }
 
+/// A connection, or -1. When descriptors have run out the peer still comes in, by the one that is
+/// kept for it: it is who frees others. Without any, who knocks waits.
+int accept_one(launcher& l) {
+  constexpr int how = SOCK_CLOEXEC | SOCK_NONBLOCK;
+  int fd = ::accept4(l.listen_fd, nullptr, nullptr, how);
+  if (fd < 0 && (errno == EMFILE || errno == ENFILE) && release_reserve()) {
+    fd = ::accept4(l.listen_fd, nullptr, nullptr, how);
+    restore_reserve();
+  }
+  if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+    say("cannot take a connection: %s; trying again in a second", std::strerror(errno));
+    watch_for_peers(l, false);
+    l.listen_again_ns = boot_now() + second_ns;
+    want_timer(l, l.listen_again_ns);
+  }
+  return fd;
+}
+
 /// Says why to a connection that is not taken, then closes it.
 void turn_away(int fd, reason why, const char* sentence) {
   struct {
@@ -303,19 +370,44 @@ bool out_queue_empty(const launcher& l) {
   return l.out.used == 0;
 }
 
-void send_datagram(launcher& l, const void* bytes, std::size_t length, std::uint32_t stream) {
-  if (l.peer_fd < 0 || (l.out.used == 0 && send_now(l, bytes, length, stream)))
+void send_datagram(launcher& l, const void* bytes, std::size_t length, std::uint64_t stream_id) {
+  if (l.peer_fd < 0)
     return;
   auto& q = l.out;
-  queued_datagram entry{static_cast<std::uint32_t>(length), stream};
+  const auto first = q.used == 0 ? send_now(l, bytes, length, stream_id) : sending::full;
+  if (first == sending::done)
+    return;
+  if (first == sending::broken) {
+    drop_peer(l, std::strerror(errno));
+    return;
+  }
+  queued_datagram entry{stream_id, static_cast<std::uint32_t>(length)};
   if (q.used + sizeof entry + length > out_queue::size) {
     drop_peer(l, "it does not read what it asked for");
     return;
   }
+  const bool was_empty = q.used == 0;
   copy_in(q, &entry, sizeof entry);
   copy_in(q, bytes, length);
-  l.peer_wants_write = true;
-  watch_peer(l);
+  if (was_empty)
+    send_again(l, first);
+  else
+    watch_peer(l);
+}
+
+std::int64_t check_peer(launcher& l, std::int64_t now) {
+  if (l.write_again_ns != 0 && now >= l.write_again_ns) {
+    l.write_again_ns = 0;
+    if (l.peer_fd >= 0)
+      write_peer(l);
+  }
+  if (l.listen_again_ns != 0 && now >= l.listen_again_ns) {
+    l.listen_again_ns = 0;
+    watch_for_peers(l, true);
+  }
+  const auto write = l.write_again_ns;
+  const auto listen = l.listen_again_ns;
+  return write == 0 || (listen != 0 && listen < write) ? listen : write;
 }
 
 void write_peer(launcher& l) {
@@ -325,7 +417,12 @@ void write_peer(launcher& l) {
     queued_datagram entry{};
     copy_out(q, 0, &entry, sizeof entry);
     copy_out(q, sizeof entry, datagram, entry.length);
-    if (!send_now(l, datagram, entry.length, entry.stream))
+    const auto sent = send_now(l, datagram, entry.length, entry.stream);
+    if (sent == sending::broken)
+      drop_peer(l, std::strerror(errno));
+    else if (sent != sending::done)
+      send_again(l, sent);
+    if (sent != sending::done)
       return;
     q.head = (q.head + sizeof entry + entry.length) % out_queue::size;
     q.used -= sizeof entry + entry.length;
@@ -344,7 +441,7 @@ void refuse(launcher& l, const launch::refusal& what, const char* sentence) {
   datagram.head.body = what;
   auto length = ::strnlen(sentence, sizeof datagram.text);
   std::memcpy(datagram.text, sentence, length);
-  send_datagram(l, &datagram, sizeof datagram.head + length, none);
+  send_datagram(l, &datagram, sizeof datagram.head + length, no_stream);
 }
 
 void send_welcome(launcher& l) {
@@ -353,6 +450,8 @@ void send_welcome(launcher& l) {
     launch::node_range ranges[ranges_max];
   } datagram;
   datagram.head = {};
+  datagram.head.head.features =
+      launch::feature_ranges | (l.leftovers_uncertain ? launch::feature_uncertain : 0);
   auto& body = datagram.head.body;
   body.mode = l.rules.mode;
   std::memcpy(body.instance, l.instance, sizeof body.instance);
@@ -363,7 +462,7 @@ void send_welcome(launcher& l) {
   body.ranges = l.rules.range_count;
   auto tail = l.rules.range_count * sizeof(launch::node_range);
   std::memcpy(datagram.ranges, l.rules.ranges, tail);
-  send_datagram(l, &datagram, sizeof datagram.head + tail, none);
+  send_datagram(l, &datagram, sizeof datagram.head + tail, no_stream);
 }
 
 void drop_peer(launcher& l, const char* why) {
@@ -374,12 +473,13 @@ void drop_peer(launcher& l, const char* why) {
   l.peer_fd = -1;
   l.peer_said_hello = false;
   l.peer_wants_write = false;
+  l.write_again_ns = 0;
   l.out.head = l.out.tail = l.out.used = 0;
-  l.sent_seq = l.acknowledged_seq;
+  send_records_again(l);
 }
 
 void accept_peer(launcher& l) {
-  int fd = ::accept4(l.listen_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  int fd = accept_one(l);
   if (fd < 0)
     return;
   ucred who{};
@@ -425,7 +525,10 @@ void read_peer(launcher& l) {
       return;
     }
     int fd = take_descriptor(head);
-    if ((head.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    bool too_many = (head.msg_flags & MSG_CTRUNC) != 0 && fd >= 0;
+    if ((head.msg_flags & MSG_CTRUNC) != 0 && fd < 0)
+      fd = lost_descriptor; // it was sent, and there was no number free for it
+    if ((head.msg_flags & MSG_TRUNC) != 0 || too_many)
       reply_refusal(l, reason::malformed, "a message is at most 8,192 bytes long, with one file");
     else
       handle(l, {datagram, static_cast<std::size_t>(got)}, fd);

@@ -78,23 +78,24 @@ void note_failure(launcher& l, element& e, std::uint32_t rank, launch::start_sta
   e.failed_rank = rank;
   e.stage = stage;
   e.error = error_number;
-  auto slot = l.detail_next++ % details_max;
-  auto& detail = l.details[slot];
-  detail.seq = 0;
+  const auto number = l.detail_next++;
+  auto& detail = l.details[number % details_max];
+  e.detail = number + 1;
+  detail.seq = awaits_record | e.detail;
   auto put = std::snprintf(detail.text, sizeof detail.text, "%s failed: %.*s%s%s",
                            launch::to_string(stage), static_cast<int>(length), text,
                            length == 0 ? "" : ": ", ::strerror(error_number));
   auto most = static_cast<int>(sizeof detail.text) - 1;
   detail.length = static_cast<std::uint16_t>(put < most ? put : most);
-  e.detail = slot + 1;
 }
 
 void take_failure(launcher& l, std::uint32_t rank_index, const child_failure& failure) {
   if (failure.length > sizeof failure.text || rank_index == none || !l.ranks.valid(rank_index))
     return;
-  const auto& r = l.ranks[rank_index];
+  auto& r = l.ranks[rank_index];
   if (r.pid != failure.pid || !r.alive)
     return;
+  r.gave_up = true;
   auto& e = l.elements[r.element];
   note_failure(l, e, l.orders[e.order].view.rank_of(r.local), failure.stage, failure.error,
                failure.text, failure.length);
@@ -151,7 +152,7 @@ void element_ended(launcher& l, std::uint32_t index) {
   if (e.state == element_state::ending && !e.has_failed && e.timed_out)
     e.has_failed = true;
   e.state = element_state::ended;
-  e.end_utc_ns = utc_now();
+  e.end_utc_ns = e.start_utc_ns + (boot_now() - e.start_boot_ns);
   e.linger_deadline_ns = 0;
   release_slot(l, e);
   for (auto at = e.ranks; at != none; at = l.ranks[at].next_in_element) {
@@ -178,7 +179,10 @@ void reap(launcher& l) {
   l.reap_wanted = true;
   for (int i = 0; i < reaps_per_turn; ++i) {
     siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
+    auto found = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+    if (found != 0 && errno != ECHILD)
+      return; // again at once: nobody tells of this child a second time
+    if (found != 0 || info.si_pid == 0) {
       l.reap_wanted = false;
       return;
     }

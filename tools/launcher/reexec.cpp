@@ -18,7 +18,9 @@ namespace troupe::launcher {
 namespace {
 
 constexpr std::uint32_t state_magic = 0x31535254; // "TRS1"
-constexpr std::uint32_t state_version = 3;
+constexpr std::uint32_t state_version = 4;
+/// Of the release before: its records have no gaps, and so no count.
+constexpr std::uint32_t state_version_before = 3;
 constexpr std::size_t state_bytes_max = retained_bytes_max + 256UL * 1024 * 1024;
 
 struct state_header {
@@ -31,8 +33,8 @@ struct state_header {
   std::uint32_t announce_head, announce_tail, ended_head, all_elements, queued, detail_next;
   std::uint32_t cgroup_count;
   std::uint32_t peer_said_hello;
-  std::uint32_t stopping;
-  std::uint32_t reserved;
+  std::uint32_t stopping; ///< bit 0; bit 1: leftovers_uncertain
+  std::uint32_t records;  ///< how many follow the tables
 };
 
 class writer {
@@ -120,7 +122,8 @@ bool save(launcher& l, int fd) {
   head.version = state_version;
   std::memcpy(head.instance, l.instance, sizeof head.instance);
   head.last_seq = l.last_seq;
-  head.acknowledged_seq = l.acknowledged_seq;
+  head.acknowledged_seq = acknowledged_seq(l);
+  head.records = l.records.in_use;
   head.next_stream_id = l.next_stream_id;
   head.sweep_at_ns = l.sweep_at_ns;
   head.listen_fd = l.listen_fd;
@@ -136,7 +139,7 @@ bool save(launcher& l, int fd) {
   head.detail_next = l.detail_next;
   head.cgroup_count = l.cgroup_count;
   head.peer_said_hello = l.peer_said_hello;
-  head.stopping = l.stopping;
+  head.stopping = (l.stopping ? 1U : 0U) | (l.leftovers_uncertain ? 2U : 0U);
   static writer out{-1};
   out = writer{fd};
   out.put(head);
@@ -152,8 +155,8 @@ bool save(launcher& l, int fd) {
   put_table(out, l.streams, nothing);
   put_table(out, l.strays, nothing);
   put_table(out, l.shepherds, nothing);
-  for (auto seq = l.acknowledged_seq; seq < l.last_seq;)
-    out.put(l.records[++seq % records_max]);
+  for (auto at = l.record_head; at != none; at = l.records[at].next)
+    out.put(l.records[at].what);
   out.put(l.details, sizeof l.details);
   return out.finish();
 }
@@ -174,7 +177,7 @@ bool take_order(launcher& l, auth::byte_reader& in, order_entry& o) {
   return o.strings != nullptr;
 }
 
-bool take_header(launcher& l, auth::byte_reader& in) {
+bool take_header(launcher& l, auth::byte_reader& in, std::uint64_t& records) {
   state_header head{};
   auto bytes = in.take_bytes(sizeof head);
   auto limit = in.take_bytes(sizeof l.files_limit);
@@ -182,11 +185,12 @@ bool take_header(launcher& l, auth::byte_reader& in) {
     return false;
   std::memcpy(&head, bytes.data(), sizeof head);
   std::memcpy(&l.files_limit, limit.data(), sizeof l.files_limit);
-  if (head.magic != state_magic || head.version != state_version)
+  bool is_before = head.version == state_version_before;
+  if (head.magic != state_magic || (head.version != state_version && !is_before))
     return false;
+  records = is_before ? head.last_seq - head.acknowledged_seq : head.records;
   std::memcpy(l.instance, head.instance, sizeof l.instance);
   l.last_seq = head.last_seq;
-  l.acknowledged_seq = l.sent_seq = head.acknowledged_seq;
   l.next_stream_id = head.next_stream_id;
   l.sweep_at_ns = head.sweep_at_ns;
   l.listen_fd = head.listen_fd;
@@ -202,24 +206,28 @@ bool take_header(launcher& l, auth::byte_reader& in) {
   l.detail_next = head.detail_next;
   l.cgroup_count = head.cgroup_count;
   l.peer_said_hello = head.peer_said_hello != 0;
-  l.stopping = head.stopping != 0;
-  return l.last_seq - l.acknowledged_seq <= records_max;
+  l.stopping = (head.stopping & 1) != 0;
+  l.leftovers_uncertain = (head.stopping & 2) != 0;
+  return records <= records_max;
 }
 
 bool load(launcher& l, auth::byte_reader& in) {
   auto nothing = [](const auto&) { return true; };
-  bool tables = take_header(l, in) &&
+  std::uint64_t records = 0;
+  bool tables = take_header(l, in, records) &&
                 take_table(in, l.specs, [&](spec_entry& s) { return take_spec(l, in, s); }) &&
                 take_table(in, l.orders, [&](order_entry& o) { return take_order(l, in, o); }) &&
                 take_table(in, l.intervals, nothing) && take_table(in, l.chunks, nothing) &&
                 take_table(in, l.groups, nothing) && take_table(in, l.elements, nothing) &&
                 take_table(in, l.ranks, nothing) && take_table(in, l.streams, nothing) &&
                 take_table(in, l.strays, nothing) && take_table(in, l.shepherds, nothing);
-  for (auto seq = l.acknowledged_seq; tables && seq < l.last_seq;) {
-    auto bytes = in.take_bytes(sizeof(launch::record));
+  for (; tables && records > 0; --records) {
+    launch::record what;
+    auto bytes = in.take_bytes(sizeof what);
     if (in.failed())
       return false;
-    std::memcpy(&l.records[++seq % records_max], bytes.data(), bytes.size());
+    std::memcpy(&what, bytes.data(), bytes.size());
+    tables = restore_record(l, what);
   }
   auto bytes = in.take_bytes(sizeof l.details);
   if (!tables || !in.at_end())
@@ -250,19 +258,22 @@ void rebuild_hashes(launcher& l) {
   }
 }
 
-void keep_descriptors(launcher& l, bool keep) {
+/// False when one of them would be lost, or stay open in what the launcher executes.
+bool keep_descriptors(launcher& l, bool keep) {
+  bool done = true;
   for (int fd : {l.listen_fd, l.peer_fd, l.lock_fd, l.error_read, l.error_write})
-    (void)set_close_on_exec(fd, !keep);
+    done = set_close_on_exec(fd, !keep) && done;
   for (std::uint32_t i = 0; i < l.streams.high; ++i)
     if (l.streams[i].used) {
       for (int fd : {l.streams[i].lent_fd, l.streams[i].held_fd, l.streams[i].store_fd})
-        (void)set_close_on_exec(fd, !keep);
+        done = set_close_on_exec(fd, !keep) && done;
     }
   for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
     if (l.shepherds[i].used)
       for (int fd :
            {l.shepherds[i].channel_fd, l.shepherds[i].stub_read, l.shepherds[i].stub_write})
-        (void)set_close_on_exec(fd, !keep);
+        done = set_close_on_exec(fd, !keep) && done;
+  return done;
 }
 
 } // namespace
@@ -279,8 +290,12 @@ void reexec(launcher& l) {
       ::close(fd);
     return;
   }
-  keep_descriptors(l, true);
-  (void)set_close_on_exec(fd, false);
+  if (!keep_descriptors(l, true) || !set_close_on_exec(fd, false)) {
+    say("cannot keep the descriptors for a re-exec: %s; going on as before", std::strerror(errno));
+    (void)keep_descriptors(l, false);
+    ::close(fd);
+    return;
+  }
   char number[16];
   char deadline[32];
   std::snprintf(number, sizeof number, "%d", fd);
@@ -301,7 +316,7 @@ void reexec(launcher& l) {
                              nullptr};
   ::execve(l.opts.program, const_cast<char**>(arguments), ::environ);
   say("cannot re-execute %s: %s; going on as before", l.opts.program, std::strerror(errno));
-  keep_descriptors(l, false);
+  (void)keep_descriptors(l, false);
   ::close(fd);
 }
 
@@ -320,7 +335,8 @@ bool resume(launcher& l) {
   if (!done)
     return false;
   rebuild_hashes(l);
-  keep_descriptors(l, false);
+  if (!keep_descriptors(l, false))
+    say("a descriptor stays open over what is executed: %s", std::strerror(errno));
   say("took over %u running and %u waiting elements", l.elements.in_use, l.queued);
   return true;
 }

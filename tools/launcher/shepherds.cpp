@@ -53,11 +53,14 @@ helper_plan plan_for(launcher& l, const auth::order_view& order) {
   return plan;
 }
 
-void watch_stubs(launcher& l, const shepherd_entry& s) {
+/// 0 or an errno.
+int watch_stubs(launcher& l, const shepherd_entry& s) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = s.stub_read;
-  (void)::epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, s.stub_read, &event);
+  if (::epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, s.stub_read, &event) == 0)
+    return 0;
+  return errno == ENOSPC ? EAGAIN : errno; // the user's number of watches: it passes
 }
 
 /// One for each shepherd: what one job's processes do to it is no other job's matter.
@@ -70,8 +73,7 @@ int open_stub_socket(launcher& l, shepherd_entry& s) {
   s.stub_write = ends[1];
   if (::setsockopt(s.stub_read, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
     return errno;
-  watch_stubs(l, s);
-  return 0;
+  return watch_stubs(l, s);
 }
 
 void close_if_open(int& fd) {
@@ -236,8 +238,9 @@ int join_shepherd(launcher& l, element& e) {
     ++l.orders[e.order].references;
     s.waiter = s.stream = none;
     s.channel_fd = s.stub_read = s.stub_write = -1;
-    s.cgroup = take_cgroup(l, 0);
-    auto bad = open_stub_socket(l, s);
+    auto bad = take_cgroup(l, 0, s.cgroup);
+    if (bad == 0)
+      bad = open_stub_socket(l, s);
     if (bad == 0)
       bad = start_shepherd(l, s, g, e);
     if (bad != 0) {
@@ -286,8 +289,9 @@ void read_stub_failures(launcher& l) {
 
 void watch_shepherds(launcher& l) {
   for (std::uint32_t i = 0; i < l.shepherds.high; ++i)
-    if (l.shepherds[i].used && l.shepherds[i].stub_read >= 0)
-      watch_stubs(l, l.shepherds[i]);
+    if (l.shepherds[i].used && l.shepherds[i].stub_read >= 0 && watch_stubs(l, l.shepherds[i]) != 0)
+      say("a shepherd's stubs cannot be watched: %s; they are heard when children end",
+          std::strerror(errno));
 }
 
 bool is_shepherd(launcher& l, pid_t pid) {

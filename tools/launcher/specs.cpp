@@ -56,22 +56,31 @@ private:
 
 int make_script(std::string_view script) {
   int fd = ::memfd_create("troupe-script", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  mode_t mode = 0555;
 #ifdef MFD_NOEXEC_SEAL
-  if (fd < 0 && errno == EACCES) // vm.memfd_noexec=2; it is read by its interpreter, never executed
+  if (fd < 0 && errno == EACCES) { // vm.memfd_noexec=2; its interpreter reads it, all the same
     fd = ::memfd_create("troupe-script", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    mode = 0444;
+  }
 #endif
   if (fd < 0)
     return -1;
   for (std::size_t done = 0; done < script.size();) {
     auto put = ::write(fd, script.data() + done, script.size() - done);
+    if (put < 0 && errno == EINTR)
+      continue;
     if (put <= 0) {
       ::close(fd);
       return -1;
     }
     done += static_cast<std::size_t>(put);
   }
-  (void)::fchmod(fd, 0555);
-  (void)::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+  // What all elements execute must be what was signed, whoever has it open.
+  constexpr int all = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+  if (::fchmod(fd, mode) != 0 || ::fcntl(fd, F_ADD_SEALS, all) != 0) {
+    ::close(fd);
+    return -1;
+  }
   return fd;
 }
 

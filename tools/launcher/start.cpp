@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "runtime/launch/passing.hpp"
 #include "tools/launcher/launcher.hpp"
 
 #include <cerrno>
@@ -118,7 +119,7 @@ void report_without_element(launcher& l, const group& g, const auth::order_view&
                             std::uint32_t number) {
   auto& r = add_record(l, launch::record_kind::start_failed, g);
   r.element = number;
-  r.flags = order.is_array() ? launch::record_array : 0;
+  r.flags = launch::record_never_ran | (order.is_array() ? launch::record_array : 0);
   r.rank = order.rank_first;
   r.stage = launch::start_stage::fork;
   r.error = EAGAIN;
@@ -149,6 +150,7 @@ void start_element(launcher& l, std::uint32_t group_index, std::uint32_t order_i
     nowhere.slot = slot;
     release_slot(l, nowhere);
     report_without_element(l, g, order, number);
+    note_start(l, group_index, true);
     return;
   }
   auto& e = l.elements[index];
@@ -159,14 +161,18 @@ void start_element(launcher& l, std::uint32_t group_index, std::uint32_t order_i
   e.slot = slot;
   e.ranks = none;
   e.shepherd = none;
-  e.cgroup = take_cgroup(l, order.memory_bytes);
+  const auto without_cgroup = take_cgroup(l, order.memory_bytes, e.cgroup);
   e.start_utc_ns = utc_now();
   e.start_boot_ns = boot_now();
   e.exec_deadline_ns = e.start_boot_ns + l.opts.exec_deadline_ns;
   if (order.time_limit_s != 0)
     e.limit_deadline_ns = e.start_boot_ns + order.time_limit_s * second_ns;
   link_element(l, index);
-  start_ranks(l, index, order.ranks_here);
+  if (without_cgroup == 0)
+    start_ranks(l, index, order.ranks_here);
+  else
+    note_failure(l, e, order.rank_first, launch::start_stage::limits, without_cgroup, "", 0);
+  note_start(l, group_index, e.start_failed && e.alive == 0 && launch::is_shortage(e.error));
   note_pending(l);
   want_timer(l, e.limit_deadline_ns != 0 && e.limit_deadline_ns < e.exec_deadline_ns
                     ? e.limit_deadline_ns
@@ -183,8 +189,14 @@ void check_exec(launcher& l, std::uint32_t index) {
   for (auto at = e.ranks; at != none; at = l.ranks[at].next_in_element) {
     auto& r = l.ranks[at];
     process_stat stat{};
-    if (!r.alive || !read_process_stat(r.pid, stat) || stat.state == 'Z' ||
-        (stat.flags & forked_but_not_executed) == 0)
+    if (!r.alive)
+      continue;
+    if (!read_process_stat(r.pid, stat)) {
+      if (!is_gone(errno))
+        e.exec_deadline_ns = boot_now() + second_ns; // it could not be looked at
+      continue;
+    }
+    if (stat.state == 'Z' || (stat.flags & forked_but_not_executed) == 0)
       continue;
     char text[96];
     auto length = std::snprintf(text, sizeof text, "(not done %lld s after the start: ended)",

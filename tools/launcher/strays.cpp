@@ -91,8 +91,10 @@ struct owner {
 
 owner find_owner(launcher& l, pid_t pid) {
   process_stat stat{};
-  if (!read_process_stat(pid, stat))
+  if (!read_process_stat(pid, stat)) {
+    l.look_failed = l.look_failed || !is_gone(errno);
     return {none, true};
+  }
   if (auto index = find_rank(l, stat.session, false); index != none) {
     auto element_index = l.ranks[index].element;
     return {element_index, l.elements[element_index].state != element_state::ended};
@@ -100,7 +102,11 @@ owner find_owner(launcher& l, pid_t pid) {
   char path[32];
   struct stat info {};
   std::snprintf(path, sizeof path, "/proc/%d", static_cast<int>(pid));
-  auto uid = ::stat(path, &info) == 0 ? info.st_uid : l.own_uid;
+  if (::stat(path, &info) != 0) {
+    l.look_failed = l.look_failed || !is_gone(errno);
+    return {none, true};
+  }
+  auto uid = info.st_uid;
   if (auto index = element_by_environment(l, pid, uid); index != none)
     return {index, l.elements[index].state != element_state::ended};
   return {none, may_belong_to_running(l, uid, stat.start_boot_ns)};
@@ -135,6 +141,16 @@ void look_at_child(launcher& l, pid_t pid) {
     end_stray(l, pid, whose.element);
 }
 
+/// Whether no rank of it reached its program: then it may be started again without running twice.
+bool never_ran(launcher& l, const element& e) {
+  if (!e.start_failed)
+    return false;
+  for (auto at = e.ranks; at != none; at = l.ranks[at].next_in_element)
+    if (l.ranks[at].pid != 0 && !l.ranks[at].gave_up)
+      return false;
+  return true;
+}
+
 void report_element(launcher& l, std::uint32_t index) {
   auto& e = l.elements[index];
   auto& g = l.groups[e.group];
@@ -144,7 +160,8 @@ void report_element(launcher& l, std::uint32_t index) {
   r.flags = static_cast<std::uint8_t>((order.is_array() ? launch::record_array : 0) |
                                       (e.timed_out ? launch::record_timed_out : 0) |
                                       (e.end_requested ? launch::record_ended : 0) |
-                                      (e.unkillable ? launch::record_unkillable : 0));
+                                      (e.unkillable ? launch::record_unkillable : 0) |
+                                      (never_ran(l, e) ? launch::record_never_ran : 0));
   r.element = e.number;
   r.rank = e.has_failed ? e.failed_rank : order.rank_first;
   r.exit_code = e.exit_code;
@@ -159,8 +176,9 @@ void report_element(launcher& l, std::uint32_t index) {
   r.user_us = e.user_us;
   r.system_us = e.system_us;
   r.max_rss_bytes = e.max_rss_bytes;
-  if (e.detail != 0)
-    l.details[e.detail - 1].seq = r.seq;
+  auto& detail = l.details[(e.detail - 1) % details_max];
+  if (e.detail != 0 && detail.seq == (awaits_record | e.detail))
+    detail.seq = r.seq;
 }
 
 void free_ranks(launcher& l, element& e) {
@@ -194,9 +212,10 @@ void free_element(launcher& l, std::uint32_t index) {
   l.elements.give_back(index);
 }
 
-/// Whether something of an ended element is still alive; after 10 s it is reported as it is.
+/// Whether something of an ended element is still alive, or may be; after 10 s it is reported as it
+/// is.
 bool lingers(launcher& l, element& e, std::int64_t now) {
-  bool has_more = e.strays > 0;
+  bool has_more = e.strays > 0 || l.look_failed;
   if (!has_more && e.cgroup >= 0 && !cgroup_is_empty(l, e.cgroup)) {
     (void)kill_cgroup(l, e.cgroup);
     has_more = true;
@@ -217,7 +236,11 @@ bool lingers(launcher& l, element& e, std::int64_t now) {
 
 void look_at_children(launcher& l) {
   char* text = l.children_text;
-  auto got = l.children_fd < 0 ? -1 : ::pread(l.children_fd, text, sizeof l.children_text - 1, 0);
+  l.look_failed = false;
+  if (l.children_fd < 0)
+    return; // said at the start
+  auto got = ::pread(l.children_fd, text, sizeof l.children_text - 1, 0);
+  l.look_failed = got < 0;
   if (got <= 0)
     return;
   text[got] = '\0';
@@ -261,7 +284,7 @@ void stray_died(launcher& l, pid_t pid) {
 void sweep(launcher& l) {
   auto now = boot_now();
   bool is_second_look = l.sweep_at_ns != 0 && now >= l.sweep_at_ns;
-  bool looks = l.sweep_wanted || is_second_look;
+  bool looks = l.sweep_wanted || is_second_look || l.look_failed;
   if (looks)
     look_at_children(l);
   bool looks_again = l.sweep_wanted; // the list may miss one while others leave it
@@ -280,7 +303,7 @@ void sweep(launcher& l) {
     report_element(l, index);
     free_element(l, index);
   }
-  if (some_linger || l.strays.in_use > 0)
+  if (some_linger || l.look_failed || l.strays.in_use > 0)
     l.sweep_at_ns = now + resweep_ns;
   else if (looks_again)
     l.sweep_at_ns = now + second_look_ns;

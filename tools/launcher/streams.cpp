@@ -17,6 +17,12 @@ namespace {
 
 enum : std::uint32_t { stream_output = 1, stream_errors = 2, stream_input = 4 };
 
+void close_and_forget(int& fd) {
+  if (fd >= 0)
+    ::close(fd);
+  fd = -1;
+}
+
 /// An entry that owns these descriptors, and the word of it; `none` and an errno.
 std::uint32_t add_stream(launcher& l, const element& e, std::uint32_t rank, std::uint32_t which,
                          int lent, int held, int store) {
@@ -46,8 +52,13 @@ std::uint32_t add_stream(launcher& l, const element& e, std::uint32_t rank, std:
 
 /// The user may open it again, as /dev/stdin. Both ends are -1, and errno says why, on failure.
 void make_pipe(launcher& l, const element& e, int (&ends)[2]) {
-  if (::pipe2(ends, O_CLOEXEC) == 0 && !l.rules.is_private())
-    (void)!::fchown(ends[0], l.groups[e.group].uid, static_cast<gid_t>(-1));
+  if (::pipe2(ends, O_CLOEXEC) != 0 || l.rules.is_private() ||
+      ::fchown(ends[0], l.groups[e.group].uid, static_cast<gid_t>(-1)) == 0)
+    return;
+  const int bad = errno;
+  close_and_forget(ends[0]);
+  close_and_forget(ends[1]);
+  errno = bad;
 }
 
 std::uint32_t open_output(launcher& l, const element& e, std::uint32_t rank, std::uint32_t which,
@@ -98,12 +109,6 @@ int open_terminal(launcher& l, const element& e, const auth::order_view& order,
   return (r.input = open_input(l, e, 0, input)) == none ? errno : 0;
 }
 
-void close_and_forget(int& fd) {
-  if (fd >= 0)
-    ::close(fd);
-  fd = -1;
-}
-
 } // namespace
 
 int open_streams(launcher& l, const element& e, const auth::order_view& order,
@@ -147,7 +152,7 @@ void send_stream(launcher& l, std::uint32_t index) {
   out.body.rank = s.rank;
   out.body.which = s.which;
   out.body.uid = s.uid;
-  send_datagram(l, &out, sizeof out, index);
+  send_datagram(l, &out, sizeof out, s.id);
 }
 
 /// At the element's end, leftovers being killed: the reader sees the end of the stream.

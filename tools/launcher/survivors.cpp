@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <dirent.h>
@@ -12,10 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// If the launcher is killed, its ranks die with it (PR_SET_PDEATHSIG, see child.cpp); what they had
-// started themselves may not. So that the next instance can find that, the ranks that run stand in
-// a file, written through a shared mapping: no system call per start. Their exit statuses are lost
-// with the old instance; the daemon reports such elements as lost.
+// If the launcher is killed, its ranks die with it (PR_SET_PDEATHSIG, see child.cpp), and its
+// keeper ends what they had started (keeper.cpp). If both are killed, the next instance looks for
+// that: the ranks that run stand in a file, written through a shared mapping, so that a start costs
+// no system call. It cannot find everything, and says so to its peer. Exit statuses are lost with
+// the old instance; the daemon reports such elements as lost.
 
 namespace troupe::launcher {
 
@@ -53,6 +55,21 @@ bool descends_from(const survivor& s, std::int64_t dead_since, pid_t pid, uid_t 
          (s.element == auth::no_element || names(environment, length, "TROUPE_ELEMENT", s.element));
 }
 
+/// Whether another launcher, of another cluster of the same user, looks after a process: the number
+/// of its job may be the same.
+bool is_kept(const process_stat& of) {
+  constexpr int generations_max = 64;
+  process_stat above = of;
+  for (int i = 0; i < generations_max && above.parent > 1; ++i) {
+    if (!read_process_stat(above.parent, above))
+      return false;
+    if (std::strcmp(above.name, "troupe-launcher") == 0 ||
+        std::strcmp(above.name, keeper_name) == 0)
+      return true;
+  }
+  return false;
+}
+
 bool is_survivor(const survivors_file& file, pid_t pid) {
   static char environment[256 * 1024];
   char path[48];
@@ -60,7 +77,8 @@ bool is_survivor(const survivors_file& file, pid_t pid) {
   process_stat stat{};
   std::size_t length = 0;
   std::snprintf(path, sizeof path, "/proc/%d", static_cast<int>(pid));
-  if (::stat(path, &info) != 0 || !read_process_stat(pid, stat) || stat.state == 'Z')
+  if (::stat(path, &info) != 0 || !read_process_stat(pid, stat) || stat.state == 'Z' ||
+      is_kept(stat))
     return false;
   std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
   if (!read_file_at(path, environment, sizeof environment - 1, length))
@@ -99,26 +117,34 @@ std::uint32_t end_all_once(const survivors_file& file) {
 
 } // namespace
 
-void end_survivors(launcher& l) {
-  char path[4096];
-  std::snprintf(path, sizeof path, "%s/running", l.opts.state);
-  int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return;
+namespace {
+
+constexpr std::size_t bytes_before = offsetof(survivors_file, machine); ///< of release 0.1
+
+machine_start this_machine() {
+  machine_start now{};
+  std::size_t length = 0;
+  (void)read_file_at("/proc/sys/kernel/random/boot_id", now.boot_id, sizeof now.boot_id, length);
   struct stat info {};
-  auto right_size = ::fstat(fd, &info) == 0 && info.st_size == sizeof(survivors_file);
-  auto* mapped = right_size ? ::mmap(nullptr, sizeof(survivors_file), PROT_READ, MAP_PRIVATE, fd, 0)
-                            : MAP_FAILED;
-  ::close(fd);
-  if (mapped == MAP_FAILED)
-    return;
-  const auto& file = *static_cast<const survivors_file*>(mapped);
-  bool any = false;
-  for (std::uint32_t i = 0; i < ranks_max && !any && file.magic == survivors_magic; ++i)
-    any = file.entries[i].pid != 0;
-  // A killed process may have had children that a next look finds; those that die take a moment.
+  if (::stat("/proc/self/ns/pid", &info) == 0)
+    now.pid_namespace = info.st_ino;
+  process_stat first{};
+  if (read_process_stat(1, first))
+    now.first_process_ns = first.start_boot_ns;
+  return now;
+}
+
+bool has_entries(const survivors_file& file) {
+  for (std::uint32_t i = 0; i < ranks_max && file.magic == survivors_magic; ++i)
+    if (file.entries[i].pid != 0)
+      return true;
+  return false;
+}
+
+/// A killed process may have had children that a next look finds; those that die take a moment.
+void end_all(const survivors_file& file) {
   std::uint32_t ended = 0;
-  for (int round = 0; any && round < rounds_max; ++round) {
+  for (int round = 0; round < rounds_max; ++round) {
     auto found = end_all_once(file);
     ended += round == 0 ? found : 0;
     if (found == 0)
@@ -127,7 +153,43 @@ void end_survivors(launcher& l) {
   }
   if (ended != 0)
     say("ended %u processes that an earlier instance had left running", ended);
-  ::munmap(mapped, sizeof(survivors_file));
+}
+
+} // namespace
+
+void end_survivors(launcher& l) {
+  char path[4096];
+  std::snprintf(path, sizeof path, "%s/running", l.opts.state);
+  int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  struct stat info {};
+  if (fd < 0 || ::fstat(fd, &info) != 0 || info.st_size == 0) {
+    if (fd >= 0)
+      ::close(fd);
+    return; // there is none, or its keeper has seen to all that was in it
+  }
+  const bool is_whole = info.st_size == sizeof(survivors_file);
+  const bool is_readable = is_whole || info.st_size == static_cast<off_t>(bytes_before);
+  auto* mapped = is_readable ? ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ,
+                                      MAP_PRIVATE, fd, 0)
+                             : MAP_FAILED;
+  ::close(fd);
+  if (mapped == MAP_FAILED) {
+    say("%s cannot be read: what an earlier instance left running is not known", path);
+    l.leftovers_uncertain = true;
+    return;
+  }
+  const auto& file = *static_cast<const survivors_file*>(mapped);
+  const auto now = this_machine();
+  const bool is_of_another_start =
+      is_whole && std::memcmp(&file.machine, &now, sizeof now) != 0 && file.machine.boot_id[0] != 0;
+  if (has_entries(file) && !is_of_another_start) {
+    end_all(file);
+    l.leftovers_uncertain = true;
+    say("launcher and keeper were killed while elements ran: what those had started without a "
+        "trace "
+        "of its job may run on, so they are not started again by themselves");
+  }
+  ::munmap(mapped, static_cast<std::size_t>(info.st_size));
 }
 
 void open_survivors(launcher& l) {
@@ -151,6 +213,7 @@ void open_survivors(launcher& l) {
   if (l.opts.resume_fd < 0)
     std::memset(static_cast<void*>(l.survivors), 0, sizeof(survivors_file));
   l.survivors->magic = survivors_magic;
+  l.survivors->machine = this_machine();
 }
 
 void record_survivor(launcher& l, std::uint32_t rank_index) {

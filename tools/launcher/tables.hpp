@@ -124,6 +124,14 @@ struct interval {
   std::uint32_t lo, hi;
 };
 
+/// What happened, until the peer has acknowledged it: a list in the order of the numbers.
+struct record_entry {
+  bool used;
+  std::uint32_t next; ///< free list, or the record after it
+  std::uint32_t previous;
+  launch::record what;
+};
+
 /// Unstarted elements [first, first + left) of one order.
 struct chunk {
   bool used;
@@ -136,6 +144,7 @@ struct chunk {
 /// One (job, incarnation, step) on one node. Stays until forgotten, because it knows what repeats.
 struct group {
   bool used;
+  bool refilling;     ///< its elements are being started: an end among them starts no others
   std::uint32_t next; ///< free list
   std::uint32_t hash_next;
   launch::group_key key;
@@ -178,8 +187,9 @@ struct element {
   std::uint32_t signal;
   std::uint32_t first_pid;
   std::uint32_t leftovers;
-  std::uint32_t detail; ///< index + 1 into details
-  std::int64_t start_utc_ns, end_utc_ns;
+  std::uint32_t detail;      ///< number of its sentence + 1, or 0
+  std::int64_t start_utc_ns; ///< by the wall clock
+  std::int64_t end_utc_ns;   ///< from there by the boot clock: setting the clock lengthens no run
   std::int64_t start_boot_ns;
   std::int64_t exec_deadline_ns;   ///< boot time; 0 = executed or gone
   std::int64_t limit_deadline_ns;  ///< 0 = no limit
@@ -197,6 +207,7 @@ struct rank {
   std::uint32_t local;
   pid_t pid;
   bool alive;
+  bool gave_up;                              ///< it said itself that it did not reach its program
   std::uint32_t input, output, error_output; ///< streams or none
 };
 
@@ -245,8 +256,11 @@ struct shepherd_entry {
   std::int64_t kill_deadline_ns; ///< 0 = it has not been asked to end
 };
 
+/// The sentence of a failed start. There are few: a later one takes the place of an older one,
+/// whose record then goes without, never with another's.
+inline constexpr std::uint64_t awaits_record = std::uint64_t{1} << 63;
 struct detail_entry {
-  std::uint64_t seq;
+  std::uint64_t seq; ///< of its record; before there is one, `awaits_record` and its own number
   std::uint16_t length;
   char text[700];
 };

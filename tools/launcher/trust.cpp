@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "auth/trust_view.hpp"
 #include "tools/launcher/launcher.hpp"
 
 #include <cerrno>
@@ -14,7 +15,7 @@ namespace troupe::launcher {
 
 namespace {
 
-constexpr std::uint32_t trust_magic = 0x31545254; // "TRT1"
+using auth::trust_magic;
 
 struct trust_record {
   std::uint32_t magic;
@@ -27,6 +28,8 @@ struct trust_record {
   std::uint32_t reserved;
   launch::node_range ranges[ranges_max];
 };
+static_assert(offsetof(trust_record, cluster_id) == offsetof(auth::trust_head, cluster_id) &&
+              offsetof(trust_record, root_key) == offsetof(auth::trust_head, root_key));
 
 bool parse_hex(const char* text, std::uint8_t* out, std::size_t size) {
   if (text == nullptr || std::strlen(text) != size * 2)

@@ -42,21 +42,51 @@ void say(const char* format, ...) {
   (void)!::write(STDERR_FILENO, line, static_cast<std::size_t>(length) + 1);
 }
 
-bool read_file_at(const char* path, void* to, std::size_t room, std::size_t& length) {
-  int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (fd < 0)
+static int reserve_fd = -1;
+
+bool release_reserve() {
+  if (reserve_fd < 0)
     return false;
-  length = 0;
-  while (length < room) {
-    auto got = ::read(fd, static_cast<char*>(to) + length, room - length);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    length += static_cast<std::size_t>(got);
-  }
-  ::close(fd);
+  ::close(reserve_fd);
+  reserve_fd = -1;
   return true;
+}
+
+void restore_reserve() {
+  if (reserve_fd < 0)
+    reserve_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static bool read_opened(int fd, void* to, std::size_t room, std::size_t& length) {
+  ssize_t got = 1;
+  for (length = 0; got > 0 && length < room;) {
+    got = ::read(fd, static_cast<char*>(to) + length, room - length);
+    if (got < 0 && errno == EINTR)
+      got = 1;
+    else if (got > 0)
+      length += static_cast<std::size_t>(got);
+  }
+  return got >= 0;
+}
+
+bool read_file_at(const char* path, void* to, std::size_t room, std::size_t& length) {
+  constexpr int how = O_RDONLY | O_CLOEXEC | O_NOCTTY;
+  int fd = ::open(path, how);
+  const bool borrows = fd < 0 && (errno == EMFILE || errno == ENFILE) && release_reserve();
+  if (borrows)
+    fd = ::open(path, how);
+  bool done = fd >= 0 && read_opened(fd, to, room, length);
+  const int bad = errno;
+  if (fd >= 0)
+    ::close(fd);
+  if (borrows)
+    restore_reserve();
+  errno = bad;
+  return done;
+}
+
+bool is_gone(int error) {
+  return error == ENOENT || error == ESRCH || error == ENOTDIR;
 }
 
 static bool write_all(int fd, const void* bytes, std::size_t length) {
@@ -98,9 +128,10 @@ bool read_process_stat(pid_t pid, process_stat& out) {
   char text[1024];
   std::size_t length = 0;
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
-  if (!read_file_at(path, text, sizeof text - 1, length) || length == 0)
+  if (!read_file_at(path, text, sizeof text - 1, length))
     return false;
   text[length] = '\0';
+  errno = EIO; // of what follows: nothing the kernel writes looks like that
   // The name stands in parentheses and may itself contain some: the last one ends it.
   const char* name = std::strchr(text, '(');
   char* rest = std::strrchr(text, ')');

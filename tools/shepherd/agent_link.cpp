@@ -17,7 +17,7 @@ constexpr std::uint32_t read_events = EPOLLIN | EPOLLRDHUP;
 
 agent_link::agent_link(int fd, poller& poll, receiver receive)
     : fd_{fd}, poll_{poll}, receive_{std::move(receive)} {
-  poll_.add(
+  watched_ = poll_.add(
       fd_, [this](std::uint32_t events) { on_ready(events); }, read_events);
 }
 

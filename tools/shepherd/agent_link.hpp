@@ -22,6 +22,8 @@ public:
 
   void send(const to_agent& frame);
   /// More waits than any agent that reads would let wait.
+  /// False when the agent can never be heard.
+  bool is_watched() const { return watched_; }
   bool is_stuck() const { return unsent_bytes_ > unsent_bytes_max; }
   bool has_unsent() const { return !unsent_.empty(); }
 
@@ -39,6 +41,7 @@ private:
   packet_reader reader_;
   std::deque<std::vector<std::uint8_t>> unsent_;
   std::size_t unsent_bytes_ = 0;
+  bool watched_ = false;
   bool writing_ = false;
 };
 

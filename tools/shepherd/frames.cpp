@@ -60,12 +60,22 @@ void shepherd::take_hello(const hello& from) {
   peers_.resend_all();
 }
 
+/// Its ranks would wait for nothing: it is ended, with this reason.
+void shepherd::refuse_step(std::uint32_t number, const std::string& why) {
+  say("step %u cannot be registered: %s", number, why.c_str());
+  abort said{number, 0, 1, "its shepherd cannot serve it: " + why.substr(0, 4000)};
+  to_agent frame;
+  frame.abort = said;
+  agent_.send(frame);
+  aborts_.push_back(std::move(said));
+}
+
 void shepherd::take_step(register_step about) {
   if (auto fault = fault_of(about); !fault.empty())
-    return say("step %u cannot be registered: %s", about.step, fault.c_str());
+    return refuse_step(about.step, fault);
   if (auto* known = steps_.find(about.step)) {
     if (known->about.nspace != about.nspace)
-      return say("step %u is registered already, as %s", about.step, known->about.nspace.c_str());
+      return refuse_step(about.step, "it is registered already, as " + known->about.nspace);
     if (known->ready)
       step_is_ready(*known);
     return;
@@ -74,8 +84,8 @@ void shepherd::take_step(register_step about) {
     return;
   if (about.job != job_->job || about.element != job_->element ||
       about.incarnation != job_->incarnation || about.node_index != job_->node_index)
-    return say("step %u is of another job or node: this shepherd is bound to job %llu", about.step,
-               static_cast<unsigned long long>(job_->job));
+    return refuse_step(about.step, "it is of another job or node: this shepherd is bound to job " +
+                                       std::to_string(job_->job));
   auto& step = steps_.add(std::move(about));
   if (!prepare_step(step))
     return;

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <sys/socket.h>
 
 namespace troupe::shepherd {
@@ -60,6 +61,15 @@ std::uint32_t number(const std::map<std::string, std::string>& words, const std:
   return value;
 }
 
+/// Of a rank that aborts: MPICH says -1 where MPI_Abort(…, -1) was called. What is no number at all
+/// is a failure, too.
+std::int32_t exit_code(const std::map<std::string, std::string>& words) {
+  const auto text = word(words, "exitcode");
+  std::int64_t value = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+  return read.ec == std::errc{} ? static_cast<std::int32_t>(value) : -1;
+}
+
 /// Under what name a spawning job leaves a value for the job it spawned.
 std::string preput_name(const std::string& nspace, const std::string& key) {
   return "pmi1:" + nspace + ":" + key;
@@ -74,7 +84,8 @@ void pmi1_server::add(std::uint32_t step, std::uint32_t rank, unique_fd socket) 
   entry->step = step;
   entry->rank = rank;
   entry->socket = std::move(socket);
-  poll_.add(entry->socket.get(), [this, id](std::uint32_t events) { on_ready(id, events); });
+  if (!poll_.add(entry->socket.get(), [this, id](std::uint32_t events) { on_ready(id, events); }))
+    return say("rank %u of step %u cannot be watched: %s", rank, step, std::strerror(errno));
   clients_.emplace(id, std::move(entry));
 }
 
@@ -172,7 +183,7 @@ void pmi1_server::handle(client& from, const words& command) {
     host_.note(who, &local_rank::finalised);
     reply(id, "cmd=finalize_ack");
   } else if (name == "abort") {
-    host_.abort(who, static_cast<std::int32_t>(number(command, "exitcode")), "");
+    host_.abort(who, exit_code(command), "");
   } else {
     handle_names(from, command);
   }

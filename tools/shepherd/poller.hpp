@@ -17,15 +17,19 @@ public:
 
   poller() : epoll_{::epoll_create1(EPOLL_CLOEXEC)} {}
 
-  void add(int fd, action act, std::uint32_t events = EPOLLIN) {
+  /// False, and errno, when it cannot be watched: nothing will be heard of it.
+  [[nodiscard]] bool add(int fd, action act, std::uint32_t events = EPOLLIN) {
+    if (!control(EPOLL_CTL_ADD, fd, events))
+      return false;
     actions_[fd] = std::move(act);
-    control(EPOLL_CTL_ADD, fd, events);
+    return true;
   }
-  void change(int fd, std::uint32_t events) { control(EPOLL_CTL_MOD, fd, events); }
+  /// Of what is watched; it needs nothing of the kernel's, and so cannot fail.
+  void change(int fd, std::uint32_t events) { (void)control(EPOLL_CTL_MOD, fd, events); }
   /// Before the descriptor is closed.
   void remove(int fd) {
     if (actions_.erase(fd) != 0)
-      control(EPOLL_CTL_DEL, fd, 0);
+      (void)control(EPOLL_CTL_DEL, fd, 0);
   }
 
   /// Waits for at most `timeout_ms` (-1: for ever) and acts.
@@ -42,11 +46,11 @@ public:
   }
 
 private:
-  void control(int what, int fd, std::uint32_t events) {
+  bool control(int what, int fd, std::uint32_t events) {
     epoll_event event{};
     event.events = events;
     event.data.fd = fd;
-    (void)::epoll_ctl(epoll_.get(), what, fd, &event);
+    return ::epoll_ctl(epoll_.get(), what, fd, &event) == 0;
   }
 
   unique_fd epoll_;

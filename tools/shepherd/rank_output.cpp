@@ -65,12 +65,12 @@ void rank_output::write_some() {
     }
   }
   if (full != watched_) {
-    watched_ = full;
-    if (full)
-      poll_.add(
-          fd_.get(), [this](std::uint32_t) { write_some(); }, EPOLLOUT);
-    else
+    if (!full)
       poll_.remove(fd_.get());
+    else if (!poll_.add(
+                 fd_.get(), [this](std::uint32_t) { write_some(); }, EPOLLOUT))
+      return; // the next text tries again
+    watched_ = full;
   }
 }
 

@@ -2,6 +2,8 @@
 #include "tools/shepherd/say.hpp"
 #include "tools/shepherd/shepherd.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -77,7 +79,9 @@ void shepherd::start_rank(step_state& step, waiting_stub from) {
     for (auto& each : pmi1_environment(step, local))
       env.push_back(std::move(each));
   } else if (!is_daemon) {
-    (void)directory_->add(std::to_string(step.about.step) + "/" + std::to_string(local));
+    const auto name = std::to_string(step.about.step) + "/" + std::to_string(local);
+    if (auto made = directory_->add(name); !made)
+      return say("%s", made.error().text.c_str()); // its stub is not answered, and says so
     auto own = server_->environment_of(step.name_of(number));
     if (!own)
       return say("%s", own.error().text.c_str());
@@ -104,15 +108,21 @@ void shepherd::watch_rank(const step_state& step, local_rank& rank, std::uint32_
   rank.alive.reset(static_cast<int>(::syscall(SYS_pidfd_open, rank.pid, 0)));
   if (!rank.alive)
     return;
-  poll_.add(rank.alive.get(), [this, of = step.about.step, number](std::uint32_t) {
-    auto* ended = steps_.find(of);
-    auto* gone = ended == nullptr ? nullptr : ended->find(number);
-    if (gone == nullptr || !gone->alive)
-      return;
-    poll_.remove(gone->alive.get());
-    gone->alive.reset();
-    take_end({of, number, gone->finalised ? 0 : 1, 0, false});
-  });
+  const bool watched =
+      poll_.add(rank.alive.get(), [this, of = step.about.step, number](std::uint32_t) {
+        auto* ended = steps_.find(of);
+        auto* gone = ended == nullptr ? nullptr : ended->find(number);
+        if (gone == nullptr || !gone->alive)
+          return;
+        poll_.remove(gone->alive.get());
+        gone->alive.reset();
+        take_end({of, number, gone->finalised ? 0 : 1, 0, false});
+      });
+  if (watched)
+    return;
+  rank.alive.reset();
+  say("the end of rank %u of step %u may not be told to the others: %s", number, step.about.step,
+      std::strerror(errno));
 }
 
 void shepherd::drop_old_stubs(steady::time_point now) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/shepherd/shepherd.hpp"
 
+#include "base/thread.hpp"
 #include "tools/shepherd/say.hpp"
 
 #include <condition_variable>
@@ -9,7 +10,6 @@
 #include <cstdio>
 #include <sodium.h>
 #include <sys/signalfd.h>
-#include <thread>
 
 namespace troupe::shepherd {
 
@@ -36,6 +36,9 @@ std::uint64_t make_session() {
   return number;
 }
 
+/// The one place outside this process that reads its words: its standard error is nobody's.
+std::function<void(const char*)> listener;
+
 int milliseconds_until(steady::time_point when) {
   if (when == steady::time_point::max())
     return -1;
@@ -52,6 +55,16 @@ void say(const char* format, ...) {
   (void)std::vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
   std::fprintf(stderr, "troupe-shepherd: %s\n", line);
+  static bool is_telling = false; // what is said about the telling is not told
+  if (!listener || is_telling)
+    return;
+  is_telling = true;
+  listener(line);
+  is_telling = false;
+}
+
+void hear_what_is_said(std::function<void(const char*)> what) {
+  listener = std::move(what);
 }
 
 shepherd::shepherd(int agent_fd, int channel_fd)
@@ -72,11 +85,20 @@ shepherd::shepherd(int agent_fd, int channel_fd)
            [this](const std::vector<process_name>& who) { return steps_.nodes_of(who); },
            PMIX_ERR_PROC_ABORTED, PMIX_ERR_NOT_FOUND, PMIX_ERR_TIMEOUT}},
       pmi1_{poll_, pmi1_functions()}, signals_{open_signals()} {
-  poll_.add(upcalls_.fd(), [this](std::uint32_t) { take_upcalls(); });
-  poll_.add(signals_.get(), [this](std::uint32_t) { stopping_ = true; });
+  hear_what_is_said([this](const char* words) {
+    to_agent frame;
+    frame.said.emplace().text = words;
+    agent_.send(frame);
+  });
+  const bool watched = poll_.add(upcalls_.fd(), [this](std::uint32_t) { take_upcalls(); }) &&
+                       poll_.add(signals_.get(), [this](std::uint32_t) { stopping_ = true; });
+  if (!watched || !agent_.is_watched() || !channel_.is_watched())
+    fail("what this shepherd needs cannot be watched: are the limits of descriptors reached?");
 }
 
-shepherd::~shepherd() = default;
+shepherd::~shepherd() {
+  hear_what_is_said({});
+}
 
 int shepherd::run() {
   while (!stopping_) {
@@ -108,14 +130,17 @@ void shepherd::finish() {
   };
   if (server_) {
     auto state = std::make_shared<end>();
-    std::thread{[state, server = std::move(server_)]() mutable {
-      server.reset();
+    auto* server = server_.release(); // without a thread for it, it ends with the process
+    auto thread = make_thread("the library's end", [state, server] {
+      delete server;
       const std::lock_guard lock{state->mutex};
       state->done = true;
       state->changed.notify_one();
-    }}.detach();
+    });
+    if (thread)
+      thread->detach();
     std::unique_lock lock{state->mutex};
-    if (!state->changed.wait_for(lock, finish_deadline, [&] { return state->done; }))
+    if (thread && !state->changed.wait_for(lock, finish_deadline, [&] { return state->done; }))
       say("the PMIx library did not end within a second");
   }
   shared_directory_.reset();

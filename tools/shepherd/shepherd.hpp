@@ -34,6 +34,7 @@ private:
   // frames.cpp: what the agent says
   void take(to_shepherd frame);
   void take_hello(const hello& from);
+  void refuse_step(std::uint32_t number, const std::string& why);
   void take_step(register_step about);
   void take_spawn_answer(const spawn_answer& from);
   void take_end(const rank_ended& from);

@@ -33,7 +33,7 @@ std::vector<unique_fd> descriptors_of(msghdr& message) {
 
 stub_channel::stub_channel(int fd, poller& poll, receiver receive)
     : fd_{fd}, poll_{poll}, receive_{std::move(receive)} {
-  poll_.add(
+  watched_ = poll_.add(
       fd_,
       [this](std::uint32_t events) {
         const bool ended = (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0;

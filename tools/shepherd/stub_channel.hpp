@@ -28,12 +28,16 @@ public:
   stub_channel& operator=(const stub_channel&) = delete;
   ~stub_channel();
 
+  /// False when no stub can ever be heard.
+  bool is_watched() const { return watched_; }
+
 private:
   bool take_some();
 
   int fd_;
   poller& poll_;
   receiver receive_;
+  bool watched_ = false;
 };
 
 /// What a stub is told: see tools/stub/protocol.hpp.
