@@ -10,13 +10,14 @@ namespace troupe::actors {
 /// for those of which something was placed or ended all that their actor needs.
 expected<scheduler_start> recover_jobs(ledger::store& store);
 
-/// What ended jobs tell of their users.
-struct past_work {
-  std::vector<past_usage> usage; ///< by user, account and hour, oldest first
-  std::vector<past_run> runs;    ///< the last few of each user and time limit, oldest first
-};
+/// So many cores a node that leaves is said to have at most.
+inline constexpr std::size_t leaving_cores_max = 1024;
 
-/// Since then.
-expected<past_work> recover_past_work(ledger::store& store, utc_ns since);
+/// Nodes on which jobs still have something, as the ledger tells, and that are not among `nodes`:
+/// an earlier shape of the cluster had them. Which units of the machine their cores were is not
+/// known any more: what starts there as a step of such a job may use all.
+std::vector<std::shared_ptr<node_inventory const>>
+leaving_nodes(const scheduler_start& start,
+              const std::vector<std::shared_ptr<node_inventory const>>& nodes);
 
 } // namespace troupe::actors

@@ -29,10 +29,11 @@ bool in_ranges(const std::vector<number_range>& ranges, std::uint32_t element) {
 caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& what) {
   const auto uid = event_->identity.uid;
   if (auto ok =
-          what.cap.permits(verb::job_cancel, verb::job_cancel_any, uid, job_, world_.clock.utc());
+          what.cap.permits(verb::job_cancel, verb::job_cancel_any, uid, job_, world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   const auto& ranges = what.msg.ranges;
+  wake_resting(ranges);
   const auto placed = cancel_active(ranges, what.msg.reason);
   auto withdrawn = withdraw(ranges);
   jobs_changed changed;
@@ -46,23 +47,61 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
     return changed;
   auto promise = self_->make_response_promise<jobs_changed>();
   // The job's own end waits for this: no end is written while an append is under way.
-  ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, cancel_entries(what.msg, withdrawn, placed))
-      .then(
-          [this, promise, changed](entries_kept&) mutable {
-            --writes_in_flight_;
-            promise.deliver(changed);
-            write_ends();
-            publish();
-          },
-          [this, promise, withdrawn](caf::error& why) mutable {
-            --writes_in_flight_;
-            restore(withdrawn);
-            promise.deliver(why);
-            publish();
-          });
-  publish();
+  writer_.attempt(
+      cancel_entries(what.msg, withdrawn, placed),
+      [this, promise, changed, withdrawn, placed,
+       reason = what.msg.reason](const entries_kept&) mutable {
+        cancel_kept(placed);
+        promise.deliver(changed);
+        tell_withdrawn(withdrawn, reason);
+      },
+      [this, promise, withdrawn, placed](const error& why) mutable {
+        restore(withdrawn);
+        cancel_refused(placed);
+        promise.deliver(auth::to_caf(why));
+      });
+  follow_up();
   return promise;
+}
+
+/// Whoever waits for an element that will not start hears of it.
+void job_state_machine::tell_withdrawn(const std::map<std::uint32_t, interval_set>& withdrawn,
+                                       const std::string& reason) {
+  job_progress progress;
+  progress.job = job_;
+  progress.row = row_;
+  progress.withdrawn_reason = reason;
+  for (const auto& [incarnation, elements] : withdrawn)
+    for (auto [first, last] : elements.intervals())
+      progress.withdrawn.push_back({first, last});
+  if (!progress.withdrawn.empty())
+    tell(links_.scheduler, cap_, std::move(progress));
+}
+
+/// It is durable: what no launcher has of these elements never starts.
+void job_state_machine::cancel_kept(const interval_set& placed) {
+  for (auto [first, last] : placed.intervals())
+    for (auto at = active_.lower_bound(first); at != active_.end() && at->first <= last; ++at)
+      end_unsent(at->first, at->second);
+}
+
+/// Nobody will remember it: what no launcher has of these elements starts after all. What runs has
+/// been told to end by now.
+void job_state_machine::cancel_refused(const interval_set& placed) {
+  for (auto [first, last] : placed.intervals())
+    for (auto at = active_.lower_bound(first); at != active_.end() && at->first <= last; ++at) {
+      auto& active = at->second;
+      if (active.ending)
+        continue;
+      if (!is_nowhere(active) && !active.returning) {
+        end_unsent(at->first, active); // the rest of it ends
+        continue;
+      }
+      active.cancelled = false;
+      for (auto node : active.unsent)
+        unsent_.push_back({active.incarnation, at->first, at->first, node, 0});
+    }
+  send_orders();
 }
 
 /// What is to be remembered of a cancel, in events of bounded size.
@@ -123,8 +162,7 @@ job_state_machine::withdraw(const std::vector<number_range>& ranges) {
   if (!taken.empty() && !worst_)
     worst_ = exit_report{job_state::cancelled, 0, 0, ""};
   if (!taken.empty())
-    planner_event(plan_event::kind::pending_changed, 0,
-                  static_cast<std::uint32_t>(unstarted_count()));
+    tell_planner_of_waiting();
   return taken;
 }
 
@@ -137,8 +175,7 @@ void job_state_machine::restore(const std::map<std::uint32_t, interval_set>& wit
   }
   if (cancelled_ == 0 && worst_ && worst_->state == job_state::cancelled)
     worst_.reset();
-  planner_event(plan_event::kind::pending_changed, 0,
-                static_cast<std::uint32_t>(unstarted_count()));
+  tell_planner_of_waiting();
 }
 
 /// Ends placed elements: one message per node and run of neighbours. Those that nobody had
@@ -155,21 +192,20 @@ interval_set job_state_machine::cancel_active(const std::vector<number_range>& r
       active.cancelled = true;
       active.cancel_reason = reason;
     }
-    if (active.ordered)
-      for (auto node : active.nodes_running)
+    for (auto node : active.nodes_running)
+      if (active.ordered && !active.unsent.contains(node))
         by_node[{node, active.incarnation}].insert(element, element);
   }
   for (const auto& [key, elements] : by_node)
     for (auto [first, last] : elements.intervals())
-      tell(slots_on(key.first).entry->actor, cap_,
-           end_group{{job_, key.second, 0}, first, last, event_->spec.grace_s});
+      tell_node(key.first, end_group{{job_, key.second, 0}, first, last, event_->spec.grace_s});
   return changed;
 }
 
 caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& what) {
   const auto uid = event_->identity.uid;
   if (auto ok =
-          what.cap.permits(verb::job_signal, verb::job_signal_any, uid, job_, world_.clock.utc());
+          what.cap.permits(verb::job_signal, verb::job_signal_any, uid, job_, world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   jobs_changed changed;
@@ -183,8 +219,7 @@ caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& wh
   }
   for (const auto& [key, elements] : by_node)
     for (auto [first, last] : elements.intervals())
-      tell(slots_on(key.first).entry->actor, cap_,
-           signal_group{{job_, key.second, 0}, first, last, what.msg.signal});
+      tell_node(key.first, signal_group{{job_, key.second, 0}, first, last, what.msg.signal});
   // Its steps are as much the job as its script is.
   for (const auto& [number, step] : steps_)
     if (in_ranges(what.msg.ranges, step.element))
@@ -211,13 +246,13 @@ void job_state_machine::set_lease(bool allowed) {
       continue;
     std::set<std::uint32_t> incarnations;
     for (const auto& [element, active] : active_)
-      if (active.unit == 0 && active.node == node && active.ordered)
+      if (active.unit == 0 && active.node == node && active.ordered && active.unsent.empty())
         incarnations.insert(active.incarnation);
     for (auto incarnation : incarnations)
-      tell(at.entry->actor, cap_, revoke_group{{job_, incarnation, 0}, 0});
+      at.node.tell(cap_, revoke_group{{job_, incarnation, 0}, 0});
   }
   write(std::move(chunks));
-  publish();
+  follow_up();
 }
 
 } // namespace troupe::actors

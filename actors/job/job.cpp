@@ -5,6 +5,7 @@
 #include "messages/exec.hpp"
 
 #include <fmt/format.h>
+#include <functional>
 
 // A job actor's frame: its row, its views, and who is told of what.
 
@@ -14,7 +15,12 @@ job_state_machine::job_state_machine(self_pointer self, world& around, job_links
                                      job_birth birth)
     : self_{self}, world_{around}, links_{std::move(links)}, job_{birth.job},
       event_{std::move(birth.event)}, cap_{std::move(birth.cap)}, row_{std::move(birth.row)},
-      unstarted_{std::move(birth.unstarted)} {
+      unstarted_{std::move(birth.unstarted)},
+      writer_{self, around, links_.ledger,
+              cap_, job_,   std::bind_front(&job_state_machine::follow_up, this)},
+      alarm_{self, around} {
+  if (auto warrant = auth::decode_warrant(event_->warrant))
+    incarnations_max_ = warrant->incarnations_max;
   // The spec was checked when the warrant was made; it encodes as it did then.
   if (auto encoded = auth::encode_exec_spec(to_exec_spec(event_->spec))) {
     exec_bytes_ = std::move(*encoded);
@@ -36,13 +42,12 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
   return secure_behavior<job_actor>(
       guard,
       on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
-      on<tick>([this](request<tick>&) {
-        write(std::exchange(unwritten_, {}));
-        write_step_ends();
-        for (const auto& each : std::exchange(preempt_later_, {}))
-          preempt(each);
-        write_ends();
-        publish();
+      on<tick>([this](request<tick>& what) {
+        const auto begins = what.msg.timer == 0; // the scheduler's, after a restart
+        if (begins)
+          lose_gone();
+        if (begins || alarm_.takes(what.msg))
+          wake();
       }),
       on<preempt_units>([this](request<preempt_units>& what) { preempt(what.msg); }),
       on<start_units>([this](request<start_units>& what) {
@@ -51,10 +56,11 @@ job_actor::behavior_type job_state_machine::make_behavior(auth::guard_observer& 
           last_promised_utc_ns_ = what.msg.last_promised_utc_ns;
         }
         start(std::move(what.msg.units), std::move(what.msg.nodes));
-        publish();
+        follow_up();
       }),
       on<allow_refill>([this](request<allow_refill>& what) { set_lease(what.msg.allowed); }),
       on<cancel_elements>([this](request<cancel_elements>& what) { return cancel(what); }),
+      on<stop_elements>([this](request<stop_elements>& what) { return stop(what.msg); }),
       on<signal_elements>([this](request<signal_elements>& what) { return signal(what); }),
       on<get_job_view>([this](request<get_job_view>& what) { return view(what); }),
       on<locate_element>([this](request<locate_element>& what) { return locate(what); }),
@@ -88,10 +94,9 @@ element_view job_state_machine::element_row(std::uint32_t element,
     row.reason = what.verdict->reason;
   }
   for (const auto& part : what.parts) {
-    auto at = nodes_.find(part.node);
-    if (at == nodes_.end() || !at->second.entry || part.ranks == 0)
+    if (part.ranks == 0)
       continue;
-    const auto& node = at->second.entry->offers->name;
+    const auto node = node_of(part.node).name();
     row.nodelist += fmt::format("{}{}", row.nodelist.empty() ? "" : ",", node);
     row.node_tasks.push_back(part.ranks);
     row.cpus += (row.cpus.empty() ? "" : " ") + describe_binding(node, part, spec_of(what).map_by);
@@ -104,7 +109,7 @@ element_view job_state_machine::element_row(std::uint32_t element,
 
 caf::result<job_view> job_state_machine::view(request<get_job_view>& what) const {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   job_view result;
@@ -140,7 +145,7 @@ element_location job_state_machine::location_of(const active_element& what) cons
 
 caf::result<element_location> job_state_machine::locate(request<locate_element>& what) {
   const auto uid = event_->identity.uid;
-  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.utc());
+  if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   if (what.msg.step != 0)
@@ -154,10 +159,12 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
   auto waits = active_.contains(element);
   for (const auto& [incarnation, elements] : unstarted_)
     waits = waits || elements.contains(element);
+  for (const auto& [due, resting] : resting_)
+    waits = waits || resting.element == element;
   if (!waits)
     return self_->delegate(links_.ledger, std::move(what));
   auto promise = self_->make_response_promise<element_location>();
-  parked_.push_back({element, 0, what.cap, promise});
+  parked_.push_back({element, 0, what.cap, owed<element_location>{promise}});
   return promise;
 }
 
@@ -170,17 +177,17 @@ void job_state_machine::answer_parked(std::uint32_t element) {
     if (parked.element != element || parked.step != 0)
       return false;
     if (auto ok = parked.cap.permits(verb::job_read, verb::job_read_any, event_->identity.uid, job_,
-                                     world_.clock.utc());
+                                     world_.clock.now());
         !ok) {
       if (world_.audit_refusal)
         world_.audit_refusal(typeid(locate_element).name(), parked.cap, ok.error());
-      parked.promise.deliver(auth::to_caf(ok.error()));
+      parked.promise.refuse(auth::to_caf(ok.error()));
       return true;
     }
     if (at != active_.end() && !at->second.parts.empty())
-      parked.promise.deliver(location_of(at->second));
+      parked.promise.answer(location_of(at->second));
     else
-      parked.promise.delegate(links_.ledger, request<locate_element>{parked.cap, {job_, element}});
+      parked.promise.pass_on(links_.ledger, request<locate_element>{parked.cap, {job_, element}});
     return true;
   });
 }
@@ -200,7 +207,9 @@ status_report job_state_machine::status(status_verbosity verbosity) const {
   if (verbosity == status_verbosity::info)
     return report;
   add("may refill its slots", lease_);
-  add("writes in flight", writes_in_flight_);
+  add("writes refused, to be tried again", writer_.waiting());
+  add("orders that are to go again", unsent_.size());
+  add("elements that rest", resting_.size());
   add("mean run time of an element, ms", mean_run_ns_ / 1e6);
   for (const auto& [node, at] : nodes_)
     add(fmt::format("slots on node {}", node),
@@ -217,8 +226,60 @@ std::uint64_t job_state_machine::unstarted_count() const {
   return count;
 }
 
+/// With those that rest before they are unstarted again.
+std::uint64_t job_state_machine::waiting_count() const {
+  return unstarted_count() + resting_.size();
+}
+
 bool job_state_machine::all_over() const {
-  return active_.empty() && unstarted_count() == 0;
+  return active_.empty() && waiting_count() == 0;
+}
+
+/// What follows from any news: what is due is written, everyone is told, and the alarm is set.
+void job_state_machine::follow_up() {
+  if (finished_)
+    return;
+  write_returns();
+  write_step_ends();
+  write_ends();
+  publish();
+  if (!finished_)
+    set_alarm();
+}
+
+/// What had to wait is tried again.
+void job_state_machine::wake() {
+  writer_.retry();
+  wake_resting();
+  std::vector<chunk> chunks;
+  for (auto& [node, at] : nodes_)
+    if (at.refuses_until != 0 && at.refuses_until <= world_.clock.boot()) {
+      at.refuses_until = 0;
+      fill(node, chunks);
+    }
+  write(std::move(chunks));
+  send_orders();
+  send_step_orders();
+  retry_preemptions();
+  follow_up();
+}
+
+/// One alarm for all that waits for its time.
+void job_state_machine::set_alarm() {
+  const auto at = [this](boot_ns due) {
+    if (due != 0)
+      alarm_.ring_at(due);
+  };
+  at(writer_.due());
+  at(preempt_due_);
+  if (!resting_.empty())
+    at(resting_.begin()->first);
+  for (const auto& each : unsent_)
+    at(each.due);
+  for (const auto& each : unsent_steps_)
+    at(each.due);
+  for (const auto& [node, known] : nodes_)
+    at(known.refuses_until);
 }
 
 void job_state_machine::planner_event(plan_event::kind what, std::uint64_t unit,
@@ -243,17 +304,24 @@ utc_ns job_state_machine::predicted_end(utc_ns started) const {
 /// The row as it follows from the elements.
 void job_state_machine::update_row() {
   std::uint32_t running = 0;
-  for (const auto& [element, active] : active_)
+  std::uint32_t returning = 0;
+  for (const auto& [element, active] : active_) {
     running += active.state == job_state::running || active.state == job_state::completing;
+    returning += active.returning;
+  }
   row_.elements_running = running;
-  row_.elements_pending = static_cast<std::uint32_t>(unstarted_count());
+  row_.elements_pending = static_cast<std::uint32_t>(waiting_count()) + returning;
   row_.elements_failed = failed_ + timed_out_ + lost_;
   if (running > 0)
     row_.state = job_state::running;
-  else if (!active_.empty())
+  else if (active_.size() > returning)
     row_.state = job_state::starting;
-  else if (unstarted_count() > 0)
+  else if (row_.elements_pending > 0)
     row_.state = job_state::pending;
+  const auto held_back =
+      !resting_.empty() ||
+      std::any_of(unsent_.begin(), unsent_.end(), [](const auto& each) { return each.due != 0; });
+  row_.reason = held_back ? "tried again later: " + waits_because_ : std::string{};
   std::set<std::uint32_t> names;
   for (const auto& [node, at] : nodes_)
     if (std::any_of(at.slots.begin(), at.slots.end(),
@@ -261,21 +329,24 @@ void job_state_machine::update_row() {
       names.insert(node);
   row_.nodelist.clear();
   for (auto node : names)
-    if (const auto& entry = nodes_.at(node).entry)
-      row_.nodelist += fmt::format("{}{}", row_.nodelist.empty() ? "" : ",", entry->offers->name);
+    row_.nodelist += fmt::format("{}{}", row_.nodelist.empty() ? "" : ",", node_of(node).name());
 }
 
 void job_state_machine::publish() {
   if (finished_)
     return;
   answer_spawn_waiters();
-  if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns != 0) {
+  if (all_over() && asks_in_flight_ == 0 && writer_.is_idle() && row_.ended_utc_ns != 0) {
     finish();
     return;
   }
-  auto before = std::tuple{row_.state, row_.elements_running, row_.elements_pending, row_.nodelist};
+  const auto figures = [this] {
+    return std::tuple{row_.state, row_.elements_running, row_.elements_pending, row_.nodelist,
+                      row_.reason};
+  };
+  const auto before = figures();
   update_row();
-  auto after = std::tie(row_.state, row_.elements_running, row_.elements_pending, row_.nodelist);
+  const auto after = figures();
   if (before == after && plan_events_.empty() && ends_.empty())
     return;
   job_progress progress;
@@ -300,14 +371,18 @@ void job_state_machine::finish() {
   for (auto& [node, at] : nodes_)
     if (at.routed)
       for (auto incarnation : incarnations_)
-        tell(at.entry->actor, cap_, forget_group{{job_, incarnation, 0}});
+        at.node.tell(cap_, forget_group{{job_, incarnation, 0}});
   for (auto& parked : parked_)
-    parked.promise.delegate(
+    parked.promise.pass_on(
         links_.ledger, request<locate_element>{parked.cap, {job_, parked.element, parked.step}});
   parked_.clear();
   for (auto& waiter : spawn_waiters_)
-    waiter.promise.delegate(links_.ledger, std::move(waiter.what));
+    waiter.promise.pass_on(links_.ledger, std::move(waiter.what));
   spawn_waiters_.clear();
+  for (auto& waiter : step_waiters_)
+    waiter.promise.pass_on(links_.ledger,
+                           request<troupe::await_step>{waiter.cap, {job_, waiter.step}});
+  step_waiters_.clear();
   self_->quit();
 }
 

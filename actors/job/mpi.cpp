@@ -62,14 +62,14 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   step.incarnation = what.incarnation;
   step.step = what.step;
   step.nspace = nspace_of(element, what);
-  if (what.step != 0)
-    if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
-      step.parent = shepherd::process_name{origin.parent_nspace, origin.parent_rank};
+  const auto& origin = origin_of(what);
+  if (origin.spawn_request != 0)
+    step.parent = shepherd::process_name{origin.parent_nspace, origin.parent_rank};
   step.keeper = keeper_of(what);
   step.node_index = node_index;
   for (const auto& part : what.parts) {
     shepherd::step_node node;
-    node.name = nodes_.at(part.node).entry->offers->name;
+    node.name = node_of(part.node).name();
     node.rank_first = part.rank_first;
     node.rank_count = part.ranks;
     node.ranks = part.rank_numbers;
@@ -81,12 +81,14 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
   step.mpi = kind_of(spec.mpi);
   step.cwd = spec.cwd;
   step.notify_failures = spec.notify_failures;
-  if (what.step != 0)
-    step.apps = steps_.at(what.step).spawned.apps;
+  step.apps = origin.apps;
   if (step.apps.empty())
     step.apps.push_back({0, spec.tasks, spec.argv, {}, {}});
   const auto& here = what.parts[node_index];
-  const auto& offers = *nodes_.at(here.node).entry->offers;
+  const auto known = node_of(here.node).offers();
+  if (!known)
+    return step; // nobody is there to be told
+  const auto& offers = **known;
   // Ranks that were spawned may have to share cores with those that wait for them.
   step.shares_cores = offers.oversubscribed || step.parent.has_value();
   if (spec.bind != bind_mode::none) {
@@ -101,14 +103,11 @@ shepherd::register_step job_state_machine::step_of(std::uint32_t element,
 
 void job_state_machine::tell_its_shepherd(std::uint32_t node, std::uint32_t element,
                                           const active_element& what, shepherd::to_shepherd frame) {
-  const auto& entry = slots_on(node).entry;
-  if (!entry)
-    return;
   tell_shepherd message;
   message.group = {job_, what.incarnation, what.step};
   message.element = element;
   message.what = std::make_shared<shepherd::to_shepherd const>(std::move(frame));
-  tell(entry->actor, cap_, std::move(message));
+  tell_node(node, std::move(message));
 }
 
 /// Tells the shepherds of a step's family which ranks are where; answers on which nodes they are.
@@ -123,6 +122,8 @@ std::set<std::uint32_t> job_state_machine::tend(std::uint32_t element, const act
     for (const auto* each : family) {
       if (!nodes.contains(what.parts[i].node))
         break;
+      if (i >= each->parts.size()) // the ledger said so; it is on no node that could be told
+        continue;
       shepherd::to_shepherd frame;
       frame.register_step = step_of(element, *each, i);
       tell_its_shepherd(what.parts[i].node, element, *each, std::move(frame));
@@ -134,16 +135,15 @@ std::set<std::uint32_t> job_state_machine::tend(std::uint32_t element, const act
 std::uint32_t job_state_machine::root_of(const active_element& what) const {
   if (what.step == 0)
     return 0;
-  const auto& origin = steps_.at(what.step).spawned;
+  const auto& origin = origin_of(what);
   return origin.spawn_request == 0 ? what.step : origin.root_step;
 }
 
 /// Index of the node that keeps what a family of steps publishes: the first one with ranks of the
 /// step that began it, handed down to what it spawned because it may be over before they are.
 std::uint32_t job_state_machine::keeper_of(const active_element& what) const {
-  if (what.step != 0)
-    if (const auto& origin = steps_.at(what.step).spawned; origin.spawn_request != 0)
-      return origin.keeper;
+  if (const auto& origin = origin_of(what); origin.spawn_request != 0)
+    return origin.keeper;
   const auto first = std::find_if(what.parts.begin(), what.parts.end(),
                                   [](const placement_part& part) { return part.ranks > 0; });
   return first == what.parts.end() ? 0 : static_cast<std::uint32_t>(first - what.parts.begin());
@@ -193,8 +193,7 @@ void job_state_machine::hear(hear_shepherd& what) {
       shepherd_gone(what.element, active, what.node);
     tell_of_gone(what.element, active, what.node);
   }
-  write_ends();
-  publish();
+  follow_up();
 }
 
 /// A shepherd that has spoken will have a last word about each step that it serves.
@@ -203,7 +202,7 @@ void job_state_machine::note_shepherd(std::uint32_t element, active_element& act
   if (is_mpi() && active.nodes_running.contains(node))
     active.shepherds.insert(node);
   for (auto& [number, step] : steps_)
-    if (step.element == element && step.asked->spec.mpi != mpi_mode::none &&
+    if (step.element == element && step.ranks.asked->spec.mpi != mpi_mode::none &&
         step.ranks.nodes_running.contains(node))
       step.ranks.shepherds.insert(node);
 }
@@ -255,9 +254,10 @@ void job_state_machine::last_word(std::uint32_t element, std::uint32_t number, s
   auto* ranks = ranks_of(element, number);
   if (ranks == nullptr || ranks->shepherds.erase(node) == 0 || ranks->nodes_running.contains(node))
     return;
-  if (number != 0)
-    ranks_gone(steps_.at(number), node);
-  else if (ranks->nodes_running.empty())
+  if (number != 0) {
+    if (auto* step = find_step(number))
+      ranks_gone(*step, node);
+  } else if (ranks->nodes_running.empty())
     part_over(element, *ranks);
 }
 
@@ -289,11 +289,10 @@ void job_state_machine::hear(std::uint32_t element, active_element& to, std::uin
   if (what.signal_request)
     if (auto* ranks = ranks_of(element, what.signal_request->step))
       for (auto each : ranks->nodes_running)
-        tell(slots_on(each).entry->actor, cap_,
-             signal_group{{job_, ranks->incarnation, ranks->step},
-                          element,
-                          element,
-                          static_cast<std::int32_t>(what.signal_request->signal)});
+        tell_node(each, signal_group{{job_, ranks->incarnation, ranks->step},
+                                     element,
+                                     element,
+                                     static_cast<std::int32_t>(what.signal_request->signal)});
   if (what.spawn_request)
     spawn(element, to, node, *what.spawn_request);
   if (what.forgotten)
@@ -314,6 +313,8 @@ void job_state_machine::abort(std::uint32_t element, active_element& what,
   exit_report report;
   report.state = job_state::failed;
   report.exit_code = asked.status & 0xff;
+  if (report.exit_code == 0)
+    report.exit_code = 1; // an abort is a failure, also where only higher bits say so
   report.reason = fmt::format("rank {} aborted it{}{}", asked.rank,
                               asked.message.empty() || asked.message == "N/A" ? "" : ": ",
                               asked.message == "N/A" ? "" : asked.message);

@@ -2,7 +2,6 @@
 #include "actors/job/job.hpp"
 
 #include "messages/cbor.hpp"
-#include "messages/exec.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -10,11 +9,11 @@
 // Purpose: make room for a job of a queue that comes first.
 // Input:   units of this one.
 // Action:  that they are to wait again is durable first; then their launchers end them: SIGTERM,
-// the
-//          queue's grace time, SIGKILL. When all of an element has ended it is unstarted, in its
-//          next incarnation.
+//          the queue's grace time, SIGKILL. When all of an element has ended it is unstarted, in
+//          its next incarnation. What no launcher has yet waits again at once.
 // Caveats: what ends well within its grace time has completed. An element that has had all its
-//          incarnations is cancelled.
+//          incarnations is cancelled. A unit whose element is not known yet is asked for again,
+//          with a back-off, by the job's one alarm: the planner asks once.
 
 namespace troupe::actors {
 
@@ -29,88 +28,112 @@ bool job_state_machine::awaits_start(std::uint64_t unit) const {
   });
 }
 
-void job_state_machine::preempt_soon(std::uint64_t unit, const preempt_units& what) {
-  preempt_later_.push_back({{unit}, what.grace_s, what.reason});
-  tick_later(self_, world_, std::chrono::milliseconds(100));
+void job_state_machine::preempt(const preempt_units& what) {
+  for (auto unit : what.units)
+    preempt_later_[unit] = {what.grace_s, what.reason};
+  preempt_wait_.reset();
+  preempt_due_ = 0;
+  retry_preemptions();
+  follow_up();
 }
 
-void job_state_machine::preempt(const preempt_units& what) {
+/// All that are asked for: those that cannot be preempted yet stay, each once.
+void job_state_machine::retry_preemptions() {
+  if (preempt_later_.empty() || preempt_due_ > world_.clock.boot())
+    return;
   std::vector<std::uint32_t> elements;
-  append_entries entries;
-  for (auto unit : what.units)
-    if (awaits_start(unit))
-      preempt_soon(unit, what);
-  for (auto& [element, active] : active_) {
-    if (active.unit == 0 || active.ending || active.cancelled ||
-        std::find(what.units.begin(), what.units.end(), active.unit) == what.units.end())
-      continue;
-    if (!active.ordered) {
-      preempt_soon(active.unit, what);
+  for (auto at = preempt_later_.begin(); at != preempt_later_.end();) {
+    const auto& [unit, order] = *at;
+    const auto is_of = [&, of = unit](const auto& each) { return each.second.unit == of; };
+    const auto found = std::find_if(active_.begin(), active_.end(), is_of);
+    if (found == active_.end() ? awaits_start(unit) : !may_be_preempted(found->second)) {
+      ++at;
       continue;
     }
-    elements.push_back(element);
-    if (active.preempted)
-      continue;
+    if (found != active_.end() && !found->second.cancelled && !found->second.ending &&
+        !found->second.returning) {
+      found->second.preempt_reason = order.reason;
+      found->second.preempt_grace_s = order.grace_s;
+      if (is_nowhere(found->second))
+        put_back(found->first, found->second, order.reason);
+      else
+        elements.push_back(found->first);
+    }
+    at = preempt_later_.erase(at);
+  }
+  preempt_due_ = preempt_later_.empty() ? 0 : world_.clock.boot() + preempt_wait_.next().count();
+  write_preemptions(std::move(elements));
+}
+
+/// What is on its way to a launcher is not there yet.
+bool job_state_machine::may_be_preempted(const active_element& what) {
+  return what.cancelled || what.ending || what.returning || what.unsent.empty() ||
+         (is_nowhere(what) && what.written);
+}
+
+/// It is durable before anything is told to end.
+void job_state_machine::write_preemptions(std::vector<std::uint32_t> elements) {
+  if (elements.empty())
+    return;
+  auto batch = std::make_shared<std::vector<std::uint32_t>>(std::move(elements));
+  writer_.insist(
+      "a preemption", [this, batch] { return preemption_entries(*batch); },
+      [this, batch](const entries_kept&) {
+        for (auto element : *batch)
+          if (auto* active = find_element(element)) {
+            active->preempted = true;
+            end_preempted(element, *active);
+          }
+      });
+}
+
+/// For those that run still.
+std::optional<append_entries>
+job_state_machine::preemption_entries(std::vector<std::uint32_t>& batch) {
+  std::erase_if(batch, [this](std::uint32_t element) {
+    const auto* active = find_element(element);
+    return active == nullptr || active->cancelled || active->ending || active->returning;
+  });
+  append_entries entries;
+  std::erase_if(batch, [&](std::uint32_t element) {
+    const auto* active = find_element(element);
+    if (active->preempted) { // asked for again
+      end_preempted(element, *active);
+      return true;
+    }
     ledger_entry entry;
     entry.job = job_;
     entry.element = element;
-    entry.incarnation = active.incarnation;
+    entry.incarnation = active->incarnation;
     entry.what = ledger_entry::kind::preempted;
-    entry.encoded = to_cbor(requeued_event{element, element, what.reason});
+    entry.encoded = to_cbor(requeued_event{element, element, active->preempt_reason});
     entries.entries.push_back(std::move(entry));
-  }
-  if (entries.entries.empty()) {
-    end_preempted(elements, what.grace_s);
-    return;
-  }
-  ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, std::move(entries))
-      .then(
-          [this, elements, what](entries_kept&) {
-            --writes_in_flight_;
-            for (auto element : elements)
-              if (auto at = active_.find(element); at != active_.end()) {
-                at->second.preempted = true;
-                at->second.preempt_reason = what.reason;
-              }
-            end_preempted(elements, what.grace_s);
-            write_ends();
-            publish();
-          },
-          [this](caf::error& why) {
-            --writes_in_flight_;
-            world_.log->error("job {}: cannot record a preemption: {}", job_, from_caf(why).text);
-            write_ends();
-            publish();
-          });
+    return false;
+  });
+  if (entries.entries.empty())
+    return std::nullopt;
+  return entries;
 }
 
-void job_state_machine::end_preempted(const std::vector<std::uint32_t>& elements,
-                                      std::uint32_t grace_s) {
-  for (auto element : elements) {
-    auto at = active_.find(element);
-    if (at == active_.end())
-      continue;
-    for (auto node : at->second.nodes_running)
-      if (const auto& entry = slots_on(node).entry)
-        tell(entry->actor, cap_,
-             end_group{{job_, at->second.incarnation, 0}, element, element, grace_s});
-  }
+void job_state_machine::end_preempted(std::uint32_t element, const active_element& what) const {
+  for (auto node : what.nodes_running)
+    tell_node(node, end_group{{job_, what.incarnation, 0}, element, element, what.preempt_grace_s});
 }
 
-/// Nothing of the element runs any more. True if it waits again; `what` is gone then.
+/// Nothing of the element runs any more. True if it waits again.
 bool job_state_machine::requeues_preempted(std::uint32_t element, active_element& what) {
   if (!what.preempted || what.cancelled || !what.verdict ||
       what.verdict->state == job_state::timed_out)
     return false;
-  if (what.incarnation >= incarnations_max(event_->spec)) {
+  if (what.incarnation >= incarnations_max_) {
     what.verdict = exit_report{job_state::cancelled, 0, 0,
                                fmt::format("{}, for the last time it can be", what.preempt_reason)};
     return false;
   }
   world_.log->info("job {}: {} waits again: {}", job_, format_id(job_, element),
                    what.preempt_reason);
-  put_back(element, what, what.preempt_reason);
+  what.verdict.reset();
+  put_back(element, what, std::string{what.preempt_reason});
   return true;
 }
 

@@ -19,7 +19,8 @@
 //            as when ordered     | nothing, and the    | never left: unstarted, next incarnation;
 //                                | order is older than | with its part known elsewhere: lost
 //                                | this process        |
-//            another             | anything            | lost; unstarted again only with --requeue
+//            another             | anything            | lost; unstarted again only with --requeue,
+//                                |                     | and if nothing of it can still be running
 //
 // Caveats: never restarted on silence: without an inventory an element stays as it is.
 
@@ -48,6 +49,24 @@ bool is_queued(const inventory_groups& groups, std::uint32_t incarnation, std::u
   });
 }
 
+/// The launchers that were given orders, by node; inventories tell whether they are still the same.
+/// A window's slots are all on the node of its first one.
+std::map<std::uint32_t, launcher_instance> ordered_of(const starting_event& starting) {
+  std::map<std::uint32_t, launcher_instance> all;
+  for (std::size_t i = 0; i < starting.instances.size(); ++i) {
+    const auto& from = starting.instances[i];
+    const auto* part = starting.window != 0        ? first_place(starting)
+                       : i < starting.parts.size() ? &starting.parts[i]
+                                                   : nullptr;
+    launcher_instance instance{};
+    if (part == nullptr || from.size() != instance.size())
+      continue;
+    std::copy(from.begin(), from.end(), instance.begin());
+    all.insert_or_assign(part->node, instance);
+  }
+  return all;
+}
+
 constexpr std::uint64_t restored_unit_bit = std::uint64_t{1} << 63;
 
 } // namespace
@@ -57,10 +76,9 @@ constexpr std::uint64_t restored_unit_bit = std::uint64_t{1} << 63;
 void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
                                 const std::vector<std::shared_ptr<node_entry const>>& nodes) {
   for (const auto& node : nodes)
-    slots_on(node->offers->node).entry = node;
+    slots_on(node->offers->node).node.meet(node);
   for (const auto& what : chunks) {
     incarnations_.insert(what.incarnation);
-    remember_instances(what.starting);
     if (what.starting.window != 0)
       adopt_lone(what);
   }
@@ -69,19 +87,12 @@ void job_state_machine::recover(const std::vector<placed_chunk>& chunks,
       adopt_wide(what);
 }
 
-/// The instance that the orders named; the inventory tells whether it is still the same.
-void job_state_machine::remember_instances(const starting_event& starting) {
-  for (std::size_t i = 0; i < starting.instances.size(); ++i) {
-    const auto part =
-        std::find_if(starting.parts.begin() + static_cast<std::ptrdiff_t>(i), starting.parts.end(),
-                     [](const placement_part& each) { return each.ranks > 0; });
-    auto& at = slots_on(part->node);
-    if (!at.entry || starting.instances[i].size() != at.entry->instance.size())
-      continue;
-    auto entry = std::make_shared<node_entry>(*at.entry);
-    std::copy(starting.instances[i].begin(), starting.instances[i].end(), entry->instance.begin());
-    at.entry = std::move(entry);
-  }
+/// Whether what is there was ordered of the launcher that speaks now. `same_launcher`: it is the
+/// one that this life gave its orders to.
+bool job_state_machine::is_ordered_of(const active_element& what, const reconcile_job& from,
+                                      bool same_launcher) {
+  const auto at = what.instances.find(from.node);
+  return at == what.instances.end() ? same_launcher : at->second == from.instance;
 }
 
 std::uint64_t job_state_machine::restore_unit(std::vector<placement_part> parts, utc_ns started) {
@@ -102,7 +113,8 @@ job_state_machine::active_element job_state_machine::adopted_element(const place
                                                                      std::uint32_t element) {
   active_element active;
   active.incarnation = what.incarnation;
-  active.ordered = active.adopted = true;
+  active.ordered = active.written = active.adopted = true;
+  active.instances = ordered_of(what.starting);
   active.preempted = what.preempted.contains(element);
   active.preempt_reason = what.preempted_why;
   active.cancelled = what.cancelled.contains(element);
@@ -113,8 +125,9 @@ job_state_machine::active_element job_state_machine::adopted_element(const place
 
 void job_state_machine::adopt_lone(const placed_chunk& what) {
   const auto& parts = what.starting.parts;
-  const auto first = std::find_if(parts.begin(), parts.end(),
-                                  [](const placement_part& each) { return each.ranks > 0; });
+  const auto* first = first_place(what.starting);
+  if (first == nullptr)
+    return; // recovery sets a job aside of which the ledger says so
   auto& at = slots_on(first->node);
   for (std::size_t i = 0; i < parts.size(); ++i)
     if (parts[i].ranks > 0)
@@ -141,9 +154,11 @@ void job_state_machine::restore_slot(node_slots& at, std::uint32_t slot, utc_ns 
     return;
   if (at.slots.size() <= slot)
     at.slots.resize(slot + 1);
-  if (at.slots[slot].unit == 0)
+  if (at.slots[slot].unit == 0) {
     at.slots[slot] =
         slot_state{restore_unit({known->second}, started), known->second, false, true, no_element};
+    at.slots[slot].over = !at.node.takes(known->second);
+  }
   at.before.erase(known);
 }
 
@@ -178,47 +193,50 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
 }
 
 job_agreed job_state_machine::reconcile(reconcile_job& what) {
-  reconcile_steps(what);
   auto& at = slots_on(what.node);
   at.routed = true;
-  std::set<std::uint32_t> reported;
+  const auto same_launcher = at.node.instance() == what.instance;
+  at.node.compared(what.instance, what.comparison);
+  const auto steps_absent = reconcile_steps(what, same_launcher);
+  std::set<std::pair<std::uint32_t, std::uint32_t>> reported; // incarnation, element
   for (const auto& record : what.unacknowledged)
-    reported.insert(record.element);
+    if (record.group.step == 0)
+      reported.insert({record.group.incarnation, record.element});
   std::vector<std::uint32_t> here;
   for (const auto& [element, active] : active_)
-    if (active.nodes_running.contains(what.node) && active.ordered && !active.ending)
+    if (active.nodes_running.contains(what.node) && !active.unsent.contains(what.node) &&
+        !active.ending && !active.returning)
       here.push_back(element);
-  const auto same_instance = at.entry && at.entry->instance == what.instance;
   for (auto element : here) {
-    auto& active = active_.at(element);
+    auto* found = find_element(element);
+    if (found == nullptr)
+      continue;
+    auto& active = *found;
     const auto* running = find_running(what.groups, active.incarnation, element);
     const auto first_answer = active.unasked.erase(what.node) > 0;
-    if (!same_instance) {
-      lose(element, active, what.node);
+    if (!is_ordered_of(active, what, same_launcher)) {
+      if (what.uncertain)
+        forbid_requeue(active);
+      lose(element, active, what.node, "its launcher ended while it ran");
       continue; // it may be gone
     }
-    const auto known = running || reported.contains(element) ||
+    const auto known = running || reported.contains({active.incarnation, element}) ||
                        is_queued(what.groups, active.incarnation, element);
     // A cancel may have come, or another node been lost, while nobody could pass it on.
     if (active.cancelled || active.verdict || !active.again.empty() || active.preempted)
-      tell(at.entry->actor, cap_,
-           end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
+      at.node.tell(
+          cap_, end_group{{job_, active.incarnation, 0}, element, element, event_->spec.grace_s});
     if (!known && first_answer)
       active.absent.insert(what.node);
     note_absence(element, active);
-  }
-  if (at.entry) {
-    auto entry = std::make_shared<node_entry>(*at.entry);
-    entry->instance = what.instance;
-    entry->comparison = what.comparison;
-    at.entry = std::move(entry);
   }
   world_.log->info("job {}: agreed with node {}: {} elements there, {} placed in all", job_,
                    what.node, here.size(), active_.size());
   // Records may be older than what runs, in the same slot: they come first.
   apply(what.node, what.unacknowledged);
-  if (same_instance)
-    adopt_running(what.node, what.groups);
+  adopt_running(what.node, what.groups);
+  for (auto number : steps_absent)
+    note_step_absence(number);
   go_on(what.node);
   for (auto& [element, active] : active_)
     answer_parked(element);
@@ -273,16 +291,64 @@ void job_state_machine::forget_absent(active_element& what) {
     what.nodes_running.erase(gone);
 }
 
+/// Its launcher was killed in a way that something of it may run on, unseen: it must not run beside
+/// that, whatever was asked.
+void job_state_machine::forbid_requeue(active_element& what) const {
+  what.again.clear();
+  if (!what.verdict)
+    what.verdict =
+        exit_report{job_state::lost, 0, 0,
+                    "its launcher and the keeper of that were killed while it ran, and "
+                    "what it had started may run on; it is not run again by itself: look "
+                    "for its processes, then submit it again"};
+}
+
 /// The node's launcher is another one now: what it ran of this element is gone.
-void job_state_machine::lose(std::uint32_t element, active_element& what, std::uint32_t node) {
+void job_state_machine::lose(std::uint32_t element, active_element& what, std::uint32_t node,
+                             const std::string& why) {
   for (auto& slot : slots_on(node).slots)
     if (slot.element == element && slot.lone)
       slot.busy = false;
   forget_queued(what);
   what.nodes_running.erase(node);
+  what.ran = what.ran || what.parts.size() > 1; // it may have, whatever the others could not start
   what.shepherds.erase(node);
   forget_absent(what);
-  part_lost(element, what, "its launcher ended while it ran");
+  part_lost(element, what, why);
+}
+
+/// What the ledger places on a node of which there is nothing at all: nobody will ever answer for
+/// it.
+void job_state_machine::lose_gone() {
+  const auto is_gone = [this](std::uint32_t node) { return !node_of(node).offers(); };
+  const auto gone_of = [&](const active_element& what) {
+    std::vector<std::uint32_t> gone;
+    if (what.ordered && !what.ending)
+      std::copy_if(what.nodes_running.begin(), what.nodes_running.end(), std::back_inserter(gone),
+                   is_gone);
+    return gone;
+  };
+  std::map<std::uint32_t, std::vector<std::uint32_t>> elements, steps;
+  for (const auto& [number, step] : steps_)
+    if (auto gone = gone_of(step.ranks); !gone.empty())
+      steps.emplace(number, std::move(gone));
+  for (const auto& [element, active] : active_)
+    if (auto gone = gone_of(active); !gone.empty())
+      elements.emplace(element, std::move(gone));
+  for (const auto& [number, nodes] : steps)
+    for (auto node : nodes)
+      if (auto* step = find_step(number)) {
+        step->ranks.unasked.erase(node);
+        step->ranks.nodes_running.erase(node);
+        step->ranks.verdict =
+            exit_report{job_state::lost, 0, 0, node_of(node).name() + " is not in the cluster"};
+        end_step_ranks(*step);
+        ranks_gone(*step, node);
+      }
+  for (const auto& [element, nodes] : elements)
+    for (auto node : nodes)
+      if (auto* active = find_element(element); active && active->unasked.erase(node) > 0)
+        lose(element, *active, node, node_of(node).name() + " is not in the cluster");
 }
 
 /// It may have run and nobody can say how it ended: reported so, never silently run again. What
@@ -297,59 +363,6 @@ void job_state_machine::part_lost(std::uint32_t element, active_element& what,
     what.verdict =
         exit_report{job_state::lost, 0, 0, why + "; submit it again if it is to run again"};
   part_over(element, what);
-}
-
-/// Unstarted again, durably, in the next incarnation. `what` is gone afterwards.
-void job_state_machine::put_back(std::uint32_t element, active_element& what,
-                                 const std::string& why) {
-  if (what.cancelled) {
-    what.nodes_running.clear();
-    element_over(element, what);
-    return;
-  }
-  const auto incarnation = what.incarnation + 1;
-  requeued_event event{element, element, why};
-  ledger_entry entry;
-  entry.job = job_;
-  entry.element = element;
-  entry.incarnation = incarnation;
-  entry.what = ledger_entry::kind::requeued;
-  entry.encoded = to_cbor(event);
-  // The planner forgets a job that neither waits nor runs: it hears of the waiting first.
-  unstarted_[incarnation].insert(element, element);
-  planner_event(plan_event::kind::pending_changed, 0,
-                static_cast<std::uint32_t>(unstarted_count()));
-  const auto unacknowledged =
-      std::make_shared<std::vector<node_record>>(std::move(what.unacknowledged));
-  putting_back_[element] = unacknowledged;
-  free_unit(what, element);
-  active_.erase(element);
-  update_row();
-  entry.row = row_;
-  entry.uid = event_->identity.uid;
-  append_entries entries;
-  entries.essential = true;
-  entries.entries.push_back(std::move(entry));
-  ++writes_in_flight_;
-  const auto over = [this, element, unacknowledged] {
-    --writes_in_flight_;
-    if (auto at = putting_back_.find(element);
-        at != putting_back_.end() && at->second == unacknowledged)
-      putting_back_.erase(at);
-  };
-  ask(self_, links_.ledger, cap_, std::move(entries))
-      .then(
-          [this, over, unacknowledged](entries_kept&) {
-            over();
-            acknowledge(*unacknowledged);
-            publish();
-          },
-          [this, over](caf::error& failure) {
-            // The ledger still says it was placed; the next restart finds the same answer.
-            over();
-            world_.log->error("job {}: cannot record a requeue: {}", job_, from_caf(failure).text);
-            publish();
-          });
 }
 
 } // namespace troupe::actors

@@ -15,8 +15,8 @@ namespace troupe::actors {
 
 namespace {
 
-/// So many incarnations of an element may be refused before it fails.
-constexpr std::uint32_t orders_refused_max = 4;
+/// Events of one append; more go with the next.
+constexpr std::size_t ends_per_append_max = 65'536;
 
 /// A new mean weighs an eighth: a few elements are enough to know whether they are short.
 double blend(double mean, double value) {
@@ -38,10 +38,7 @@ void job_state_machine::apply(std::uint32_t node, const std::vector<element_reco
     if (!ranged) {
       auto at = active_.find(record.element);
       if (at == active_.end() || at->second.incarnation != record.group.incarnation) {
-        // Told again while it is being put back: no more durable than when it was told first.
-        const auto held = putting_back_.find(record.element);
-        auto& to = held == putting_back_.end() ? known : *held->second;
-        to.push_back(record_of(node, record));
+        known.push_back(record_of(node, record));
         continue;
       }
     }
@@ -58,8 +55,7 @@ void job_state_machine::apply(std::uint32_t node, const std::vector<element_reco
 
 job_state_machine::node_record job_state_machine::record_of(std::uint32_t node,
                                                             const element_record& record) {
-  const auto& entry = slots_on(node).entry;
-  return {node, entry ? entry->instance : launcher_instance{}, record.sequence};
+  return {node, node_of(node).instance().value_or(launcher_instance{}), record.sequence};
 }
 
 /// What follows from a node's news: more is ordered there, or what is idle is given back.
@@ -69,8 +65,8 @@ void job_state_machine::go_on(std::uint32_t node) {
   write(std::move(chunks));
   release_idle_slots(node);
   begin_waiting_steps();
-  write_ends();
-  publish();
+  retry_preemptions();
+  follow_up();
 }
 
 void job_state_machine::note_start(active_element& what, const element_record& record) const {
@@ -94,7 +90,12 @@ job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_
 }
 
 void job_state_machine::take_started(std::uint32_t node, const element_record& record) {
-  auto& active = active_.at(record.element);
+  auto* found = find_element(record.element);
+  if (found == nullptr)
+    return;
+  auto& active = *found;
+  if (active.returning)
+    return;
   note_start(active, record);
   restore_slot(slots_on(node), record.slot, active.started_utc_ns);
   auto* slot = settle(slots_on(node), active, record.slot);
@@ -133,44 +134,82 @@ void job_state_machine::note_exit(active_element& what, const element_record& re
 
 void job_state_machine::take_exit(std::uint32_t node, const element_record& record) {
   const auto element = record.element;
-  auto& active = active_.at(element);
+  auto* found = find_element(element);
+  if (found == nullptr)
+    return;
+  auto& active = *found;
   note_start(active, record);
+  // Its steps run on in its slot, also when both go back to before a restart.
+  const auto goes_on = has_steps(element, active);
+  if (goes_on)
+    restore_slot(slots_on(node), record.slot, active.started_utc_ns);
   // It may have ended before its start was told: then the next one has its slot already.
   if (auto* slot = settle(slots_on(node), active, record.slot); slot && !slot->busy)
     slot->element = element;
   active.unacknowledged.push_back(record_of(node, record));
   if (active.nodes_running.erase(node) == 0)
     return;
+  active.unsent.erase(node);
   const auto failed_before = active.verdict.has_value();
-  note_exit(active, record);
+  if (record.what == element_record::kind::start_failed && record.passes)
+    note_shortage(node, element, active, record);
+  else
+    note_exit(active, record);
   if (active.verdict && !failed_before && !event_->spec.notify_failures)
     end_other_nodes(element, active, node);
   if (record.leftovers_ended > 0)
     world_.log->info("job {}: {} processes that {} left behind on node {} were ended", job_,
                      record.leftovers_ended, format_id(job_, element), node);
   auto& at = slots_on(node);
+  if (record.what == element_record::kind::exited) {
+    at.refusals.reset();
+    active.ran = active.ran || active.parts.size() > 1;
+  }
   if (active.unit == 0)
     at.queued -= std::min(at.queued, 1u);
   else if (record.slot < at.slots.size() && at.slots[record.slot].lone &&
            at.slots[record.slot].element == element)
-    at.slots[record.slot].busy = false;
+    at.slots[record.slot].busy = goes_on;
   if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
     mean_run_ns_ =
         blend(mean_run_ns_, static_cast<double>(active.ended_utc_ns - active.started_utc_ns));
   part_over(element, active);
 }
 
+/// Nothing of it ran on this node for want of something that may come back: it waits again once the
+/// other nodes have ended theirs.
+void job_state_machine::note_shortage(std::uint32_t node, std::uint32_t element,
+                                      active_element& what, const element_record& record) {
+  what.again = record.text;
+  what.again_due = hold_node(node, record.text);
+  end_other_nodes(element, what, node);
+}
+
+/// Nothing of it runs any more: it waits again. But where some of it has run, it runs a second time
+/// only if that was asked for; MPI ranks do not begin without each other. What was lost stays lost.
+void job_state_machine::run_again(std::uint32_t element, active_element& what) {
+  if (what.ran && what.verdict && what.verdict->state == job_state::lost)
+    return element_over(element, what);
+  if (!what.ran || is_mpi() || event_->spec.requeue)
+    return put_back(element, what, std::string{what.again}, what.again_due);
+  what.verdict = exit_report{job_state::lost, 0, 0,
+                             fmt::format("a part of it could not be started while others ran: {}; "
+                                         "submit it again if it is to run again",
+                                         what.again)};
+  element_over(element, what);
+}
+
 /// Nothing of it runs any more, and its shepherds have said their last words: it is over, or waits
 /// again.
 void job_state_machine::part_over(std::uint32_t element, active_element& what) {
-  if (what.ending)
+  if (what.ending || what.returning)
     return;
   if (!what.nodes_running.empty() || !what.shepherds.empty())
     what.state = job_state::completing;
   else if (wait_for_steps(element, what))
     return;
   else if (!what.again.empty() && !what.cancelled)
-    put_back(element, what, std::string{what.again});
+    run_again(element, what);
   else
     element_over(element, what);
 }
@@ -179,39 +218,10 @@ void job_state_machine::part_over(std::uint32_t element, active_element& what) {
 void job_state_machine::end_other_nodes(std::uint32_t element, const active_element& what,
                                         std::uint32_t except) {
   for (auto node : what.nodes_running)
-    if (node != except && slots_on(node).entry)
-      tell(slots_on(node).entry->actor, cap_,
-           end_group{{job_, what.incarnation, what.step}, element, element, spec_of(what).grace_s});
-}
-
-/// The launcher took none of these elements: they never ran.
-void job_state_machine::take_refusal(std::uint32_t node, const element_record& record) {
-  world_.log->warn("job {}: the launcher of node {} refused an order: {}", job_, node, record.text);
-  std::vector<std::uint32_t> elements;
-  for (auto at = active_.lower_bound(record.element);
-       at != active_.end() && at->first <= record.element_last; ++at)
-    if (at->second.incarnation == record.group.incarnation && !at->second.ending &&
-        at->second.state == job_state::starting && at->second.nodes_running.contains(node))
-      elements.push_back(at->first);
-  for (auto element : elements) {
-    auto& active = active_.at(element);
-    forget_queued(active);
-    active.refused.insert(node);
-    active.nodes_running.erase(node);
-    // An order can cross with a launcher's new start: then it is made anew, a few times.
-    const auto all_refused = active.refused.size() == ordered_parts(active.parts);
-    if (all_refused && active.incarnation < orders_refused_max) {
-      put_back(element, active, "its launcher refused the order");
-      continue;
-    }
-    if (!all_refused) {
-      part_lost(element, active, "a launcher refused its part: " + record.text);
-      continue;
-    }
-    active.verdict =
-        exit_report{job_state::failed, 0, 0, fmt::format("not started: {}", record.text)};
-    part_over(element, active);
-  }
+    if (node != except)
+      tell_node(
+          node,
+          end_group{{job_, what.incarnation, what.step}, element, element, spec_of(what).grace_s});
 }
 
 /// Elements that were withdrawn before they started are unstarted again, in a new incarnation.
@@ -220,19 +230,25 @@ void job_state_machine::take_revoked(std::uint32_t node, const element_record& r
   for (auto at = active_.lower_bound(record.element);
        at != active_.end() && at->first <= record.element_last; ++at) {
     const auto& active = at->second;
-    if (active.incarnation == record.group.incarnation && !active.ending &&
+    if (active.incarnation == record.group.incarnation && !active.ending && !active.returning &&
         active.nodes_running.contains(node))
       (active.unit == 0 ? elements : wide).push_back(at->first);
   }
   for (auto element : wide) {
-    auto& active = active_.at(element);
+    auto* found = find_element(element);
+    if (found == nullptr)
+      continue;
+    auto& active = *found;
     active.nodes_running.erase(node);
     part_lost(element, active, "a part of it was withdrawn before it started");
   }
   auto& at = slots_on(node);
   at.queued -= std::min<std::uint32_t>(at.queued, static_cast<std::uint32_t>(elements.size()));
   for (auto element : elements) {
-    auto& active = active_.at(element);
+    auto* found = find_element(element);
+    if (found == nullptr)
+      continue;
+    auto& active = *found;
     active.nodes_running.clear();
     if (active.cancelled)
       element_over(element, active);
@@ -240,8 +256,6 @@ void job_state_machine::take_revoked(std::uint32_t node, const element_record& r
       put_back(element, active, "withdrawn before it started");
   }
   acknowledge({record_of(node, record)});
-  planner_event(plan_event::kind::pending_changed, 0,
-                static_cast<std::uint32_t>(unstarted_count()));
 }
 
 exit_report job_state_machine::final_report(const active_element& what) const {
@@ -274,14 +288,23 @@ void job_state_machine::count_end(const exit_report& report) {
     worst_ = report;
 }
 
+/// Now, as the wall clock would show it had nobody set it since the job began: a run is as long as
+/// it was.
+utc_ns job_state_machine::end_of_run() const {
+  if (started_at_)
+    return row_.started_utc_ns + (world_.clock.now() - *started_at_);
+  return std::max(row_.started_utc_ns, world_.clock.utc());
+}
+
 /// Nothing of the element runs any more: count its end once, and write it with the next batch.
 void job_state_machine::element_over(std::uint32_t element, active_element& what) {
-  if (what.ending || wait_for_steps(element, what) || requeues_preempted(element, what))
+  if (what.ending || what.returning || wait_for_steps(element, what) ||
+      requeues_preempted(element, what))
     return;
   what.ending = true;
   what.state = job_state::completing;
   if (what.ended_utc_ns == 0)
-    what.ended_utc_ns = world_.clock.utc();
+    what.ended_utc_ns = std::max(what.started_utc_ns, world_.clock.utc());
   const auto report = final_report(what);
   what.verdict = report;
   count_end(report);
@@ -327,30 +350,48 @@ ledger_entry job_state_machine::end_entry(std::uint32_t element, const active_el
   return entry;
 }
 
+/// Nothing is left of the job but its own end.
+bool job_state_machine::is_over() const {
+  return waiting_count() == 0 && asks_in_flight_ == 0 && writer_.is_idle() &&
+         row_.ended_utc_ns == 0 &&
+         std::all_of(active_.begin(), active_.end(),
+                     [](const auto& each) { return each.second.ending; });
+}
+
 /// Writes the ends that are due; with the job's own end, when they are the last.
 void job_state_machine::write_ends() {
-  if (finished_)
+  if (finished_ || writer_.due() != 0 || (to_write_.empty() && !(active_.empty() && is_over())))
     return;
-  const auto last = unstarted_count() == 0 && writes_in_flight_ == 0 &&
-                    std::all_of(active_.begin(), active_.end(),
-                                [](const auto& each) { return each.second.ending; });
-  if (to_write_.empty() && !(last && active_.empty() && row_.ended_utc_ns == 0))
-    return;
-  auto elements = std::exchange(to_write_, {});
+  auto batch = std::make_shared<ends_batch>();
+  writer_.insist(
+      "ends", [this, batch] { return end_entries(*batch); },
+      [this, batch](const entries_kept&) {
+        row_ = batch->row;
+        ends_kept(batch->elements);
+      });
+}
+
+/// Those of the batch and those that came since, as many as one append takes.
+std::optional<append_entries> job_state_machine::end_entries(ends_batch& batch) {
+  const auto more = std::min(to_write_.size(), ends_per_append_max - batch.elements.size());
+  const auto upto = to_write_.begin() + static_cast<std::ptrdiff_t>(more);
+  batch.elements.insert(batch.elements.end(), to_write_.begin(), upto);
+  to_write_.erase(to_write_.begin(), upto);
   append_entries entries;
   entries.essential = true;
-  for (auto element : elements)
-    entries.entries.push_back(end_entry(element, active_.at(element)));
+  for (auto element : batch.elements)
+    if (const auto* ended = find_element(element))
+      entries.entries.push_back(end_entry(element, *ended));
   update_row();
-  auto row = row_;
-  if (last) {
+  batch.row = row_;
+  if (to_write_.empty() && is_over()) {
     const auto worst = worst_.value_or(exit_report{job_state::cancelled, 0, 0, ""});
-    row.state = worst.state;
-    row.exit_code = worst.exit_code;
-    row.signal = worst.signal;
-    row.reason = worst.reason;
-    row.elements_running = 0;
-    row.ended_utc_ns = world_.clock.utc();
+    batch.row.state = worst.state;
+    batch.row.exit_code = worst.exit_code;
+    batch.row.signal = worst.signal;
+    batch.row.reason = worst.reason;
+    batch.row.elements_running = 0;
+    batch.row.ended_utc_ns = end_of_run();
     if (entries.entries.empty()) {
       ledger_entry finished;
       finished.job = job_;
@@ -359,29 +400,19 @@ void job_state_machine::write_ends() {
     }
     entries.entries.back().finishes = true;
   }
-  entries.entries.back().row = row;
+  if (entries.entries.empty())
+    return std::nullopt;
+  entries.entries.back().row = batch.row;
   entries.entries.back().uid = event_->identity.uid;
-  ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, std::move(entries))
-      .then(
-          [this, elements, row](entries_kept& kept) {
-            --writes_in_flight_;
-            row_ = row;
-            ends_kept(elements, kept.at_utc_ns);
-          },
-          [this, elements](caf::error& why) {
-            --writes_in_flight_;
-            world_.log->error("job {}: cannot record ends: {}; trying again", job_,
-                              from_caf(why).text);
-            to_write_.insert(to_write_.end(), elements.begin(), elements.end());
-            tick_later(self_, world_, std::chrono::seconds(1));
-          });
+  return entries;
 }
 
-void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
+void job_state_machine::ends_kept(const std::vector<std::uint32_t>& elements) {
   std::vector<node_record> durable;
   for (auto element : elements) {
     auto at = active_.find(element);
+    if (at == active_.end())
+      continue;
     auto& active = at->second;
     durable.insert(durable.end(), active.unacknowledged.begin(), active.unacknowledged.end());
     ends_.push_back({job_, element, *active.verdict, core_seconds_of(active), active.ended_utc_ns,
@@ -391,9 +422,6 @@ void job_state_machine::ends_kept(std::vector<std::uint32_t> elements, utc_ns) {
     answer_parked(element);
   }
   acknowledge(durable);
-  if (all_over() && writes_in_flight_ == 0 && row_.ended_utc_ns == 0)
-    write_ends();
-  publish();
 }
 
 /// What these records told is durable: their launchers may forget it.
@@ -403,8 +431,7 @@ void job_state_machine::acknowledge(const std::vector<node_record>& records) {
     by_launcher[{node, instance}].sequences.push_back(sequence);
   for (auto& [launcher, message] : by_launcher) {
     message.instance = launcher.second;
-    if (const auto& entry = slots_on(launcher.first).entry)
-      tell(entry->actor, cap_, std::move(message));
+    tell_node(launcher.first, std::move(message));
   }
 }
 

@@ -153,7 +153,7 @@ void job_state_machine::spawn(std::uint32_t element, const active_element& what,
   if (auto valid = validate(spec); !valid)
     return no(valid.error().text);
   waiting.what.spec = std::make_shared<job_spec const>(std::move(spec));
-  if (auto fits = step_fits(waiting, active_.at(element)); !fits)
+  if (auto fits = step_fits(waiting, what); !fits)
     return no(fits.error().text);
   if (waiting_steps_.size() >= waiting_steps_max)
     return no("too many steps of this job wait already");

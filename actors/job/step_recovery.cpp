@@ -20,6 +20,15 @@
 
 namespace troupe::actors {
 
+/// Its spec, and what a launcher is told of it.
+void job_state_machine::take_asked(job_step& what, std::shared_ptr<submitted_event const> asked) {
+  if (auto encoded = auth::encode_exec_spec(to_exec_spec(asked->spec))) {
+    what.exec_bytes = std::move(*encoded);
+    what.exec_digest = auth::exec_spec_digest(what.exec_bytes);
+  }
+  what.ranks.asked = std::move(asked);
+}
+
 void job_state_machine::recover_steps(std::vector<step_story> stories) {
   for (auto& story : stories) {
     const auto number = story.started.step;
@@ -33,13 +42,9 @@ void job_state_machine::recover_steps(std::vector<step_story> stories) {
     step.ranks.incarnation = story.incarnation;
     step.ranks.parts = std::move(story.started.parts);
     step.ranks.adopted = true;
-    step.asked = std::make_shared<submitted_event const>(std::move(story.started.asked));
+    take_asked(step, std::make_shared<submitted_event const>(std::move(story.started.asked)));
     story.started.asked = {};
     step.spawned = std::move(story.started);
-    if (auto encoded = auth::encode_exec_spec(to_exec_spec(step.asked->spec))) {
-      step.exec_bytes = std::move(*encoded);
-      step.exec_digest = auth::exec_spec_digest(step.exec_bytes);
-    }
     if (story.ended) {
       step.ranks.state = story.ended->exit.state;
       step.ranks.verdict = story.ended->exit;
@@ -47,12 +52,12 @@ void job_state_machine::recover_steps(std::vector<step_story> stories) {
       step.ranks.ended_utc_ns = story.ended->ended_utc_ns;
       ended_step ended{step.request, location_of(step), view_of(step), step.spawned};
       ended.where.exit = story.ended->exit;
-      ended_steps_.emplace(number, std::move(ended));
-      if (ended_steps_.size() > ended_steps_max)
-        ended_steps_.erase(ended_steps_.begin());
+      remember_ended(number, std::move(ended));
       continue;
     }
     step.ranks.ordered = true;
+    if (const auto* element = find_element(step.element))
+      step.ranks.instances = element->instances;
     for (const auto& part : step.ranks.parts)
       if (part.ranks > 0) {
         step.ranks.nodes_running.insert(part.node);
@@ -62,11 +67,10 @@ void job_state_machine::recover_steps(std::vector<step_story> stories) {
   }
 }
 
-/// Takes what is of steps out of `what`.
-void job_state_machine::reconcile_steps(reconcile_job& what) {
-  auto& at = slots_on(what.node);
-  at.routed = true;
-  const auto same_instance = at.entry && at.entry->instance == what.instance;
+/// Takes what is of steps out of `what`. Answers those that are nowhere: they are ordered again, if
+/// their elements run.
+std::vector<std::uint32_t> job_state_machine::reconcile_steps(reconcile_job& what,
+                                                              bool same_launcher) {
   std::map<std::uint32_t, const report_inventory::running_group*> groups;
   std::set<std::uint32_t> reported;
   for (const auto& group : what.groups)
@@ -77,10 +81,11 @@ void job_state_machine::reconcile_steps(reconcile_job& what) {
   std::vector<std::uint32_t> again, over;
   for (auto& [number, step] : steps_) {
     auto& ranks = step.ranks;
-    if (!ranks.nodes_running.contains(what.node) || !ranks.ordered || ranks.ending)
+    if (!ranks.nodes_running.contains(what.node) || !ranks.ordered || ranks.ending ||
+        ranks.unsent.contains(what.node))
       continue;
     const auto first_answer = ranks.unasked.erase(what.node) > 0;
-    if (!same_instance) {
+    if (!is_ordered_of(ranks, what, same_launcher)) {
       ranks.verdict = exit_report{job_state::lost, 0, 0, "its launcher ended while it ran"};
       ranks.shepherds.erase(what.node);
       over.push_back(number);
@@ -105,21 +110,24 @@ void job_state_machine::reconcile_steps(reconcile_job& what) {
     else
       answer_parked_step(number);
   }
-  for (auto number : again)
-    note_step_absence(number);
   for (auto number : over) {
-    auto& step = steps_.at(number);
-    step.ranks.nodes_running.erase(what.node);
-    end_step_ranks(step);
-    ranks_gone(step, what.node);
+    if (auto* step = find_step(number)) {
+      step->ranks.nodes_running.erase(what.node);
+      end_step_ranks(*step);
+      ranks_gone(*step, what.node);
+    }
   }
   std::erase_if(what.groups, [](const auto& each) { return each.group.step != 0; });
   what.unacknowledged = take_step_records(what.node, what.unacknowledged);
+  return again;
 }
 
 /// All its launchers have answered, and some know nothing of it.
 void job_state_machine::note_step_absence(std::uint32_t number) {
-  auto& step = steps_.at(number);
+  auto* found = find_step(number);
+  if (found == nullptr)
+    return;
+  auto& step = *found;
   const auto absent = std::exchange(step.ranks.absent, {});
   if (absent == step.ranks.nodes_running) {
     step.ranks.ordered = false;

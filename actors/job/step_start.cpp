@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/job.hpp"
+#include "actors/job/orders.hpp"
 #include "actors/placing.hpp"
 #include "auth/order.hpp"
 #include "messages/cbor.hpp"
@@ -17,8 +18,6 @@ namespace troupe::actors {
 
 namespace {
 
-constexpr std::int64_t order_life_ns = 30 * ns_per_s;
-
 bool named(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -28,7 +27,7 @@ bool named(const std::vector<std::string>& names, const std::string& name) {
 step_wish job_state_machine::wish_of(const job_spec& spec, const active_element& element) const {
   step_wish wish{spec.tasks, spec.cores_per_task, spec.nodes, {}, spec.map_by};
   for (const auto& part : element.parts) {
-    const auto& node = nodes_.at(part.node).entry->offers->name;
+    const auto node = node_of(part.node).name();
     if (named(spec.nodes_excluded, node) ||
         (!spec.nodes_required.empty() && !named(spec.nodes_required, node)))
       wish.excluded.insert(part.node);
@@ -38,10 +37,13 @@ step_wish job_state_machine::wish_of(const job_spec& spec, const active_element&
 
 /// What the element's other steps have.
 taken_cores job_state_machine::cores_taken(std::uint32_t element) const {
-  const auto& parts = active_.at(element).parts;
+  const auto at = active_.find(element);
+  if (at == active_.end())
+    return {};
+  const auto& parts = at->second.parts;
   taken_cores taken(parts.size());
   for (const auto& [number, step] : steps_) {
-    if (step.element != element || step.asked->spec.overlap ||
+    if (step.element != element || step.ranks.asked->spec.overlap ||
         step.ranks.parts.size() != parts.size())
       continue;
     for (std::size_t i = 0; i < parts.size(); ++i)
@@ -52,7 +54,7 @@ taken_cores job_state_machine::cores_taken(std::uint32_t element) const {
 
 void job_state_machine::refuse(waiting_step& waiting, const error& why) {
   if (waiting.spawned.spawn_request == 0) {
-    waiting.promise.deliver(auth::to_caf(why));
+    waiting.promise.refuse(why);
     return;
   }
   answer_spawn(waiting.element, waiting.spawned, {}, why.text);
@@ -90,20 +92,21 @@ void job_state_machine::begin_waiting_steps() {
       left.push_back(std::move(waiting));
       continue;
     }
-    begin(std::move(waiting), std::move(*parts));
+    begin(std::move(waiting), element.incarnation, std::move(*parts));
   }
   std::move(left.begin(), left.end(), std::back_inserter(waiting_steps_));
 }
 
 /// It has its cores from now on.
-void job_state_machine::begin(waiting_step waiting, std::vector<placement_part> parts) {
+void job_state_machine::begin(waiting_step waiting, std::uint32_t incarnation,
+                              std::vector<placement_part> parts) {
   const auto number = next_step_++;
   auto& step = steps_[number];
   step.element = waiting.element;
   step.request = waiting.request;
   step.spawned = waiting.spawned;
   step.ranks.step = number;
-  step.ranks.incarnation = active_.at(waiting.element).incarnation;
+  step.ranks.incarnation = incarnation;
   step.ranks.parts = std::move(parts);
   for (const auto& part : step.ranks.parts)
     if (part.ranks > 0)
@@ -111,37 +114,53 @@ void job_state_machine::begin(waiting_step waiting, std::vector<placement_part> 
   // Until its warrant has come it stands for what was asked for.
   auto asked = std::make_shared<submitted_event>();
   asked->spec = *waiting.what.spec;
-  step.asked = std::move(asked);
+  step.ranks.asked = std::move(asked);
   auto shared = std::make_shared<waiting_step>(std::move(waiting));
   warrant_step message{event_, number, step.ranks.incarnation, shared->what};
-  ++writes_in_flight_;
+  ++asks_in_flight_;
   ask(self_, links_.authority, shared->cap, std::move(message))
       .then(
           [this, number, shared](step_warranted& made) {
-            --writes_in_flight_;
-            auto& warranted = steps_.at(number);
-            warranted.asked = std::move(made.event);
-            if (auto encoded = auth::encode_exec_spec(to_exec_spec(warranted.asked->spec))) {
-              warranted.exec_bytes = std::move(*encoded);
-              warranted.exec_digest = auth::exec_spec_digest(warranted.exec_bytes);
-            }
+            --asks_in_flight_;
+            if (auto* begun = find_step(number))
+              take_asked(*begun, std::move(made.event));
             write_step(number, std::move(*shared));
+            follow_up();
           },
           [this, number, shared](caf::error& why) {
-            --writes_in_flight_;
-            const auto element = shared->element;
-            refuse(*shared, from_caf(why));
-            steps_.erase(number);
-            go_on_without_steps(element);
+            --asks_in_flight_;
+            give_up_step(number, *shared, from_caf(why));
+            follow_up();
           });
+}
+
+/// It never was: who asked for it hears why, and so does who asked about it.
+void job_state_machine::give_up_step(std::uint32_t number, waiting_step& waiting,
+                                     const error& why) {
+  refuse(waiting, why);
+  std::erase_if(step_waiters_, [&](step_waiter& waiter) {
+    if (waiter.step == number)
+      waiter.promise.refuse(why);
+    return waiter.step == number;
+  });
+  std::erase_if(parked_, [&](parked_location& parked) {
+    if (parked.step == number)
+      parked.promise.refuse(why);
+    return parked.step == number;
+  });
+  steps_.erase(number);
+  go_on_without_steps(waiting.element);
 }
 
 /// Its start goes to the disk before anybody hears of it.
 void job_state_machine::write_step(std::uint32_t number, waiting_step waiting) {
-  auto& step = steps_.at(number);
+  auto* found = find_step(number);
+  if (found == nullptr)
+    return refuse(waiting, {errc::conflict, fmt::format("job {} is at its end", job_)});
+  auto& step = *found;
   auto event = step.spawned;
   event.step = number;
-  event.asked = *step.asked;
+  event.asked = *step.ranks.asked;
   event.parts = step.ranks.parts;
   ledger_entry entry;
   entry.job = job_;
@@ -153,35 +172,30 @@ void job_state_machine::write_step(std::uint32_t number, waiting_step waiting) {
   append_entries entries;
   entries.entries.push_back(std::move(entry));
   auto shared = std::make_shared<waiting_step>(std::move(waiting));
-  ++writes_in_flight_;
-  ask(self_, links_.ledger, cap_, std::move(entries))
-      .then(
-          [this, number, shared](entries_kept&) {
-            --writes_in_flight_;
-            steps_.at(number).durable = true;
-            if (shared->spawned.spawn_request == 0)
-              shared->promise.deliver(step_begun{number});
-            order_step(number);
-          },
-          [this, number, shared](caf::error& why) {
-            --writes_in_flight_;
-            const auto element = shared->element;
-            refuse(*shared, from_caf(why));
-            steps_.erase(number);
-            go_on_without_steps(element);
-          });
+  writer_.attempt(
+      std::move(entries),
+      [this, number, shared](const entries_kept&) {
+        if (auto* kept = find_step(number))
+          kept->durable = true;
+        if (shared->spawned.spawn_request == 0)
+          shared->promise.answer(step_begun{number});
+        order_step(number);
+      },
+      [this, number, shared](const error& why) { give_up_step(number, *shared, why); });
 }
 
 expected<bytes> job_state_machine::encode_step_order(const job_step& what,
                                                      std::size_t part_index) const {
-  const auto& spec = what.asked->spec;
+  const auto& spec = what.ranks.asked->spec;
   const auto& part = what.ranks.parts[part_index];
-  const auto& at = nodes_.at(part.node);
-  const auto& node = *at.entry->offers;
+  const auto offers = node_of(part.node).offers();
+  if (!offers)
+    return tl::unexpected<error>{offers.error()};
+  const auto& node = **offers;
   auto order = identity_order();
   order.bind_mode = static_cast<std::uint8_t>(spec.bind);
   order.node_id = part.node;
-  order.instance = at.entry->instance;
+  order.instance = node_of(part.node).instance().value_or(launcher_instance{});
   order.incarnation = what.ranks.incarnation;
   order.step = what.ranks.step;
   order.element_first = what.element;
@@ -201,79 +215,138 @@ expected<bytes> job_state_machine::encode_step_order(const job_step& what,
   order.cpusets = rank_cpusets(
       node, part, {part.ranks, spec.cores_per_task, spec.bind, spec.map_by}, order.cpu_words);
   order.spec_digest = what.exec_digest;
+  if (shares_files(spec) && what.ranks.ordered_utc_ns != 0)
+    order.first_start_ns = what.ranks.ordered_utc_ns;
   order.node_name = node.name;
-  std::vector<std::shared_ptr<node_entry const>> entries;
-  for (const auto& each : what.ranks.parts)
-    if (each.ranks > 0)
-      entries.push_back(nodes_.at(each.node).entry);
-  order.nodelist = nodelist_of(entries);
+  order.nodelist = nodelist_of(what.ranks.parts);
   order.job_name = spec.name;
   return auth::encode_order(order);
 }
 
 void job_state_machine::order_step(std::uint32_t number) {
-  auto& step = steps_.at(number);
-  const auto element = active_.find(step.element);
-  if (step.ranks.cancelled || element == active_.end() || element->second.waits_for_steps ||
-      element->second.incarnation != step.ranks.incarnation) {
-    step.ranks.cancelled = true;
-    step.ranks.nodes_running.clear();
-    ranks_gone(step, no_element);
-    publish();
+  auto* step = find_step(number);
+  if (step == nullptr)
+    return;
+  step->ranks.unsent = step->ranks.nodes_running;
+  step->ranks.ordered_utc_ns = world_.clock.utc();
+  for (auto node : step->ranks.unsent)
+    unsent_steps_.push_back({number, node, 0});
+  send_step_orders();
+}
+
+/// Has what is due signed, and sends it.
+void job_state_machine::send_step_orders() {
+  const auto now = world_.clock.boot();
+  std::map<std::uint32_t, std::vector<std::uint32_t>> due;
+  for (const auto& each : std::exchange(unsent_steps_, {})) {
+    if (each.due > now)
+      unsent_steps_.push_back(each);
+    else
+      due[each.step].push_back(each.node);
+  }
+  for (auto& [number, nodes] : due)
+    sign_step(number, std::move(nodes));
+}
+
+void job_state_machine::sign_step(std::uint32_t number, std::vector<std::uint32_t> nodes) {
+  auto* step = find_step(number);
+  if (step == nullptr)
+    return;
+  const auto element = active_.find(step->element);
+  if (step->ranks.cancelled || element == active_.end() || element->second.waits_for_steps ||
+      element->second.incarnation != step->ranks.incarnation) {
+    step->ranks.cancelled = true;
+    drop_unsent(*step);
     return;
   }
+  std::erase_if(nodes, [&](std::uint32_t node) { return !step->ranks.unsent.contains(node); });
   sign_orders drafts;
-  std::vector<std::uint32_t> nodes;
-  std::vector<sealed_order> orders;
-  for (std::size_t i = 0; i < step.ranks.parts.size(); ++i) {
-    if (step.ranks.parts[i].ranks == 0)
+  auto orders = std::make_shared<std::vector<std::pair<std::uint32_t, sealed_order>>>();
+  for (std::size_t i = 0; i < step->ranks.parts.size(); ++i) {
+    const auto node = step->ranks.parts[i].node;
+    if (step->ranks.parts[i].ranks == 0 ||
+        std::find(nodes.begin(), nodes.end(), node) == nodes.end())
       continue;
-    auto encoded = encode_step_order(step, i);
-    if (!encoded) {
-      fail_step(number, encoded.error().text);
-      return;
-    }
-    drafts.orders.push_back({*encoded, step.asked});
-    nodes.push_back(step.ranks.parts[i].node);
-    orders.push_back(
-        {{job_, step.ranks.incarnation, number}, std::move(*encoded), {}, step.exec_bytes});
+    auto encoded = encode_step_order(*step, i);
+    if (!encoded)
+      return fail_step(number, encoded.error().text);
+    drafts.orders.push_back({*encoded, step->ranks.asked});
+    orders->emplace_back(node, sealed_order{{job_, step->ranks.incarnation, number},
+                                            std::move(*encoded),
+                                            {},
+                                            step->exec_bytes});
   }
-  ++writes_in_flight_;
+  if (orders->empty())
+    return;
+  ++asks_in_flight_;
   ask(self_, links_.authority, cap_, std::move(drafts))
       .then(
-          [this, number, nodes, orders](orders_signed& seals) mutable {
-            --writes_in_flight_;
-            auto& signed_step = steps_.at(number);
-            for (std::size_t i = 0; i < orders.size(); ++i) {
-              orders[i].seal = std::move(seals.seals.at(i));
-              auto& at = slots_on(nodes[i]);
-              route(nodes[i], at);
-              launch_orders message;
-              message.orders.push_back(std::move(orders[i]));
-              tell(at.entry->actor, cap_, std::move(message));
-            }
-            signed_step.ranks.ordered = true;
-            if (spec_of(signed_step.ranks).mpi != mpi_mode::none)
-              signed_step.unregistered = tend(signed_step.element, signed_step.ranks);
-            answer_parked_step(number);
-            if (signed_step.ranks.cancelled)
-              end_step_ranks(signed_step);
-            publish();
+          [this, number, orders](orders_signed& answer) {
+            --asks_in_flight_;
+            if (answer.seals.size() != orders->size())
+              return fail_step(number, "the authority signed another number of orders");
+            for (std::size_t i = 0; i < orders->size(); ++i)
+              (*orders)[i].second.seal = std::move(answer.seals[i]);
+            send_step(number, *orders);
+            follow_up();
           },
-          [this, number](caf::error& why) {
-            --writes_in_flight_;
-            fail_step(number, from_caf(why).text);
+          [this, number, nodes](caf::error& why) {
+            --asks_in_flight_;
+            const auto text = from_caf(why).text;
+            if (!passes(why))
+              return fail_step(number, text);
+            const auto due = hold_signing(text);
+            for (auto node : nodes)
+              unsent_steps_.push_back({number, node, due});
+            follow_up();
           });
+}
+
+/// To those nodes that are still to have it: it may have been ended meanwhile.
+void job_state_machine::send_step(std::uint32_t number,
+                                  std::vector<std::pair<std::uint32_t, sealed_order>>& orders) {
+  auto* step = find_step(number);
+  if (step == nullptr)
+    return;
+  signing_wait_.reset();
+  for (auto& [node, order] : orders) {
+    if (step->ranks.unsent.erase(node) == 0)
+      continue;
+    step->ranks.ordered = true;
+    auto& at = slots_on(node);
+    route(node, at);
+    launch_orders message;
+    message.orders.push_back(std::move(order));
+    at.node.tell(cap_, std::move(message));
+  }
+  if (!step->ranks.ordered)
+    return;
+  if (spec_of(step->ranks).mpi != mpi_mode::none)
+    step->unregistered = tend(step->element, step->ranks);
+  answer_parked_step(number);
+}
+
+/// What no launcher has of a step that is to end never starts.
+void job_state_machine::drop_unsent(job_step& what) {
+  if (what.ranks.unsent.empty())
+    return;
+  for (auto node : std::exchange(what.ranks.unsent, {}))
+    what.ranks.nodes_running.erase(node);
+  if (what.ranks.nodes_running.empty())
+    ranks_gone(what, no_element);
 }
 
 /// It never left.
 void job_state_machine::fail_step(std::uint32_t number, const std::string& why) {
-  auto& step = steps_.at(number);
+  auto* step = find_step(number);
+  if (step == nullptr)
+    return;
   world_.log->error("job {}: its step {} was not started: {}", job_, number, why);
-  step.ranks.verdict = exit_report{job_state::failed, 0, 0, "not started: " + why};
-  step.ranks.nodes_running.clear();
-  ranks_gone(step, no_element);
-  publish();
+  if (!step->ranks.verdict)
+    step->ranks.verdict = exit_report{job_state::failed, 0, 0, "not started: " + why};
+  end_step_ranks(*step);
+  drop_unsent(*step);
+  follow_up();
 }
 
 } // namespace troupe::actors

@@ -22,8 +22,21 @@ auth::request_id id_of(const submission& what) {
 
 } // namespace
 
-const job_spec& job_state_machine::spec_of(const active_element& what) const {
-  return what.step == 0 ? event_->spec : steps_.at(what.step).asked->spec;
+job_state_machine::active_element* job_state_machine::find_element(std::uint32_t element) {
+  const auto at = active_.find(element);
+  return at == active_.end() ? nullptr : &at->second;
+}
+
+job_state_machine::job_step* job_state_machine::find_step(std::uint32_t number) {
+  const auto at = steps_.find(number);
+  return at == steps_.end() ? nullptr : &at->second;
+}
+
+/// By whom a step was spawned; of what nobody spawned, or of a step that is over, by nobody.
+const step_started_event& job_state_machine::origin_of(const active_element& what) const {
+  static const step_started_event nobody;
+  const auto at = steps_.find(what.step);
+  return at == steps_.end() ? nobody : at->second.spawned;
 }
 
 // -- asking for one -------------------------------------------------------------
@@ -38,8 +51,7 @@ expected<void> job_state_machine::step_fits(const waiting_step& what,
   std::string nodes;
   for (const auto& part : element.parts) {
     cores += part.cores.size();
-    const auto& entry = nodes_.at(part.node).entry;
-    nodes += fmt::format("{}{}", nodes.empty() ? "" : ",", entry ? entry->offers->name : "?");
+    nodes += fmt::format("{}{}", nodes.empty() ? "" : ",", node_of(part.node).name());
   }
   return fail(errc::invalid,
               fmt::format("the step asks for {} tasks of {} cores{}; job {} has {} cores on {}",
@@ -50,7 +62,7 @@ expected<void> job_state_machine::step_fits(const waiting_step& what,
 
 caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step>& what) {
   if (auto ok = what.cap.permits(verb::job_submit, verb::job_submit, event_->identity.uid, job_,
-                                 world_.clock.utc());
+                                 world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   if (what.cap.who().uid != event_->identity.uid)
@@ -84,9 +96,9 @@ caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step
         error{errc::exhausted, fmt::format("{} steps of job {} wait already; wait for some to end",
                                            waiting_steps_max, job_)});
   auto promise = self_->make_response_promise<step_begun>();
-  waiting.promise = promise;
-  waiting.client = caf::actor_cast<caf::actor_addr>(
-      static_cast<caf::response_promise&>(waiting.promise).source());
+  waiting.client =
+      caf::actor_cast<caf::actor_addr>(static_cast<caf::response_promise&>(promise).source());
+  waiting.promise = owed<step_begun>{promise};
   const auto same =
       std::find_if(waiting_steps_.begin(), waiting_steps_.end(),
                    [&](const waiting_step& each) { return each.request == waiting.request; });
@@ -96,7 +108,7 @@ caf::result<step_begun> job_state_machine::start_step(request<troupe::start_step
     waiting_steps_.push_back(std::move(waiting));
   begin_waiting_steps();
   watch_clients();
-  publish();
+  follow_up();
   return promise;
 }
 
@@ -117,7 +129,7 @@ void job_state_machine::client_gone(const caf::actor_addr& client) {
   world_.log->info("job {}: {} of its steps will not start: who asked for them is gone", job_,
                    gone);
   begin_waiting_steps(); // others may have waited behind them
-  publish();
+  follow_up();
 }
 
 // -- looking --------------------------------------------------------------------
@@ -129,7 +141,7 @@ element_location job_state_machine::location_of(const job_step& what) const {
   for (const auto& part : what.ranks.parts)
     if (part.ranks > 0)
       result.parts.push_back(part);
-  const auto& spec = what.asked->spec;
+  const auto& spec = what.ranks.asked->spec;
   result.map_by = spec.map_by;
   result.may_spawn = spec.mpi == mpi_mode::pmix;
   result.streams_output = spec.stdout_path == "|";
@@ -144,7 +156,7 @@ step_view job_state_machine::view_of(const job_step& what) const {
   view.step = what.ranks.step;
   view.element = what.element;
   view.incarnation = row.incarnation;
-  view.take(what.asked->spec);
+  view.take(what.ranks.asked->spec);
   view.state = row.state;
   view.exit_code = row.exit_code;
   view.signal = row.signal;
@@ -183,7 +195,7 @@ caf::result<element_location> job_state_machine::locate_step(request<locate_elem
   if (at->second.ranks.ordered && at->second.ranks.unasked.empty())
     return location_of(at->second);
   auto promise = self_->make_response_promise<element_location>();
-  parked_.push_back({what.msg.element, number, what.cap, promise});
+  parked_.push_back({what.msg.element, number, what.cap, owed<element_location>{promise}});
   return promise;
 }
 
@@ -195,10 +207,10 @@ void job_state_machine::answer_parked_step(std::uint32_t number) {
     if (parked.step != number)
       return false;
     if (ended != ended_steps_.end())
-      parked.promise.deliver(ended->second.where);
+      parked.promise.answer(ended->second.where);
     else if (live != steps_.end() && live->second.ranks.ordered &&
              live->second.ranks.unasked.empty())
-      parked.promise.deliver(location_of(live->second));
+      parked.promise.answer(location_of(live->second));
     else
       return false;
     return true;
@@ -209,17 +221,17 @@ void job_state_machine::answer_parked_step(std::uint32_t number) {
     if (waiter.step != number)
       return false;
     const auto needed = auth::verb_set{verb::job_read, verb::job_read_any};
-    if (auto ok = waiter.cap.check(needed, world_.clock.utc()); !ok)
-      waiter.promise.deliver(auth::to_caf(ok.error()));
+    if (auto ok = waiter.cap.check(needed, world_.clock.now()); !ok)
+      waiter.promise.refuse(auth::to_caf(ok.error()));
     else
-      waiter.promise.deliver(step_over{ended->second.where.exit.value_or(exit_report{})});
+      waiter.promise.answer(step_over{ended->second.where.exit.value_or(exit_report{})});
     return true;
   });
 }
 
 caf::result<step_over> job_state_machine::await_step(request<troupe::await_step>& what) {
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, event_->identity.uid, job_,
-                                 world_.clock.utc());
+                                 world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   const auto number = what.msg.step;
@@ -228,7 +240,7 @@ caf::result<step_over> job_state_machine::await_step(request<troupe::await_step>
   if (!steps_.contains(number))
     return self_->delegate(links_.ledger, std::move(what));
   auto promise = self_->make_response_promise<step_over>();
-  step_waiters_.push_back({number, what.cap, promise});
+  step_waiters_.push_back({number, what.cap, owed<step_over>{promise}});
   return promise;
 }
 
@@ -261,13 +273,13 @@ job_state_machine::next_spawned(const troupe::await_spawned& what) const {
 
 caf::result<step_spawned> job_state_machine::await_spawned(request<troupe::await_spawned>& what) {
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, event_->identity.uid, job_,
-                                 world_.clock.utc());
+                                 world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   if (auto next = next_spawned(what.msg))
     return step_spawned{*next};
   auto promise = self_->make_response_promise<step_spawned>();
-  spawn_waiters_.push_back({what, promise});
+  spawn_waiters_.push_back({what, owed<step_spawned>{promise}});
   return promise;
 }
 
@@ -275,7 +287,7 @@ void job_state_machine::answer_spawn_waiters() {
   std::erase_if(spawn_waiters_, [this](spawn_waiter& waiter) {
     const auto next = next_spawned(waiter.what.msg);
     if (next)
-      waiter.promise.deliver(step_spawned{*next});
+      waiter.promise.answer(step_spawned{*next});
     return next.has_value();
   });
 }
@@ -289,11 +301,12 @@ void job_state_machine::end_step(job_step& what, const std::string& reason) {
   }
   if (what.ranks.ordered)
     end_step_ranks(what);
+  drop_unsent(what);
 }
 
 caf::result<jobs_changed> job_state_machine::signal_step(request<troupe::signal_step>& what) {
   if (auto ok = what.cap.permits(verb::job_signal, verb::job_signal_any, event_->identity.uid, job_,
-                                 world_.clock.utc());
+                                 world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
   if (what.msg.signal < 0 || what.msg.signal > 64)
@@ -308,6 +321,7 @@ caf::result<jobs_changed> job_state_machine::signal_step(request<troupe::signal_
     end_step(step, what.msg.reason);
   else
     signal_ranks(step, what.msg.signal);
+  follow_up();
   return jobs_changed{1, 1, {}};
 }
 
@@ -316,9 +330,10 @@ void job_state_machine::signal_ranks(const job_step& what, std::int32_t number) 
   if (!what.ranks.ordered || what.ranks.ending)
     return;
   for (auto node : what.ranks.nodes_running)
-    tell(slots_on(node).entry->actor, cap_,
-         signal_group{
-             {job_, what.ranks.incarnation, what.ranks.step}, what.element, what.element, number});
+    tell_node(node, signal_group{{job_, what.ranks.incarnation, what.ranks.step},
+                                 what.element,
+                                 what.element,
+                                 number});
 }
 
 } // namespace troupe::actors
