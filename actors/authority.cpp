@@ -13,6 +13,7 @@ namespace {
 
 constexpr boot_ns account_life_ns = 60 * ns_per_s;
 constexpr std::uint32_t flush_timer = 1;
+constexpr std::int64_t unrecorded_life_ns = 300 * ns_per_s;
 
 std::string audit_path(const world& around) {
   return around.config.state_directory + "/audit.log";
@@ -56,10 +57,11 @@ authority_actor::behavior_type authority_state::make_behavior(auth::guard_observ
           return;
         }
         audit_->flush();
-        if (audit_->last_sequence() != checkpointed_) {
+        if (!audit_->accepts() || audit_->last_sequence() != checkpointed_) {
           if (auto done = audit_->checkpoint(); !done)
             world_.log->error("audit: {}", done.error().text);
-          checkpointed_ = audit_->last_sequence();
+          else
+            checkpointed_ = audit_->last_sequence();
         }
         tick_later(self_, world_, std::chrono::seconds(5), flush_timer);
       }),
@@ -73,6 +75,11 @@ authority_actor::behavior_type authority_state::make_behavior(auth::guard_observ
       on<request_warrants>([this](request<request_warrants>& what) { return warrants(what); }),
       on<warrant_step>([this](request<warrant_step>& what) { return step_warrant(what); }),
       on<sign_orders>([this](request<sign_orders>& what) { return sign(what); }),
+      on<release_orders>([this](request<release_orders>& what) {
+        const auto& of = what.msg;
+        core_->release_elements(of.group.job, of.group.incarnation, of.group.step, of.node,
+                                of.element_first, of.element_last);
+      }),
       on<forget_job>([this](request<forget_job>& what) { core_->forget_job(what.msg.job); }),
       on<list_keys>([this](request<list_keys>&) { return keys(); }),
       on<tail_audit>([this](request<tail_audit>& what) { return tail(what.msg.lines); }),
@@ -92,9 +99,11 @@ expected<session_opened> authority_state::login(open_session& what) {
           errc::invalid,
           fmt::format("there is no role '{}'; the roles are user, operator, admin", what.role));
   }
-  if (auto ok = audit_->accepts(); !ok)
-    return tl::unexpected<error>{ok.error()};
-  auto grant = core_->login(what.uid, what.gid, what.holder, wanted);
+  // Looking, cancelling and stopping need no disk: while the audit log takes nothing, what is
+  // granted is short and recorded later; what needs a warrant is refused all the same.
+  const auto recorded = audit_->accepts();
+  auto grant = core_->login(what.uid, what.gid, what.holder, wanted,
+                            recorded ? auth::capability_life_max_ns : unrecorded_life_ns);
   if (!grant) {
     audit_->refused(peer, what.uid, grant.error().why, "login");
     return tl::unexpected<error>{grant.error()};
@@ -103,8 +112,8 @@ expected<session_opened> authority_state::login(open_session& what) {
   event.fields.emplace_back("role", std::string{auth::to_string(grant->role)});
   event.fields.emplace_back("mechanism", what.mechanism);
   event.fields.emplace_back("serial", auth::to_hex(grant->serial));
-  if (auto kept = audit_->append(event); !kept)
-    return tl::unexpected<error>{kept.error()};
+  if (!audit_->append_or_defer(event))
+    world_.log->warn("audit: a login of uid {} is recorded later", what.uid);
   ++logins_;
   return session_opened{std::move(grant->capability), std::string{auth::to_string(grant->role)}};
 }
@@ -114,8 +123,7 @@ void authority_state::admitted(const note_admission& what) {
   event.fields.emplace_back("serial", what.serial);
   if (!what.parent.empty())
     event.fields.emplace_back("parent", what.parent);
-  if (auto kept = audit_->append(event); !kept)
-    world_.log->error("audit: {}", kept.error().text);
+  audit_->append_or_defer(event);
 }
 
 // -- warrants -------------------------------------------------------------------
@@ -158,6 +166,15 @@ expected<warrants_issued> authority_state::warrants(request<request_warrants>& w
   auto issued = core_->issue_warrants(what.cap, **account, applications);
   std::uint64_t first = 0, last = 0, count = 0;
   for (std::size_t i = 0; i < issued.size(); ++i) {
+    // Only its own holder's request comes as far as this: it is told what became of it.
+    if (!issued[i] && issued[i].error().why == auth::reason::replayed) {
+      auto request = auth::decode_job_request(batch[i].request.body);
+      if (request)
+        result.jobs[i] = warranted_job{0, request->id, nullptr};
+      else
+        result.jobs[i] = tl::unexpected<error>{request.error()};
+      continue;
+    }
     if (!issued[i]) {
       audit_->refused(fmt::format("uid {}", what.cap.who().uid), what.cap.who().uid,
                       issued[i].error().why, "submit");
@@ -250,9 +267,8 @@ authority_state::sign_batch(const std::vector<order_draft>& drafts) {
     event.fields.emplace_back("first_job", std::to_string(first.job));
     event.fields.emplace_back("first_node", std::to_string(first.node_id));
   }
-  // Work that was granted goes on when the disk is full; the missing record shows as a gap there.
-  if (auto kept = audit_->append(event); !kept)
-    world_.log->error("audit: {}", kept.error().text);
+  // Work that was granted goes on when the disk is full.
+  audit_->append_or_defer(event);
   return seals;
 }
 
@@ -381,8 +397,7 @@ caf::result<capabilities_revoked> authority_state::revoke(request<revoke_capabil
     event.fields.emplace_back("of_uid", std::to_string(*asked.uid));
   if (asked.job)
     event.fields.emplace_back("of_job", std::to_string(*asked.job));
-  if (auto told = audit_->append(event); !told)
-    world_.log->error("audit: {}", told.error().text);
+  audit_->append_or_defer(event);
   // Revoked is revoked at once; the answer waits until it is so after a restart, too.
   const auto text = world_.verifier.revocations().to_text();
   auto kept = auth::write_file_durably(

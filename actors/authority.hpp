@@ -25,6 +25,10 @@ public:
     // A full disk shows in accepts(): what is refused stays refused without a record.
     (void)log_.refused(peer, uid, why, action);
   }
+  bool append_or_defer(const auth::audit_event& event) {
+    std::lock_guard lock{mutex_};
+    return log_.append_or_defer(event);
+  }
   auth::checked<void> accepts() {
     std::lock_guard lock{mutex_};
     return log_.accepts();

@@ -283,6 +283,8 @@ const std::map<std::string_view, client_state::method_entry>& client_state::meth
       {calls::unreserve::method, {&self::unreserve, true}},
       {calls::config_show::method, {&self::config_show, true}},
       {calls::config_reload::method, {&self::config_reload, true}},
+      {calls::ledger_check::method, {&self::ledger_check, true}},
+      {calls::ledger_backup::method, {&self::ledger_backup, true}},
       {calls::stop::method, {&self::stop, true}},
       {calls::actors::method, {&self::actors, true}},
       {calls::actor_status::method, {&self::actor_status, true}},

@@ -25,6 +25,7 @@ struct client_links {
   observer_actor observer;
   config_actor config;
   cluster_actor cluster;
+  keeper_actor keeper;
   std::map<std::uint32_t, node_actor> nodes;
   std::map<std::uint32_t, std::string> node_names;
   std::shared_ptr<varlink::service_registry const> registry;
@@ -84,6 +85,8 @@ private:
   std::optional<Call> parse(std::string_view parameters, const slot_ptr& slot);
   template <class Target, class M, class F>
   void forward(const Target& target, M message, const slot_ptr& slot, F on_answer);
+  template <class M, class F, class G>
+  void ask_of_job(M message, F on_answer, G on_error, int asked = 0);
   template <class Target, class M, class F>
   void forward_large(const Target& target, M message, const slot_ptr& slot, F on_answer);
   bool has_its_turn(const slot_ptr& slot) const;
@@ -106,6 +109,8 @@ private:
   void send_submits_if_few();
   void submit_warranted(std::shared_ptr<std::vector<waiting_submit>> batch,
                         warrants_issued& issued);
+  void tell_earlier(const fixed_bytes<16>& request_id, calls::submit::result* place,
+                    std::function<void()> done);
   expected<std::vector<signed_request>> sign_here(const std::vector<job_spec>& specs) const;
   void cancel(std::string_view parameters, const slot_ptr& slot);
   void hold(std::string_view parameters, const slot_ptr& slot);
@@ -115,11 +120,17 @@ private:
   void queue(std::string_view parameters, const slot_ptr& slot);
   struct queue_listing;
   void queue_part(const std::shared_ptr<queue_listing>& of);
-  void history(std::string_view parameters, const slot_ptr& slot);
-  void estimates(std::string_view parameters, const slot_ptr& slot);
   void show(std::string_view parameters, const slot_ptr& slot);
   void why(std::string_view parameters, const slot_ptr& slot);
   void wait(std::string_view parameters, const slot_ptr& slot);
+
+  // client_history.cpp
+  void history(std::string_view parameters, const slot_ptr& slot);
+  void estimates(std::string_view parameters, const slot_ptr& slot);
+  template <class Query, class Reply>
+  struct past_listing;
+  template <class Query, class Reply>
+  void past_part(const std::shared_ptr<past_listing<Query, Reply>>& of);
 
   // client_steps.cpp
   void run_step(std::string_view parameters, const slot_ptr& slot);
@@ -141,15 +152,16 @@ private:
 
   // client_policy.cpp
   void check_jobs(std::vector<job_spec> specs, const slot_ptr& slot);
-  void check_job_of(std::shared_ptr<job_spec const> spec, const job_identity& identity,
-                    std::size_t place, std::shared_ptr<calls::submit::reply> reply,
-                    std::shared_ptr<std::size_t> missing, const slot_ptr& slot);
+  struct job_checks;
+  void check_next(const std::shared_ptr<job_checks>& of);
   void queues(std::string_view parameters, const slot_ptr& slot);
   void reservations(std::string_view parameters, const slot_ptr& slot);
   void reserve(std::string_view parameters, const slot_ptr& slot);
   void unreserve(std::string_view parameters, const slot_ptr& slot);
   void config_show(std::string_view parameters, const slot_ptr& slot);
   void config_reload(std::string_view parameters, const slot_ptr& slot);
+  void ledger_check(std::string_view parameters, const slot_ptr& slot);
+  void ledger_backup(std::string_view parameters, const slot_ptr& slot);
 
   // client_cluster.cpp
   void nodes(std::string_view parameters, const slot_ptr& slot);

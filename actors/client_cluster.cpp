@@ -54,7 +54,8 @@ void client_state::stop(std::string_view parameters, const slot_ptr& slot) {
   if (auto call = parse<calls::stop>(parameters, slot))
     forward(to_->cluster, stop_cluster{!call->keep_running}, slot,
             [this, slot](cluster_stopping& stopping) {
-              answer(slot, calls::stop::reply{std::move(stopping.running), stopping.pending});
+              answer(slot, calls::stop::reply{std::move(stopping.running), stopping.pending,
+                                              stopping.running_count});
             });
 }
 

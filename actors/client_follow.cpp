@@ -42,7 +42,7 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   what->slot = slot;
   what->call = std::move(*call);
   followings_.insert(what);
-  auto failed = [this, what](caf::error& why) {
+  auto failed = [this, what](const caf::error& why) {
     detach(what);
     if (!what->slot->done)
       answer_failure(what->slot, why);
@@ -51,20 +51,19 @@ void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
   const auto element = what->call.element;
   what->attached = follower{self_->id(), ++followed_};
   tell(to_->scheduler, cap_, attach_job{job, *what->attached});
-  self_
-      ->request(to_->scheduler, caf::infinite,
-                request<locate_element>{cap_, {job, element, what->call.step}})
-      .then([this, what](element_location& where) { follow_located(what, where); }, failed);
+  ask_of_job(
+      locate_element{job, element, what->call.step},
+      [this, what](element_location& where) { follow_located(what, where); }, failed);
   if (!what->call.until_end)
     return;
   if (what->call.step != 0) {
-    self_->request(to_->scheduler, caf::infinite, request<await_step>{cap_, {job, what->call.step}})
-        .then(
-            [this, what](step_over& over) {
-              what->exit = std::move(over.exit);
-              finish_follow(what);
-            },
-            failed);
+    ask_of_job(
+        await_step{job, what->call.step},
+        [this, what](step_over& over) {
+          what->exit = std::move(over.exit);
+          finish_follow(what);
+        },
+        failed);
     return;
   }
   await_jobs end;
@@ -124,6 +123,10 @@ void client_state::add_streams(const std::shared_ptr<following>& what,
   if (!what->call.output)
     return;
   const auto first = what->streams.size();
+  std::map<std::pair<std::uint32_t, bool>, std::uint64_t> positions;
+  for (const auto& from : what->call.from)
+    if (from.step == spawned)
+      positions[{from.rank, from.error_stream}] = from.offset;
   for (const auto& part : where.parts)
     for (std::uint32_t local = 0; local < part.ranks; ++local)
       for (auto error_stream : {false, true}) {
@@ -142,9 +145,8 @@ void client_state::add_streams(const std::shared_ptr<following>& what,
         stream.next.rank = rank;
         stream.next.error_stream = error_stream;
         stream.next.wait = what->call.until_end;
-        for (const auto& from : what->call.from)
-          if (from.rank == rank && from.error_stream == error_stream && from.step == spawned)
-            stream.next.offset = from.offset;
+        if (auto from = positions.find({rank, error_stream}); from != positions.end())
+          stream.next.offset = from->second;
         what->streams.push_back(std::move(stream));
       }
   for (auto i = first; i < what->streams.size(); ++i)
@@ -156,35 +158,31 @@ void client_state::follow_spawned(const std::shared_ptr<following>& what, std::u
   what->may_spawn = true;
   const auto job = what->call.job;
   const auto element = what->call.element;
-  const auto none = [this, what](caf::error&) {
+  const auto none = [this, what](const caf::error&) {
     what->may_spawn = false; // the other questions tell what is wrong
     finish_follow(what);
   };
-  self_
-      ->request(to_->scheduler, caf::infinite,
-                request<await_spawned>{cap_, {job, element, what->call.step, after}})
-      .then(
-          [this, what, job, element, none](step_spawned& next) {
-            if (closed_ || what->slot->done)
-              return;
-            if (next.step == 0) {
-              what->may_spawn = false;
-              finish_follow(what);
-              return;
-            }
-            self_
-                ->request(to_->scheduler, caf::infinite,
-                          request<locate_element>{cap_, {job, element, next.step}})
-                .then(
-                    [this, what, step = next.step](element_location& where) {
-                      if (closed_ || what->slot->done)
-                        return;
-                      add_streams(what, where, step);
-                      follow_spawned(what, step);
-                    },
-                    none);
-          },
-          none);
+  ask_of_job(
+      await_spawned{job, element, what->call.step, after},
+      [this, what, job, element, none](step_spawned& next) {
+        if (closed_ || what->slot->done)
+          return;
+        if (next.step == 0) {
+          what->may_spawn = false;
+          finish_follow(what);
+          return;
+        }
+        ask_of_job(
+            locate_element{job, element, next.step},
+            [this, what, step = next.step](element_location& where) {
+              if (closed_ || what->slot->done)
+                return;
+              add_streams(what, where, step);
+              follow_spawned(what, step);
+            },
+            none);
+      },
+      none);
 }
 
 void client_state::pull(const std::shared_ptr<following>& what, std::size_t index) {

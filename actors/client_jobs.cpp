@@ -146,6 +146,7 @@ void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>>
                                     warrants_issued& issued) {
   submit_jobs message;
   auto places = std::make_shared<std::vector<calls::submit::result*>>();
+  std::vector<std::pair<fixed_bytes<16>, calls::submit::result*>> repeated;
   std::size_t next = 0;
   for (auto& waiting : *batch) {
     for (auto place : waiting.places) {
@@ -155,16 +156,25 @@ void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>>
         result.error = failure_of(warrant.error());
         continue;
       }
+      if (warrant->job == 0) {
+        repeated.emplace_back(warrant->request_id, &result);
+        continue;
+      }
       message.jobs.push_back(std::move(*warrant));
       places->push_back(&result);
     }
   }
-  auto answer_all = [this, batch] {
+  auto missing = std::make_shared<std::size_t>(repeated.size() + 1);
+  auto answer_all = [this, batch, missing] {
+    if (--*missing > 0)
+      return;
     --submits_under_way_;
     for (auto& waiting : *batch)
       answer(waiting.slot, calls::submit::reply{std::move(waiting.results)});
     send_submits_if_few();
   };
+  for (const auto& [id, place] : repeated)
+    tell_earlier(id, place, answer_all);
   if (message.jobs.empty()) {
     answer_all();
     return;
@@ -184,6 +194,26 @@ void client_state::submit_warranted(std::shared_ptr<std::vector<waiting_submit>>
             for (auto* place : *places)
               place->error = failure_of(from_caf(why));
             answer_all();
+          });
+}
+
+/// The same request again: it is answered with the job that it made the first time.
+void client_state::tell_earlier(const fixed_bytes<16>& request_id, calls::submit::result* place,
+                                std::function<void()> done) {
+  self_->request(to_->ledger, caf::infinite, request<find_request>{cap_, {request_id}})
+      .then(
+          [place, done](request_found& found) {
+            place->job = found.job;
+            if (found.job == 0)
+              place->error = failure_of({errc::conflict,
+                                         "this request was used before, and no job of it has been "
+                                         "recorded: it is on its way or it was refused; ask again, "
+                                         "or sign a new request"});
+            done();
+          },
+          [place, done](caf::error& why) {
+            place->error = failure_of(from_caf(why));
+            done();
           });
 }
 
@@ -279,37 +309,14 @@ void client_state::queue_part(const std::shared_ptr<queue_listing>& of) {
   forward_large(to_->scheduler, list_queue{of->asked}, of->slot, std::move(take));
 }
 
-void client_state::history(std::string_view parameters, const slot_ptr& slot) {
-  auto call = parse<calls::history>(parameters, slot);
-  if (!call)
-    return;
-  query_history message;
-  message.selector = std::move(call->selector);
-  message.since_utc_ns = call->since_utc_ns;
-  message.until_utc_ns = call->until_utc_ns;
-  message.rows_max = call->rows_max;
-  forward_large(to_->ledger, std::move(message), slot,
-                [this, slot, style = style_of(call->brief)](job_rows& rows) {
-                  answer(slot, calls::rows_reply{std::move(rows.rows)}, style);
-                });
-}
-
-void client_state::estimates(std::string_view parameters, const slot_ptr& slot) {
-  auto call = parse<calls::estimates>(parameters, slot);
-  if (!call)
-    return;
-  forward_large(to_->ledger,
-                query_estimates{std::move(call->selector), call->since_utc_ns, call->rows_max},
-                slot, [this, slot](estimates_found& found) {
-                  answer(slot, calls::estimates::reply{std::move(found.rows), found.summary});
-                });
-}
-
 void client_state::show(std::string_view parameters, const slot_ptr& slot) {
   if (auto call = parse<calls::show>(parameters, slot))
-    forward(to_->scheduler, show_job{call->job, call->element}, slot, [this, slot](job_view& view) {
-      answer(slot, calls::show::reply{std::move(view)}, visibility::owner);
-    });
+    ask_of_job(
+        show_job{call->job, call->element},
+        [this, slot](job_view& view) {
+          answer(slot, calls::show::reply{std::move(view)}, visibility::owner);
+        },
+        [this, slot](const caf::error& why) { answer_failure(slot, why); });
 }
 
 void client_state::why(std::string_view parameters, const slot_ptr& slot) {

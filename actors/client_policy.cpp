@@ -5,43 +5,56 @@
 
 namespace troupe::actors {
 
+/// What is still to be told of one call that only checks.
+struct client_state::job_checks {
+  slot_ptr slot;
+  std::vector<job_spec> specs;
+  job_identity identity;
+  calls::submit::reply reply; ///< of as many as have been checked
+};
+
 /// Says of each spec when and where it would start, or why it would not be taken.
 void client_state::check_jobs(std::vector<job_spec> specs, const slot_ptr& slot) {
-  auto shared = std::make_shared<std::vector<job_spec>>(std::move(specs));
-  forward(to_->authority, describe_caller{}, slot, [this, shared, slot](caller_described& caller) {
-    auto reply = std::make_shared<calls::submit::reply>();
-    reply->jobs.resize(shared->size());
-    auto missing = std::make_shared<std::size_t>(shared->size());
-    for (std::size_t i = 0; i < shared->size(); ++i)
-      check_job_of(std::make_shared<job_spec const>(std::move((*shared)[i])), caller.identity, i,
-                   reply, missing, slot);
+  auto of = std::make_shared<job_checks>();
+  of->slot = slot;
+  of->specs = std::move(specs);
+  forward(to_->authority, describe_caller{}, slot, [this, of](caller_described& caller) {
+    of->identity = std::move(caller.identity);
+    check_next(of);
   });
 }
 
-void client_state::check_job_of(std::shared_ptr<job_spec const> spec, const job_identity& identity,
-                                std::size_t place, std::shared_ptr<calls::submit::reply> reply,
-                                std::shared_ptr<std::size_t> missing, const slot_ptr& slot) {
-  auto done = [this, reply, missing, slot] {
-    if (--*missing == 0)
-      answer(slot, *reply);
+/// One after the other: each may cost the planner a look at the whole queue, and others have
+/// questions, too.
+void client_state::check_next(const std::shared_ptr<job_checks>& of) {
+  auto& done = of->reply.jobs;
+  const auto refused = [of](const error& why) {
+    of->reply.jobs.emplace_back().error = calls::failure{to_string(why.code), why.text};
   };
-  auto refused = [reply, place, done](const error& why) {
-    reply->jobs[place].error = calls::failure{to_string(why.code), why.text};
-    done();
-  };
-  if (auto ok = validate(*spec); !ok) {
-    refused(ok.error());
+  std::shared_ptr<job_spec const> next;
+  while (!closed_ && !next && done.size() < of->specs.size()) {
+    auto& spec = of->specs[done.size()];
+    if (auto ok = validate(spec); !ok)
+      refused(ok.error());
+    else
+      next = std::make_shared<job_spec const>(std::move(spec));
+  }
+  if (!next) {
+    answer(of->slot, of->reply);
     return;
   }
   self_
       ->request(to_->scheduler, caf::infinite,
-                request<check_job>{cap_, {std::move(spec), identity}})
+                request<check_job>{cap_, {std::move(next), of->identity}})
       .then(
-          [reply, place, done](start_forecast& forecast) {
-            reply->jobs[place].forecast = std::move(forecast);
-            done();
+          [this, of](start_forecast& forecast) {
+            of->reply.jobs.emplace_back().forecast = std::move(forecast);
+            check_next(of);
           },
-          [refused](caf::error& why) { refused(from_caf(why)); });
+          [this, of, refused](caf::error& why) {
+            refused(from_caf(why));
+            check_next(of);
+          });
 }
 
 void client_state::queues(std::string_view, const slot_ptr& slot) {

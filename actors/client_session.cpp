@@ -66,10 +66,11 @@ void client_state::answer_hello(const slot_ptr& slot, session_opened opened) {
   reply.version = world_.config.version;
   reply.mechanism = mechanism_native;
   reply.role = std::move(opened.role);
-  server_nonce_ = world_.verifier.challenge(world_.clock.utc());
+  server_nonce_ = world_.verifier.challenge(world_.clock.now());
   reply.nonce = *server_nonce_;
   reply.audience = world_.verifier.options().meant_for.bytes();
   reply.capability = std::move(opened.capability);
+  reply.time_utc_ns = world_.clock.utc();
   answer(slot, reply, visibility::operator_);
 }
 
@@ -93,7 +94,7 @@ void client_state::present(std::string_view parameters, const slot_ptr& slot) {
   bytes chain;
   for (const auto& link : call->chain)
     chain.insert(chain.end(), link.begin(), link.end());
-  auto admitted = world_.verifier.admit(chain, proof, world_.clock.utc());
+  auto admitted = world_.verifier.admit(chain, proof, world_.clock.read());
   if (!admitted) {
     refuse_session(slot, admitted.error(), "present");
     return;
@@ -155,8 +156,8 @@ void client_state::login_unasked() {
                 request<open_session>{to_->gateway, std::move(message)})
       .then(
           [this, go_on](session_opened& opened) {
-            auto admitted =
-                world_.verifier.admit_held(opened.capability, *connection_key_, world_.clock.utc());
+            auto admitted = world_.verifier.admit_held(opened.capability, *connection_key_,
+                                                       world_.clock.read());
             if (admitted)
               cap_ = std::move(*admitted);
             go_on();

@@ -46,6 +46,21 @@ void client_state::forward(const Target& target, M message, const slot_ptr& slot
       .then(std::move(on_answer), [this, slot](caf::error& why) { answer_failure(slot, why); });
 }
 
+/// Asks the scheduler what it hands on to a job's actor. One that has just ended answers nothing:
+/// asked again, the scheduler knows that, and the ledger answers.
+template <class M, class F, class G>
+void client_state::ask_of_job(M message, F on_answer, G on_error, int asked) {
+  constexpr int asked_max = 5;
+  auto again = message;
+  self_->request(to_->scheduler, caf::infinite, request<M>{cap_, std::move(message)})
+      .then(on_answer, [=, this](caf::error& why) {
+        if (from_caf(why).code == errc::unreachable && asked < asked_max && !closed_)
+          ask_of_job(again, on_answer, on_error, asked + 1);
+        else
+          on_error(why);
+      });
+}
+
 /// The same for what may answer with many rows: few of them are under way at once.
 template <class Target, class M, class F>
 void client_state::forward_large(const Target& target, M message, const slot_ptr& slot,

@@ -72,7 +72,8 @@ void node_state_actor::compare() {
   inventory.comparison = ++comparisons_;
   std::map<job_id, reconcile_job> per_job;
   for (const auto& [job, to] : routes_)
-    per_job[job] = {inventory.node, inventory.instance, inventory.comparison, {}, {}};
+    per_job[job] = {inventory.node,     inventory.instance, inventory.comparison, {}, {},
+                    inventory.uncertain};
   acknowledge_records known;
   known.instance = instance_ = inventory.instance;
   for (auto& group : inventory.groups) {

@@ -41,8 +41,14 @@ std::vector<std::uint64_t> rank_cpusets(const node_inventory& node, const placem
     auto set = std::span{result}.subspan(std::size_t{rank} * words, words);
     for (std::uint32_t k = 0; k < each; ++k) {
       auto index = std::size_t{rank} * each + k;
-      if (index >= cores.size() || cores[index] >= node.cores.size())
+      if (index >= cores.size())
         break;
+      // One that the node does not have any more is bound to nothing: it has all of the node.
+      if (cores[index] >= node.cores.size()) {
+        for (const auto& core : node.cores)
+          set_units(set, core);
+        continue;
+      }
       const auto& chosen = node.cores[cores[index]];
       for (const auto& core : node.cores)
         if (how.bind == bind_mode::none ||
@@ -90,16 +96,6 @@ std::vector<std::uint64_t> rank_gpus(const node_inventory& node, const placement
       if (index < part.gpus.size() && part.gpus[index] < node.gpus.size())
         result[rank] |= std::uint64_t{1} << (node.gpus[part.gpus[index]] % gpus_per_node_max);
     }
-  return result;
-}
-
-std::string nodelist_of(std::span<const std::shared_ptr<node_entry const>> nodes) {
-  std::string result;
-  for (const auto& node : nodes) {
-    if (!result.empty())
-      result += ',';
-    result += node->offers->name;
-  }
   return result;
 }
 

@@ -33,7 +33,4 @@ std::vector<std::uint64_t> rank_gpus(const node_inventory& node, const placement
 /// How many u64 words the node's highest processing unit needs.
 std::uint16_t cpuset_words(const node_inventory& node);
 
-/// The canonical expanded names of a placement's nodes, in rank order: "node1,node2".
-std::string nodelist_of(std::span<const std::shared_ptr<node_entry const>> nodes);
-
 } // namespace troupe::actors

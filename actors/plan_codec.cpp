@@ -10,6 +10,7 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::uint64_t on_no_node = std::uint64_t{1} << features_known_max;
+constexpr plan::node_id no_such_node = std::numeric_limits<plan::node_id>::max();
 constexpr plan::reservation_id no_such_reservation =
     std::numeric_limits<plan::reservation_id>::max();
 
@@ -30,10 +31,19 @@ expected<void> plan_names::add(const node_inventory& node) {
   return {};
 }
 
+std::string plan_names::missing_of(const job_spec& spec) const {
+  std::string missing;
+  for (const auto& name : spec.nodes_required)
+    if (!nodes.contains(name))
+      missing += (missing.empty() ? "" : ", ") + name;
+  return missing;
+}
+
 plan::node_state to_plan(node_state state) {
   switch (state) {
   case node_state::up: return plan::node_state::up;
   case node_state::draining:
+  case node_state::leaving:
   case node_state::drained: return plan::node_state::drained;
   case node_state::down: return plan::node_state::down;
   }
@@ -64,9 +74,10 @@ plan::job_shape shape_of(const job_spec& spec, const plan_names& names) {
   shape.memory_bytes = spec.memory_bytes;
   shape.exclusive = spec.exclusive;
   shape.gpus_per_task = spec.gpus_per_task;
-  for (const auto& name : spec.nodes_required)
-    if (auto at = names.nodes.find(name); at != names.nodes.end())
-      shape.required_nodes.push_back(at->second);
+  for (const auto& name : spec.nodes_required) {
+    const auto at = names.nodes.find(name);
+    shape.required_nodes.push_back(at == names.nodes.end() ? no_such_node : at->second);
+  }
   for (const auto& name : spec.nodes_excluded)
     if (auto at = names.nodes.find(name); at != names.nodes.end())
       shape.excluded_nodes.push_back(at->second);

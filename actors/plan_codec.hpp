@@ -19,6 +19,8 @@ struct plan_names {
 
   /// Takes the node's name and its features. Fails beyond `features_known_max` features.
   expected<void> add(const node_inventory& node);
+  /// The nodes that a job asks for by name and that are not among these: "node4, node5".
+  std::string missing_of(const job_spec& spec) const;
 };
 
 /// One bit of a core's features is kept for what no node has.

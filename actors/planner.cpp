@@ -48,20 +48,19 @@ placed_unit from_plan(const plan::started_unit& unit) {
 
 planner_state::planner_state(self_pointer self, world& around, verified_capability cap,
                              estimator_actor estimator)
-    : self_{self}, world_{around}, cap_{std::move(cap)}, estimator_{std::move(estimator)} {}
+    : self_{self}, world_{around}, cap_{std::move(cap)},
+      estimator_{std::move(estimator)}, time_{around.clock} {}
 
 planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& guard) {
   return secure_behavior<planner_actor>(
       guard,
       on<get_status>([this](request<get_status>& what) { return status(what.msg.verbosity); }),
       on<tick>([this](request<tick>& what) {
-        if (what.msg.timer == 1)
-          wakeup_ = plan::never;
-        if (what.msg.timer == 2) {
-          estimate_timer_ = false;
-          estimate();
-        } else {
-          pass();
+        switch (what.msg.timer) {
+        case timer_estimate: estimate_timer_ = false; return estimate();
+        case timer_clock: clock_timer_ = false; return watch_clock();
+        case timer_wakeup: wakeup_ = plan::never; [[fallthrough]];
+        default: return pass();
         }
       }),
       on<plan_changes>([this](request<plan_changes>& what) { take(what.msg); }),
@@ -74,13 +73,14 @@ planner_actor::behavior_type planner_state::make_behavior(auth::guard_observer& 
 void planner_state::take(plan_changes& what) {
   scheduler_ = what.reply_to;
   sequence_ = what.sequence;
+  follow_clock();
   for (const auto& event : what.events)
     apply(event);
   if (pass_due_)
     return;
   // Behind the events that are in the mailbox already: they share the pass.
   pass_due_ = true;
-  self_->send(self_, request<tick>{world_.timer_cap, tick{0}});
+  self_->send(self_, request<tick>{world_.timer_cap, tick{timer_pass}});
 }
 
 std::uint64_t planner_state::core_slot(std::uint64_t unit) const {
@@ -99,15 +99,21 @@ void planner_state::apply(const plan_event& event) {
     case kind::submitted: return submit(event, event.pending_elements);
     case kind::held: return core_.hold(event.job);
     case kind::released: return core_.release(event.job);
-    case kind::removed: return core_.remove(event.job);
+    case kind::removed:
+      begins_.erase(event.job);
+      unplanned_.erase(event.job);
+      missing_nodes_.erase(event.job);
+      return core_.remove(event.job);
     case kind::changed: return apply_changed(event);
     case kind::configured: return configure(event.config);
     case kind::reserved: return reserve(event);
     case kind::unreserved:
       names_.reservations.erase(event.reservation->name);
+      reservations_.erase(static_cast<plan::reservation_id>(event.unit));
       return core_.cancel_reservation(static_cast<plan::reservation_id>(event.unit));
     case kind::used:
-      shares_.charge(event.account, event.user, event.core_seconds, event.at_utc_ns);
+      shares_.charge(event.account, event.user, event.core_seconds,
+                     time_.past_of_wall(event.at_utc_ns));
       shares_changed_ = true;
       return {};
     case kind::ran:
@@ -125,88 +131,166 @@ void planner_state::apply(const plan_event& event) {
     }
     case kind::given_back: return core_.give_back(event.job, core_slot(event.unit));
     case kind::refilled:
-      return core_.refilled(event.job, core_slot(event.unit),
-                            event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns,
-                            event.elements);
+      return core_.refilled(event.job, core_slot(event.unit), predicted_end(event), event.elements);
     case kind::restored: return apply_restored(event);
     }
     return {};
   }();
-  if (!done) {
-    // A decision and an event can cross; what the core refuses then has been settled already.
-    ++refused_events_;
+  if (!done)
+    note_refusal(event, done.error());
+}
+
+/// A decision and an event can cross: what the core refuses of those has been settled already. What
+/// comes from outside alone it must take, or somebody has to hear of it.
+void planner_state::note_refusal(const plan_event& event, const error& why) {
+  using kind = plan_event::kind;
+  ++refused_events_;
+  const auto settled =
+      why.code == errc::not_found &&
+      (event.what == kind::ended || event.what == kind::given_back ||
+       event.what == kind::refilled || event.what == kind::removed || event.what == kind::held ||
+       event.what == kind::released || event.what == kind::pending_changed ||
+       event.what == kind::changed || event.what == kind::unreserved);
+  if (settled) {
     world_.log->debug("planner: event {} of job {}: {}", static_cast<int>(event.what), event.job,
-                      done.error().text);
+                      why.text);
+    return;
   }
+  world_.log->error("planner: event {} of job {} cannot be taken: {}", static_cast<int>(event.what),
+                    event.job, why.text);
+  if (event.spec && event.job != 0 && !core_.knows(event.job))
+    unplanned_[event.job] = why.text;
 }
 
 expected<void> planner_state::add_node(const plan_event& event) {
-  if (auto known = names_.add(*event.node); !known)
-    return known;
+  node_names_[event.node->node] = event.node->name;
+  if (event.state != node_state::leaving) // nobody can ask for one that leaves
+    if (auto known = names_.add(*event.node); !known)
+      return known;
   return core_.add_node(node_config_of(*event.node, event.state, names_));
 }
 
 plan::job_request planner_state::request_of(const plan_event& event, std::uint32_t pending) {
   const auto& spec = *event.spec;
+  if (auto missing = names_.missing_of(spec); !missing.empty())
+    missing_nodes_[event.job] = std::move(missing);
   plan::job_request job;
   job.id = event.job;
   job.seq = event.job;
   job.shape = shape_of(spec, names_);
   job.time_limit = std::int64_t{spec.time_limit_s} * ns_per_s;
   job.held = spec.held && event.what == plan_event::kind::submitted; // it was released since
-  job.begin_time = spec.begin_utc_ns;
+  job.begin_time =
+      spec.begin_utc_ns == 0 ? 0 : std::max<plan::instant>(time_.of_wall(spec.begin_utc_ns), 1);
   job.is_array = spec.array.has_value();
   job.pending = pending;
   job.max_running = spec.array ? spec.array->running_max : 0;
   job.nice = spec.nice;
-  job.submitted = event.at_utc_ns;
+  job.submitted = time_.past_of_wall(event.at_utc_ns);
   job.user = shares_.user_of(event.user);
   job.account = shares_.account_of(event.account, event.user);
   if (config_)
-    if (auto at = queues_.find(spec.queue.empty() ? config_->default_queue : spec.queue);
-        at != queues_.end())
-      job.queue = at->second;
+    job.queue = queues_.of(spec.queue.empty() ? config_->default_queue : spec.queue);
   return job;
 }
 
 expected<void> planner_state::submit(const plan_event& event, std::uint32_t pending) {
-  return core_.restore(request_of(event, pending));
+  return enter(event.job, event.spec->begin_utc_ns, request_of(event, pending));
+}
+
+/// What the core takes it can plan; its begin is by the wall clock, whatever becomes of that.
+expected<void> planner_state::enter(job_id job, utc_ns begin, const plan::job_request& as) {
+  begins_.erase(job);
+  if (begin != 0)
+    begins_[job] = begin;
+  unplanned_.erase(job);
+  watch_clock_later();
+  return core_.restore(as);
 }
 
 /// It waits, held, while it is changed: as if it had come like this.
 expected<void> planner_state::apply_changed(const plan_event& event) {
-  if (auto gone = core_.remove(event.job); !gone)
+  if (auto gone = core_.remove(event.job); !gone && !unplanned_.contains(event.job))
     return gone;
   auto job = request_of(event, event.pending_elements);
   job.held = true;
-  return core_.restore(job);
+  return enter(event.job, event.spec->begin_utc_ns, job);
+}
+
+/// As the job reckons it, by the wall clock; at most its limit from now, for that clock may have
+/// been wrong when it did.
+plan::instant planner_state::predicted_end(const plan_event& event) const {
+  if (event.predicted_end_ns == 0)
+    return plan::never;
+  const auto limit = core_.limit_of(event.job);
+  const auto end = time_.of_wall(event.predicted_end_ns);
+  return limit && *limit != plan::never ? std::min(end, time_.now() + *limit) : end;
 }
 
 expected<void> planner_state::apply_restored(const plan_event& event) {
   if (!core_.knows(event.job))
     if (auto again = submit(event, 0); !again)
       return again;
-  auto slot = core_.adopt(event.job, to_plan(event.parts),
-                          event.predicted_end_ns == 0 ? plan::never : event.predicted_end_ns,
-                          event.started_utc_ns);
+  const auto where = to_plan(event.parts);
+  const auto end = predicted_end(event);
+  const auto started = time_.past_of_wall(event.started_utc_ns);
+  auto slot = core_.adopt(event.job, where, end, started);
+  if (!slot) {
+    world_.log->info("planner: {}; it keeps what there is of it", slot.error().text);
+    slot = core_.adopt_rest(event.job, where, end, started);
+  }
   if (!slot)
     return tl::unexpected<error>{slot.error()};
   restored_[event.unit] = *slot;
   return {};
 }
 
+// -- time -------------------------------------------------------------------------
+
+/// Where the wall clock was set, begins and reservations are at other times than before.
+bool planner_state::follow_clock() {
+  if (!time_.follow())
+    return false;
+  estimates_due_ = true;
+  for (const auto& [job, begin] : begins_)
+    (void)core_.set_begin_time(job, std::max<plan::instant>(time_.of_wall(begin), 1));
+  // All of them go first: on the new times none meets another, but one meets another's old ones.
+  for (const auto& [id, what] : reservations_)
+    (void)core_.cancel_reservation(id);
+  for (const auto& [id, what] : reservations_)
+    if (auto done = enter_reservation(what); !done)
+      world_.log->error("planner: reservation {}: {}", id, done.error().text);
+  return true;
+}
+
+/// Nobody says when the wall clock is set, and a sleep of the machine lets timers come late.
+void planner_state::watch_clock() {
+  const auto moved = follow_clock();
+  const auto due = core_.next_wakeup();
+  if (moved || (due && *due <= time_.now()))
+    pass();
+  watch_clock_later();
+}
+
+void planner_state::watch_clock_later() {
+  if ((begins_.empty() && reservations_.empty()) || std::exchange(clock_timer_, true))
+    return;
+  tick_later(self_, world_, std::chrono::seconds(1), timer_clock);
+}
+
 void planner_state::pass() {
   pass_due_ = false;
+  follow_clock();
   share_out();
   const auto begin = std::chrono::steady_clock::now();
-  auto result = core_.pass(world_.clock.utc());
+  auto result = core_.pass(time_.now());
   const auto took = (std::chrono::steady_clock::now() - begin).count();
   pass_ns_max_ = std::max(pass_ns_max_, static_cast<std::int64_t>(took));
   ++passes_;
   send_decisions(result);
   if (result.more) {
     pass_due_ = true;
-    self_->send(self_, request<tick>{world_.timer_cap, tick{0}});
+    self_->send(self_, request<tick>{world_.timer_cap, tick{timer_pass}});
   }
   if (auto when = core_.next_wakeup())
     wake_at(*when);
@@ -226,15 +310,15 @@ void planner_state::send_decisions(const plan::pass_result& from) {
       placement.units.push_back(from_plan(unit));
     const auto waited = core_.pending(decision.job) + units[decision.job];
     if (const auto told = core_.told_of(decision.job, waited)) {
-      placement.first_promised_utc_ns = told->first;
-      placement.last_promised_utc_ns = told->last;
+      placement.first_promised_utc_ns = time_.wall_of(told->first);
+      placement.last_promised_utc_ns = time_.wall_of(told->last);
     }
     decisions_ += placement.units.size();
     message.placements.push_back(std::move(placement));
   }
   for (const auto& change : from.lease_changes)
     message.leases.push_back({change.job, change.allowed});
-  const auto now = world_.clock.utc();
+  const auto now = time_.now();
   for (const auto& each : from.preemptions)
     message.preemptions.push_back(
         {each.job, unit_of(each.slot), each.for_job,
@@ -255,8 +339,8 @@ void planner_state::wake_at(plan::instant when) {
   if (when >= wakeup_)
     return;
   wakeup_ = when;
-  const auto delay = std::max<std::int64_t>(when - world_.clock.utc(), 0);
-  tick_later(self_, world_, std::chrono::nanoseconds{delay}, 1);
+  const auto delay = std::max<std::int64_t>(when - time_.now(), 0);
+  tick_later(self_, world_, std::chrono::nanoseconds{delay}, timer_wakeup);
 }
 
 status_report planner_state::status(status_verbosity verbosity) const {

@@ -2,11 +2,14 @@
 #pragma once
 
 #include "actors/plan_codec.hpp"
+#include "actors/plan_time.hpp"
+#include "actors/queue_numbers.hpp"
 #include "actors/shares.hpp"
 #include "actors/shell.hpp"
 #include "runtime/plan/planner.hpp"
 
 #include <map>
+#include <string>
 
 namespace troupe::actors {
 
@@ -26,11 +29,19 @@ public:
   interface::behavior_type make_behavior(auth::guard_observer& guard);
 
 private:
+  enum timer : std::uint8_t { timer_pass, timer_wakeup, timer_estimate, timer_clock };
+
   void take(plan_changes& what);
   void apply(const plan_event& event);
   expected<void> apply_changed(const plan_event& event);
   expected<void> submit(const plan_event& event, std::uint32_t pending);
+  expected<void> enter(job_id job, utc_ns begin, const plan::job_request& as);
   expected<void> apply_restored(const plan_event& event);
+  void note_refusal(const plan_event& event, const error& why);
+  bool follow_clock();
+  void watch_clock();
+  void watch_clock_later();
+  plan::instant predicted_end(const plan_event& event) const;
   plan::job_request request_of(const plan_event& event, std::uint32_t pending);
   expected<void> add_node(const plan_event& event);
   void pass();
@@ -38,12 +49,14 @@ private:
   // planner_policy.cpp
   expected<void> configure(const std::shared_ptr<cluster_config const>& from);
   expected<void> reserve(const plan_event& event);
+  expected<void> enter_reservation(const plan::advance_reservation& what);
   void share_out();
   void estimate();
   void take_estimates(const std::shared_ptr<plan::start_estimates const>& estimates);
   job_expectations expect(const expect_starts& what) const;
   start_forecast forecast(const check_job& what);
   plan::wording words() const;
+  utc_ns told_start(const std::optional<plan::instant>& expected) const;
   void wake_at(plan::instant when);
   // planner_look.cpp
   expected<why_view> why(request<why_job>& what) const;
@@ -59,17 +72,24 @@ private:
   plan::planner_core core_;
   std::map<std::uint64_t, std::uint64_t> restored_; ///< unit of a recovered job → core's slot
   estimator_actor estimator_;
+  plan_time time_;
+  std::map<job_id, utc_ns> begins_; ///< of jobs that are not to start before, in wall time
+  /// Those that have not been given up, with their times by the wall clock.
+  std::map<plan::reservation_id, plan::advance_reservation> reservations_;
+  std::map<job_id, std::string> unplanned_; ///< what the core does not take, and why
   plan_names names_;
+  std::map<std::uint32_t, std::string> node_names_; ///< also of nodes that leave
+  std::map<job_id, std::string> missing_nodes_;     ///< that jobs ask for by name
   std::shared_ptr<cluster_config const> config_;
-  std::map<std::string, plan::queue_index, std::less<>> queues_; ///< never forgotten, so that
-  std::vector<std::string> queue_names_;                         ///< a number keeps its meaning
+  queue_numbers queues_;
   share_table shares_;
   bool shares_changed_ = false;
-  utc_ns shares_next_ = 0;
+  plan::instant shares_next_ = 0;
   bool estimates_due_ = false; ///< something has changed since the last ones
   bool estimates_under_way_ = false;
   bool estimate_timer_ = false;
-  utc_ns estimates_next_ = 0;
+  bool clock_timer_ = false;
+  plan::instant estimates_next_ = 0;
   std::uint64_t sequence_ = 0;
   bool pass_due_ = false;
   plan::instant wakeup_ = plan::never;

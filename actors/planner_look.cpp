@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t reasons_told_max = 100;
 
 /// "14:05:00", with its date on another day.
-std::string clock_time(plan::instant at) {
+std::string clock_time(utc_ns at) {
   const auto seconds = static_cast<std::time_t>(at / ns_per_s);
   const auto today = std::time(nullptr);
   std::tm local{}, now{};
@@ -30,12 +30,8 @@ std::string clock_time(plan::instant at) {
 }
 
 /// Expected starts are told in whole seconds, everywhere the same, and never too early.
-plan::instant whole_second(plan::instant at) {
+utc_ns whole_second(utc_ns at) {
   return at % ns_per_s == 0 ? at : (at / ns_per_s + 1) * ns_per_s;
-}
-
-utc_ns told_start(const std::optional<plan::instant>& expected) {
-  return expected ? whole_second(*expected) : 0;
 }
 
 std::string in_words(plan::wait_reason reason) {
@@ -46,43 +42,68 @@ std::string in_words(plan::wait_reason reason) {
 
 } // namespace
 
+utc_ns planner_state::told_start(const std::optional<plan::instant>& expected) const {
+  return expected ? whole_second(time_.wall_of(*expected)) : 0;
+}
+
 plan::wording planner_state::words() const {
   plan::wording how;
-  how.time = clock_time;
-  if (queue_names_.size() > 1)
-    how.queue = [this](plan::queue_index queue) {
-      return queue < queue_names_.size() ? queue_names_[queue] : std::string{"?"};
-    };
+  how.time = [this](plan::instant at) { return clock_time(time_.wall_of(at)); };
+  if (queues_.size() > 1)
+    how.queue = [this](plan::queue_index queue) { return queues_.name_of(queue); };
   return how;
 }
 
 expected<why_view> planner_state::why(request<why_job>& what) const {
   const auto job = what.msg.job;
-  auto why = core_.why(job, world_.clock.utc());
-  for (auto* told : {&why.expected_start, &why.room_at})
-    if (*told)
-      **told = whole_second(**told);
+  if (auto not_planned = unplanned_.find(job); not_planned != unplanned_.end()) {
+    why_view view;
+    view.job = job;
+    view.sentence = "cannot be planned: " + not_planned->second;
+    view.reasons.emplace_back("impossible");
+    return view;
+  }
+  auto why = core_.why(job, time_.now());
   why_view view;
   view.job = job;
+  view.expected_start_utc_ns = told_start(why.expected_start);
+  for (auto* told : {&why.expected_start, &why.room_at})
+    if (*told)
+      **told = time_.of_wall(told_start(*told));
   view.position = static_cast<std::uint32_t>(why.position);
   view.sentence = plan::sentence(why, words());
-  view.expected_start_utc_ns = why.expected_start.value_or(0);
-  view.reasons = plan::reasons(why, words());
+  const auto missing = missing_nodes_.find(job);
+  const auto is_missing =
+      missing != missing_nodes_.end() && why.reason == plan::wait_reason::impossible;
+  if (is_missing) {
+    const auto one = missing->second.find(',') == std::string::npos;
+    view.sentence = fmt::format("asks for {}, which {} not in the cluster; it waits until {}",
+                                missing->second, one ? "is" : "are", one ? "it is" : "they are");
+  }
+  view.reasons = is_missing ? std::vector{view.sentence} : plan::reasons(why, words());
   view.reasons.insert(view.reasons.begin(), plan::to_string(why.reason));
   return view;
 }
 
 job_expectations planner_state::expect(const expect_starts& what) const {
   job_expectations result;
-  const auto now = world_.clock.utc();
+  const auto now = time_.now();
   for (auto job : what.jobs) {
-    if (!core_.knows(job))
-      continue;
     job_expectation each;
     each.job = job;
+    if (unplanned_.contains(job)) {
+      each.reason = in_words(plan::wait_reason::impossible);
+      result.jobs.push_back(std::move(each));
+      continue;
+    }
+    if (!core_.knows(job))
+      continue;
     if (result.jobs.size() < reasons_told_max) {
       const auto why = core_.in_brief(job, now);
       each.reason = in_words(why.reason);
+      if (const auto missing = missing_nodes_.find(job);
+          missing != missing_nodes_.end() && why.reason == plan::wait_reason::impossible)
+        each.reason = fmt::format("no node {}", missing->second);
       each.expected_start_utc_ns = told_start(why.expected_start);
     }
     if (each.expected_start_utc_ns == 0)
@@ -93,14 +114,14 @@ job_expectations planner_state::expect(const expect_starts& what) const {
 }
 
 start_forecast planner_state::forecast(const check_job& what) {
-  const auto now = world_.clock.utc();
+  const auto now = time_.now();
   plan_event as;
   as.job = std::numeric_limits<job_id>::max(); // behind all others
   as.spec = what.spec;
   as.pending_elements = element_count(*what.spec);
   as.user = what.identity.user;
   as.account = what.spec->account;
-  as.at_utc_ns = now;
+  as.at_utc_ns = time_.wall_of(now);
   auto job = request_of(as, as.pending_elements);
   const auto held = std::exchange(job.held, false);
   const auto found = core_.what_if(job, now);
@@ -121,19 +142,17 @@ start_forecast planner_state::forecast(const check_job& what) {
     result.sentence = "would start at once";
   else
     result.sentence =
-        fmt::format("would start at {} at the latest", clock_time(whole_second(*found.start)));
+        fmt::format("would start at {} at the latest", clock_time(told_start(found.start)));
   return result;
 }
 
 /// What is in use of each node; the scheduler knows the rest of a row.
 node_rows planner_state::nodes() const {
-  std::map<std::uint32_t, std::string> names;
-  for (const auto& [name_of_node, id] : names_.nodes)
-    names[id] = name_of_node;
   node_rows rows;
   for (const auto& node : core_.nodes()) {
     node_row row;
-    row.name = names[node.id];
+    if (const auto named = node_names_.find(node.id); named != node_names_.end())
+      row.name = named->second;
     row.cores = node.cores;
     row.cores_used = node.cores - node.cores_free;
     row.memory_bytes = node.memory_bytes;

@@ -55,32 +55,44 @@ plan::priority_config core_priorities(const priority_config& from) {
 
 } // namespace
 
+/// All of it or nothing: what can fail comes first.
 expected<void> planner_state::configure(const std::shared_ptr<cluster_config const>& from) {
   const auto& config = *from;
+  if (auto possible = check_policy(config); !possible)
+    return possible;
+  if (auto done = shares_.configure(config, time_.now()); !done)
+    return done;
+  const auto freed = queues_.take(config);
+  if (!freed)
+    return tl::unexpected<error>{freed.error()};
   const auto before = std::exchange(config_, from);
   if (!before || before->scheduling != config.scheduling)
     core_.set_config(core_config(config.scheduling));
-  for (const auto& queue : config.queues)
-    if (queues_.emplace(queue.name, static_cast<plan::queue_index>(queue_names_.size())).second)
-      queue_names_.push_back(queue.name);
   core_.set_priorities(core_priorities(config.priority));
+  expected<void> done;
+  const auto set_queue = [&](plan::queue_index number, const plan::queue_config& to) {
+    if (auto set = core_.set_queue(number, to); !set && done)
+      done = std::move(set);
+  };
+  for (auto number : *freed)
+    set_queue(number, {});
   for (const auto& queue : config.queues) {
     plan::queue_config to;
     to.priority = queue.priority;
     to.all = to_limits(queue.all);
     to.per_user = to_limits(queue.each_user);
     for (const auto& other : queue.preempts)
-      to.preempts.push_back(queues_.at(other));
+      to.preempts.push_back(queues_.of(other));
     to.grace = std::int64_t{queue.grace_s} * ns_per_s;
-    if (auto done = core_.set_queue(queues_.at(queue.name), to); !done)
-      return done;
+    set_queue(queues_.of(queue.name), to);
   }
   core_.set_default_user_limits(to_limits(config.each_user));
+  core_.forget_user_limits();
   for (const auto& [user, limits] : config.users)
     core_.set_user_limits(shares_.user_of(user), to_limits(limits));
   shares_changed_ = true;
   shares_next_ = 0;
-  return shares_.configure(config, world_.clock.utc());
+  return done;
 }
 
 expected<void> planner_state::reserve(const plan_event& event) {
@@ -97,7 +109,27 @@ expected<void> planner_state::reserve(const plan_event& event) {
   for (const auto& account : row.accounts)
     what.accounts.push_back(shares_.account_of(account, {}));
   names_.reservations[row.name] = what.id;
-  if (auto done = core_.reserve(what); !done)
+  if (what.nodes.empty()) // it was made when there were others: its jobs wait, and nothing is kept
+    return fail(errc::not_found, fmt::format("reservation '{}' keeps nodes that are not in this "
+                                             "cluster",
+                                             row.name));
+  if (what.nodes.size() < row.nodes.size())
+    world_.log->warn("planner: reservation '{}' keeps {} nodes; the others that it names are not "
+                     "in this cluster",
+                     row.name, what.nodes.size());
+  reservations_[what.id] = what;
+  watch_clock_later();
+  return enter_reservation(what);
+}
+
+/// One that is over by the wall clock is none, until that clock is set back.
+expected<void> planner_state::enter_reservation(const plan::advance_reservation& what) {
+  auto now_on = what;
+  now_on.from = time_.of_wall(what.from);
+  now_on.until = time_.of_wall(what.until);
+  if (now_on.until <= time_.now())
+    return {};
+  if (auto done = core_.reserve(now_on); !done)
     return tl::unexpected<error>{done.error()};
   return {};
 }
@@ -105,7 +137,7 @@ expected<void> planner_state::reserve(const plan_event& event) {
 /// Accounts' factors go to the core as usage or settings change; not at every end of a job, for
 /// each time the whole queue is put in order.
 void planner_state::share_out() {
-  const auto now = world_.clock.utc();
+  const auto now = time_.now();
   const auto runs = core_.total().units_running > 0;
   if ((!shares_changed_ && !runs) || now < shares_next_ || !config_ ||
       config_->priority.fair_share == 0)
@@ -120,10 +152,10 @@ void planner_state::share_out() {
 void planner_state::estimate() {
   if (!estimates_due_ || estimates_under_way_ || core_.total().jobs_waiting == 0)
     return;
-  const auto now = world_.clock.utc();
+  const auto now = time_.now();
   if (now < estimates_next_) {
     if (!std::exchange(estimate_timer_, true))
-      tick_later(self_, world_, std::chrono::nanoseconds{estimates_next_ - now}, 2);
+      tick_later(self_, world_, std::chrono::nanoseconds{estimates_next_ - now}, timer_estimate);
     return;
   }
   estimates_due_ = false;

@@ -17,17 +17,22 @@ class share_table {
 public:
   plan::user_id user_of(const std::string& name);
 
-  /// The leaf of `user` under `account`; without a user the account itself.
+  /// The leaf of `user` under `account`; without a user the account itself. Where any name may be
+  /// charged, one that comes after `names_max` others is charged as if it named no account.
   plan::account_id account_of(const std::string& account, const std::string& user);
 
-  /// The accounts of a configuration; usage so far stays.
-  expected<void> configure(const cluster_config& config, utc_ns now);
+  /// The accounts of a configuration and no others; what users have used so far stays. On an error
+  /// nothing has changed.
+  expected<void> configure(const cluster_config& config, plan::instant now);
 
-  void charge(const std::string& account, const std::string& user, double core_seconds, utc_ns at);
+  void charge(const std::string& account, const std::string& user, double core_seconds,
+              plan::instant at);
 
   /// As if what `runs` had been used until now: a running job counts as it goes.
   std::vector<std::pair<plan::account_id, double>>
-  factors(const std::vector<std::pair<plan::account_id, double>>& runs, utc_ns now) const;
+  factors(const std::vector<std::pair<plan::account_id, double>>& runs, plan::instant now) const;
+
+  static constexpr std::size_t names_max = 65'536;
 
 private:
   using key = std::pair<std::string, std::string>; ///< account, user
@@ -35,8 +40,11 @@ private:
 
   std::map<std::string, plan::user_id, std::less<>> users_;
   std::map<key, plan::account_id> accounts_;
-  std::uint32_t half_life_s_ = 0;
   plan::fair_share shares_{0};
 };
+
+/// Can the scheduling core take all of this configuration? One that it could take in part alone is
+/// refused as a whole, before anything has changed.
+expected<void> check_policy(const cluster_config& config);
 
 } // namespace troupe::actors

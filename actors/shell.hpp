@@ -70,7 +70,7 @@ public:
 
   // -- guard_observer --
 
-  utc_ns now() const override { return world_.clock.utc(); }
+  boot_time now() const override { return world_.clock.now(); }
   void admitted() override { counters_->admitted.fetch_add(1, std::memory_order_relaxed); }
   void refused(const char* message_type, const verified_capability& cap,
                const auth::refusal& why) override {

@@ -87,7 +87,9 @@ struct warrant_amended {
   using answer_tag = void;
 };
 
-/// A job that the authority says was asked for; what `submitted` will hold.
+/// A job that the authority says was asked for; what `submitted` will hold. One without a number
+/// was asked for before, by the same request: nothing is made for it, the ledger knows what became
+/// of it.
 struct warranted_job {
   job_id job = 0;
   fixed_bytes<16> request_id{};
@@ -95,6 +97,17 @@ struct warranted_job {
 };
 struct warrants_issued {
   std::vector<expected<warranted_job>> jobs;
+  using answer_tag = void;
+};
+
+/// Asks which job was submitted with this request. Answers its number, or 0 where there is none.
+struct request_found;
+struct find_request {
+  fixed_bytes<16> request_id{};
+  using answer = request_found;
+};
+struct request_found {
+  job_id job = 0;
   using answer_tag = void;
 };
 
@@ -140,6 +153,8 @@ struct ledger_entry {
   std::optional<element_view> element_end;   ///< of ended
   bool finishes = false;                     ///< the job has ended with this; `row` is there
   std::uint32_t uid = 0;
+  utc_ns first_promised_utc_ns = 0; ///< of starting: when it had been expected; 0: it had not been
+  utc_ns last_promised_utc_ns = 0;
   /// Of submitted and modified: kept at hand for its start.
   std::shared_ptr<submitted_event const> submitted;
 };
@@ -168,39 +183,89 @@ struct submission_found {
   using answer_tag = void;
 };
 
-/// Asks for ended jobs' rows, newest first.
+/// Asks for a page of ended jobs' rows, newest first: of jobs with lower numbers than `before`. A
+/// page may be empty though more come.
 struct job_rows;
 struct query_history {
   job_selector selector;
   utc_ns since_utc_ns = 0;
   utc_ns until_utc_ns = 0;
   std::uint32_t rows_max = 1000;
+  std::uint64_t before = ~std::uint64_t{0};
   using answer = job_rows;
 };
 struct job_rows {
   std::vector<job_row> rows;
   bool more = false;
+  std::uint64_t before = 0; ///< of a history with `more`: where the next page begins
   using answer_tag = void;
 };
 
-/// Asks for the promised starts of jobs that have started, newest first.
+/// Asks for a page of the promised starts of jobs that have started, newest first: of starts with
+/// lower sequence numbers than `before`. A page may be empty though more come.
 struct estimates_found;
 struct query_estimates {
   job_selector selector;
   utc_ns since_utc_ns = 0;
   std::uint32_t rows_max = 1000;
+  std::uint64_t before = ~std::uint64_t{0};
   using answer = estimates_found;
 };
 struct estimates_found {
   std::vector<estimate_row> rows;
-  estimate_summary summary;
+  std::uint64_t before = 0; ///< where the next page begins; 0: this was the last
   using answer_tag = void;
 };
 
-/// Asks for all the ledger knows of a job that may have ended. Answers its view, or not_found.
+/// Asks for all the ledger knows of a job that may have ended, or of one of its elements. Answers
+/// its view, or not_found.
 struct query_job {
   job_id job = 0;
+  std::uint32_t element = no_element;
   using answer = job_view;
+};
+
+/// Asks for the rows of jobs by their numbers: few of them. Answers a row or an error each, in the
+/// order asked for.
+struct rows_found;
+struct query_rows {
+  std::vector<job_id> jobs; ///< at most `jobs_max`
+  static constexpr std::size_t jobs_max = 1024;
+  using answer = rows_found;
+};
+struct rows_found {
+  std::vector<expected<job_row>> rows;
+  using answer_tag = void;
+};
+
+/// Asks which of the jobs [first, last], or which `elements` of the array `first`, have ended, and
+/// how; from number `from` on, a page at a time. Answers not_found for a job or elements that never
+/// were, and every element of an array that is over.
+struct ends_found;
+struct query_ends {
+  job_id first = 0;
+  job_id last = 0;
+  std::optional<number_range> elements;
+  std::uint64_t from = 0; ///< the job, or the element, to begin with
+  static constexpr std::uint64_t jobs_per_page = 1000;
+  static constexpr std::uint64_t elements_per_page = 10'000;
+  using answer = ends_found;
+};
+struct job_end {
+  job_id job = 0;
+  std::uint32_t element = no_element;
+  exit_report exit;
+  double core_seconds = 0; ///< that it used
+  utc_ns ended_utc_ns = 0;
+  utc_ns started_utc_ns = 0;
+};
+struct ends_found {
+  std::vector<job_end> ends;         ///< of jobs, or of elements
+  std::vector<job_id> unfinished;    ///< jobs of the page that have not ended
+  std::optional<std::uint64_t> next; ///< where the next page begins; nothing: this was the last
+  /// Of elements: those of the range that the array has.
+  std::vector<number_range> elements;
+  using answer_tag = void;
 };
 
 // == What clients ask of jobs: client → scheduler ================================================
@@ -278,15 +343,9 @@ struct why_job {
 struct job_ends;
 struct await_jobs {
   std::vector<job_selector::target> targets;
+  /// So many jobs and elements can be waited for at once.
+  static constexpr std::uint64_t named_max = 100'000;
   using answer = job_ends;
-};
-struct job_end {
-  job_id job = 0;
-  std::uint32_t element = no_element;
-  exit_report exit;
-  double core_seconds = 0; ///< that it used
-  utc_ns ended_utc_ns = 0;
-  utc_ns started_utc_ns = 0;
 };
 struct job_ends {
   std::vector<job_end> ends;
@@ -508,51 +567,6 @@ struct revoke_capabilities {
 struct capabilities_revoked {
   std::uint64_t epoch = 0;
   using answer_tag = void;
-};
-
-/// The cluster is about to stop: nothing starts any more. No answer.
-struct pause_starts {
-  using answer = void;
-};
-
-/// Ends the cluster; with `end_jobs` what runs is ended first, else it goes on under the launcher.
-struct cluster_stopping;
-struct stop_cluster {
-  bool end_jobs = true;
-  using answer = cluster_stopping;
-};
-struct cluster_stopping {
-  std::vector<job_row> running;
-  std::uint64_t pending = 0;
-  using answer_tag = void;
-};
-
-/// Asks for the cluster's own summary.
-struct cluster_summary;
-struct get_summary {
-  using answer = cluster_summary;
-};
-struct cluster_summary {
-  std::string name;
-  std::string version;
-  std::string state;
-  std::uint32_t pid = 0;
-  utc_ns started_utc_ns = 0;
-  std::uint32_t nodes = 0;
-  std::uint32_t cores = 0;
-  std::uint64_t pending = 0;
-  std::uint64_t running = 0;
-  bool oversubscribed = false;
-  using answer_tag = void;
-  static constexpr auto fields() {
-    using s = cluster_summary;
-    return field_list(field<1>("name", &s::name), field<2>("version", &s::version),
-                      field<3>("state", &s::state), field<4>("pid", &s::pid),
-                      field<5>("started_utc_ns", &s::started_utc_ns), field<6>("nodes", &s::nodes),
-                      field<7>("cores", &s::cores), field<8>("pending", &s::pending),
-                      field<9>("running", &s::running),
-                      field<10>("oversubscribed", &s::oversubscribed));
-  }
 };
 
 } // namespace troupe

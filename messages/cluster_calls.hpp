@@ -143,7 +143,8 @@ struct summary {
   };
 };
 
-/// Stops the cluster. What runs is ended first, or goes on under the launcher and is found again.
+/// Stops the cluster. What runs is ended first, which takes as long as grace times need, or goes on
+/// under the launcher and is found again. Answers at once what runs now.
 struct stop {
   static constexpr std::string_view method = "org.troupe.cluster.Stop";
   bool keep_running = false;
@@ -153,10 +154,69 @@ struct stop {
   struct reply {
     std::vector<job_row> running;
     std::uint64_t pending = 0;
+    std::uint64_t running_count = 0; ///< `running` holds the first 1,000
     static constexpr auto fields() {
-      return field_list(field<1>("running", &reply::running), field<2>("pending", &reply::pending));
+      return field_list(field<1>("running", &reply::running), field<2>("pending", &reply::pending),
+                        field<3>("running_count", &reply::running_count));
     }
   };
+};
+
+// == org.troupe.ledger ===========================================================================
+
+/// Reads all of the ledger and says what is wrong with it.
+struct ledger_check {
+  static constexpr std::string_view method = "org.troupe.ledger.Check";
+  static constexpr auto fields() { return field_list(); }
+  struct reply {
+    bool good = false;
+    std::uint64_t events = 0;
+    std::uint64_t jobs = 0;
+    std::uint64_t unfinished = 0;
+    std::uint64_t highest_job = 0;
+    std::vector<std::string> problems;
+    static constexpr auto fields() {
+      using s = reply;
+      return field_list(field<1>("good", &s::good), field<2>("events", &s::events),
+                        field<3>("jobs", &s::jobs), field<4>("unfinished", &s::unfinished),
+                        field<5>("highest_job", &s::highest_job),
+                        field<6>("problems", &s::problems));
+    }
+  };
+};
+
+/// Copies the ledger to a new file, as it is at one moment.
+struct ledger_backup {
+  static constexpr std::string_view method = "org.troupe.ledger.Backup";
+  std::string path; ///< from the root on
+  static constexpr auto fields() {
+    return field_list(field<1>("path", &ledger_backup::path, at_most(4096)));
+  }
+  struct reply {
+    std::string path;
+    std::uint64_t bytes = 0;
+    std::uint64_t highest_job = 0;
+    static constexpr auto fields() {
+      using s = reply;
+      return field_list(field<1>("path", &s::path), field<2>("bytes", &s::bytes),
+                        field<3>("highest_job", &s::highest_job));
+    }
+  };
+};
+
+/// What a rebuild kept; said by a trouped that serves nobody, no method asks for it.
+struct ledger_rebuilt {
+  std::uint64_t events = 0;
+  std::uint64_t jobs = 0;
+  std::uint64_t highest_job = 0;
+  std::string former; ///< where the ledger that was there is now
+  std::vector<std::string> problems;
+  static constexpr auto fields() {
+    using s = ledger_rebuilt;
+    return field_list(field<1>("events", &s::events), field<2>("jobs", &s::jobs),
+                      field<3>("highest_job", &s::highest_job), field<4>("former", &s::former),
+                      field<5>("problems", &s::problems));
+  }
 };
 
 // == org.troupe.console ==========================================================================

@@ -68,6 +68,15 @@ struct starting_event {
   }
 };
 
+/// The first place that the event gives: a window's slots may begin with holes. None: it gives
+/// none.
+inline const placement_part* first_place(const starting_event& event) {
+  for (const auto& part : event.parts)
+    if (part.ranks > 0)
+      return &part;
+  return nullptr;
+}
+
 /// kind ended: one element's end (or the job's, for cancelled and rejected ones that never ran).
 struct ended_event {
   exit_report exit;

@@ -48,10 +48,11 @@ inline bool may_spawn(const job_spec& spec) {
   return spec.mpi != mpi_mode::none || spec.batch;
 }
 
-/// How often an element may get a new incarnation. Without `requeue` nothing runs twice; a few are
-/// needed for elements that were withdrawn from a launcher before they started.
-inline std::uint32_t incarnations_max(const job_spec& spec) {
-  return spec.requeue ? 1000 : 16;
+/// How often an element may get a new incarnation. Nothing runs twice without `requeue`; new ones
+/// are needed for elements that were withdrawn from a launcher before they started, or that could
+/// not be started for want of something.
+inline std::uint32_t incarnations_max(const job_spec&) {
+  return 1000;
 }
 
 } // namespace troupe

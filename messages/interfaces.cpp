@@ -131,6 +131,13 @@ interface_text cluster() {
       .done();
 }
 
+interface_text ledger() {
+  return interface_writer{"org.troupe.ledger", "The ledger, looked after"}
+      .method<calls::ledger_check>("Reads all of it and says what is wrong")
+      .method<calls::ledger_backup>("Copies it to a new file, as it is at one moment")
+      .done();
+}
+
 interface_text console() {
   return interface_writer{"org.troupe.console", "The actors themselves"}
       .type<actor_row>(told)
@@ -154,7 +161,8 @@ std::vector<interface_text> interface_texts() {
   errors.text += "\n# `code`: invalid, refused, not_found, conflict, exhausted, storage, "
                  "unreachable, internal\nerror Error (code: string, reason: string, message: "
                  "string)\n";
-  return {errors, session(), jobs(), nodes(), queues(), config(), cluster(), console(), audit()};
+  return {errors,   session(), jobs(),    nodes(),  queues(),
+          config(), cluster(), console(), ledger(), audit()};
 }
 
 } // namespace troupe

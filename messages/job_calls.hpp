@@ -37,12 +37,14 @@ struct hello {
     fixed_bytes<32> nonce{};
     fixed_bytes<16> audience{};
     std::vector<std::uint8_t> capability;
+    utc_ns time_utc_ns = 0; ///< the server's wall clock: what the peer signs is judged by it
     static constexpr auto fields() {
       using s = reply;
       return field_list(field<1>("cluster", &s::cluster), field<2>("cluster_id", &s::cluster_id),
                         field<3>("version", &s::version), field<4>("mechanism", &s::mechanism),
                         field<5>("role", &s::role), field<6>("nonce", &s::nonce),
-                        field<7>("audience", &s::audience), field<8>("capability", &s::capability));
+                        field<7>("audience", &s::audience), field<8>("capability", &s::capability),
+                        field<9>("time_utc_ns", &s::time_utc_ns));
     }
   };
 };

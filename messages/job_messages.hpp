@@ -181,6 +181,20 @@ struct cancel_elements {
   using answer = jobs_changed;
 };
 
+/// The cluster stops: what runs is ended as by a cancel, what was placed and does not run yet waits
+/// again, and nothing more is started. May be asked again: answers what is left until then.
+struct elements_stopping;
+struct stop_elements {
+  std::uint32_t by_uid = 0;
+  std::string reason;
+  using answer = elements_stopping;
+};
+struct elements_stopping {
+  std::uint64_t running = 0;    ///< elements of which something runs, or may
+  std::uint64_t unrecorded = 0; ///< that are over, but their end is not on the disk yet
+  using answer_tag = void;
+};
+
 /// Sends a signal to running elements in these ranges (none: all).
 struct signal_elements {
   std::vector<number_range> ranges;
@@ -200,7 +214,10 @@ struct job_progress {
   job_row row;
   std::vector<plan_event> events;
   std::vector<job_end> ends; ///< of elements, durable
-  bool finished = false;     ///< the job's own end is durable; the actor is about to go
+  /// Elements that were cancelled before they started, durably; and what for.
+  std::vector<number_range> withdrawn{};
+  std::string withdrawn_reason{};
+  bool finished = false; ///< the job's own end is durable; the actor is about to go
   using answer = void;
 };
 
@@ -250,6 +267,16 @@ struct group_key {
   std::uint32_t incarnation = 0;
   std::uint32_t step = 0;
   auto operator<=>(group_key const&) const = default;
+};
+
+/// A launcher did not take the order for these elements, or it never left: another one may be
+/// signed for them. No answer.
+struct release_orders {
+  group_key group;
+  std::uint32_t node = 0;
+  std::uint32_t element_first = no_element;
+  std::uint32_t element_last = no_element;
+  using answer = void;
 };
 
 struct sealed_order {
@@ -312,6 +339,9 @@ struct element_record {
   std::uint64_t system_us = 0;
   std::uint64_t max_rss_bytes = 0;
   std::string text; ///< why it did not start
+  /// Of refused and start_failed: nothing of it ran here, and what stood in its way may pass.
+  bool passes = false;
+  bool launcher_ends = false; ///< of refused: this start of the launcher takes nothing more
 };
 
 /// Executor's news of a group, from agent by node to job. No answer; acknowledged once durable.
@@ -354,6 +384,7 @@ struct report_inventory {
   std::shared_ptr<node_inventory const> offers;
   std::vector<running_group> groups;
   std::vector<element_record> unacknowledged;
+  bool uncertain = false; ///< what an earlier start of this launcher ran may still be running
   using answer = void;
 };
 
@@ -367,6 +398,8 @@ struct reconcile_job {
   std::uint64_t comparison = 0; ///< counted by the node
   std::vector<report_inventory::running_group> groups;
   std::vector<element_record> unacknowledged;
+  /// Of what an earlier start of this launcher ran, something may still be running.
+  bool uncertain = false;
   using answer = job_agreed;
 };
 struct job_agreed {
@@ -459,6 +492,13 @@ struct take_shepherd_frame {
   std::uint64_t stream = 0;
   bytes frame;
   bool ended = false;
+  using answer = void;
+};
+
+/// The descriptors of a stream could not be taken, or not be used, for want of something that may
+/// come back: the launcher is asked for it again in a while. No answer.
+struct lend_again {
+  std::uint64_t stream = 0;
   using answer = void;
 };
 

@@ -44,6 +44,12 @@ struct policy<amend_warrant>
 template <>
 struct policy<sign_orders> : allow<verb::order_sign, troupe::jobs_or_roles> {};
 template <>
+struct policy<release_orders> : allow<verb::order_sign, troupe::jobs_or_roles> {
+  static resource_ref resource(const release_orders& message) {
+    return resource_ref::job(message.group.job);
+  }
+};
+template <>
 struct policy<forget_job> : allow<verb::order_sign, troupe::jobs_or_roles> {};
 template <>
 struct policy<list_keys> : allow<verb::keys_read, troupe::people> {};
@@ -69,7 +75,15 @@ struct policy<query_job>
     : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {
   static resource_ref resource(const query_job& message) { return resource_ref::job(message.job); }
 };
+template <>
+struct policy<query_rows>
+    : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
+template <>
+struct policy<query_ends>
+    : allow_own_or_any<verb::history_read, verb::history_read_any, troupe::people> {};
 
+template <>
+struct policy<find_request> : allow<verb::job_submit, troupe::people> {};
 template <>
 struct policy<submit_jobs> : allow<verb::job_submit, troupe::people> {};
 template <>
@@ -175,6 +189,8 @@ struct policy<cancel_elements>
     : allow_own_or_any<verb::job_cancel, verb::job_cancel_any,
                        kinds(subject_kind::user, subject_kind::job, subject_kind::role)> {};
 template <>
+struct policy<stop_elements> : allow<verb::job_start, troupe::roles> {};
+template <>
 struct policy<signal_elements>
     : allow_own_or_any<verb::job_signal, verb::job_signal_any, troupe::people> {};
 template <>
@@ -268,6 +284,8 @@ template <>
 struct policy<note_input> : allow<verb::node_report, troupe::roles> {};
 template <>
 struct policy<drop_stream> : allow<verb::node_launch, troupe::jobs_or_roles> {};
+template <>
+struct policy<lend_again> : allow<verb::node_launch, troupe::jobs_or_roles> {};
 
 template <>
 struct policy<list_actors> : allow<verb::console_read, troupe::people> {};
@@ -275,6 +293,12 @@ template <>
 struct policy<show_actor> : allow<verb::console_read, troupe::people> {};
 template <>
 struct policy<pause_starts> : allow<verb::supervise, troupe::roles> {};
+template <>
+struct policy<end_running> : allow<verb::supervise, troupe::roles> {};
+template <>
+struct policy<check_ledger> : allow<verb::ledger_keep, troupe::people> {};
+template <>
+struct policy<backup_ledger> : allow<verb::ledger_keep, troupe::people> {};
 template <>
 struct policy<stop_cluster> : allow<verb::cluster_stop, troupe::people> {};
 template <>

@@ -2,11 +2,13 @@
 #pragma once
 
 #include "messages/client_messages.hpp"
+#include "messages/cluster_messages.hpp"
 #include "messages/job_messages.hpp"
 
 // Every interface of Troupe. The messages stand in the order in which one job meets them:
 // messages/client_messages.hpp (session, submission, ledger, questions, steering), then
-// messages/job_messages.hpp (planning, a job's life, its node). Above each message: what it asks,
+// messages/job_messages.hpp (planning, a job's life, its node), messages/cluster_messages.hpp (the
+// cluster as a whole). Above each message: what it asks,
 // and what comes back (`answer`). A message travels as request<M>, with the verified capability it
 // is sent under; messages/policies.hpp says who may send it. Nothing here is ever serialised by
 // CAF.
@@ -30,20 +32,24 @@ using observed = protocol<get_status>;
 
 using authority_actor =
     protocol<get_status, tick, open_session, note_refusal, note_admission, describe_caller,
-             request_warrants, amend_warrant, warrant_step, sign_orders, forget_job, list_keys,
-             tail_audit, verify_audit, revoke_capabilities>;
+             request_warrants, amend_warrant, warrant_step, sign_orders, release_orders, forget_job,
+             list_keys, tail_audit, verify_audit, revoke_capabilities>;
 
-using ledger_actor =
-    protocol<get_status, tick, append_entries, fetch_submission, query_history, query_estimates,
-             query_job, locate_element, await_step, await_spawned>;
+using ledger_actor = protocol<get_status, tick, append_entries, fetch_submission, find_request,
+                              query_history, query_estimates, query_job, query_rows, query_ends,
+                              locate_element, await_step, await_spawned>;
+
+/// What is asked of the ledger's past goes on to this one, which reads beside it.
+using history_actor = protocol<get_status, query_history, query_estimates, query_job, query_rows,
+                               query_ends, locate_element, await_step, await_spawned>;
 
 using scheduler_actor =
     protocol<get_status, tick, submit_jobs, cancel_jobs, hold_jobs, release_jobs, modify_jobs,
              signal_jobs, check_job, list_queue, show_job, why_job, locate_element, await_jobs,
              attach_job, detach_follower, start_step, await_step, await_spawned, signal_step,
-             pause_starts, list_nodes, set_nodes, list_queues, make_reservation, drop_reservation,
-             list_reservations, apply_config, place_jobs, job_progress, report_inventory,
-             get_summary>;
+             pause_starts, end_running, list_nodes, set_nodes, list_queues, make_reservation,
+             drop_reservation, list_reservations, apply_config, place_jobs, job_progress,
+             report_inventory, get_summary>;
 
 /// Events since the last time, in order. No answer; decisions come to `reply_to` when they are
 /// made.
@@ -61,8 +67,8 @@ using estimator_actor = protocol<get_status, estimate_queue>;
 
 using job_actor =
     protocol<get_status, tick, start_units, preempt_units, allow_refill, cancel_elements,
-             signal_elements, get_job_view, locate_element, start_step, await_step, await_spawned,
-             signal_step, report_records, reconcile_job, hear_shepherd>;
+             stop_elements, signal_elements, get_job_view, locate_element, start_step, await_step,
+             await_spawned, signal_step, report_records, reconcile_job, hear_shepherd>;
 
 /// News of `job` from a node goes to `to`, until its group is forgotten. No answer.
 struct route_job {
@@ -77,7 +83,7 @@ using executor_actor =
              forget_group, read_output, write_input, tell_shepherd>;
 
 using agent_actor = executor_actor::extend_with<
-    protocol<report_records, report_inventory, take_stream, hear_shepherd>>;
+    protocol<report_records, report_inventory, take_stream, hear_shepherd, lend_again>>;
 
 /// A node's agent is there, and the scheduler hears of it. No answer.
 struct join_node {
@@ -99,11 +105,13 @@ struct node_entry {
   std::shared_ptr<node_inventory const> offers;
 };
 
-/// A stream's spool file has grown to `bytes`, or the stream has ended. No answer.
+/// A stream's spool file has grown to `bytes`, or the stream has ended; or it waits, and `trouble`
+/// says for what. No answer.
 struct note_output {
   std::uint64_t stream = 0;
   std::uint64_t bytes = 0;
   bool ended = false;
+  std::string trouble;
   using answer = void;
 };
 
@@ -120,13 +128,17 @@ using task_actor = protocol<get_status, tick, read_output, write_input, take_str
 using shepherd_actor =
     protocol<get_status, tell_shepherd, take_stream, take_shepherd_frame, forget_group>;
 
-using launcher_actor = protocol<get_status, tick, launch_orders, signal_group, end_group,
-                                revoke_group, acknowledge_records, forget_group, drop_stream>;
+using launcher_actor =
+    protocol<get_status, tick, launch_orders, signal_group, end_group, revoke_group,
+             acknowledge_records, forget_group, drop_stream, lend_again>;
 
 using observer_actor = protocol<get_status, list_actors, show_actor>;
 
 /// Reads the configuration's file.
 using config_actor = protocol<get_status, show_config, reload_config>;
+
+/// Looks after the ledger of a cluster that is up.
+using keeper_actor = protocol<get_status, check_ledger, backup_ledger>;
 
 using cluster_actor = protocol<get_status, tick, stop_cluster>;
 

@@ -233,6 +233,13 @@ struct to_shepherd {
 
 // --- shepherd to agent ---------------------------------------------------------------------------
 
+/// A line for the log of trouped: what went wrong here, in words. It is believed by nobody.
+struct said {
+  std::string text;
+  bool operator==(const said&) const = default;
+  static constexpr auto fields() { return field_list(field<1>("text", &said::text)); }
+};
+
 /// The step's ranks may start here. Said again after a `hello`.
 struct registered {
   std::uint32_t step = 0;
@@ -365,6 +372,7 @@ struct to_agent {
   std::optional<shepherd::failed> failed;
   std::optional<shepherd::signal_request> signal_request;
   std::optional<shepherd::forgotten> forgotten;
+  std::optional<shepherd::said> said;
   bool operator==(const to_agent&) const = default;
   static constexpr auto fields() {
     using s = to_agent;
@@ -374,7 +382,7 @@ struct to_agent {
         field<4>("abort", &s::abort, required), field<5>("connected", &s::connected, required),
         field<6>("log", &s::log, required), field<7>("failed", &s::failed, required),
         field<8>("signal_request", &s::signal_request, required),
-        field<9>("forgotten", &s::forgotten, required));
+        field<9>("forgotten", &s::forgotten, required), field<10>("said", &s::said));
   }
 };
 

@@ -37,7 +37,7 @@ constexpr std::array mpi_names{"none", "pmix", "pmi1", "rte"};
 constexpr std::array dependency_names{"after", "afterany", "afterok", "afternotok"};
 constexpr std::array job_state_names{"pending", "starting",  "running",   "completing", "completed",
                                      "failed",  "cancelled", "timed_out", "lost"};
-constexpr std::array node_state_names{"up", "draining", "drained", "down"};
+constexpr std::array node_state_names{"up", "draining", "drained", "down", "leaving"};
 constexpr std::array verbosity_names{"info", "detailed", "debug"};
 
 expected<void> invalid(std::string text) {

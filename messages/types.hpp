@@ -425,7 +425,8 @@ struct why_view {
 
 // -- nodes --------------------------------------------------------------------
 
-enum class node_state : std::uint8_t { up, draining, drained, down };
+/// `leaving`: an earlier shape of the cluster had it, and something runs there still.
+enum class node_state : std::uint8_t { up, draining, drained, down, leaving };
 
 const char* to_string(node_state state);
 bool from_string(std::string_view text, node_state& state);

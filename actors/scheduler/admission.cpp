@@ -45,7 +45,7 @@ expected<void> scheduler_state::possible(const job_spec& spec) const {
                   fmt::format("no node has the feature '{}'; 'troupe nodes' lists them", feature));
   std::size_t gpus = 0;
   for (const auto& [id, node] : nodes_)
-    gpus = std::max(gpus, node.entry->offers->gpus.size());
+    gpus = node.leaving ? gpus : std::max(gpus, node.entry->offers->gpus.size());
   if (spec.gpus_per_task > gpus)
     return fail(errc::invalid, fmt::format("needs {} GPUs for each task; the most that a node has "
                                            "is {}",
@@ -57,7 +57,8 @@ expected<void> scheduler_state::possible(const job_spec& spec) const {
   return {};
 }
 
-expected<void> scheduler_state::admit_queue(const job_spec& spec, const job_identity& who) const {
+expected<scheduler_state::admitted_queue>
+scheduler_state::admit_queue(const job_spec& spec, const job_identity& who) const {
   const auto& name_of_queue = queue_of(spec);
   const auto* queue = config_->find_queue(name_of_queue);
   if (!queue)
@@ -74,7 +75,7 @@ expected<void> scheduler_state::admit_queue(const job_spec& spec, const job_iden
                                            "queues' says to whom",
                                            queue->name, who.user));
   if (queue->time_max_s == 0)
-    return {};
+    return *queue;
   const auto asked = spec.time_limit_s == 0 ? queue->time_default_s : spec.time_limit_s;
   if (asked == 0)
     return fail(errc::invalid, fmt::format("jobs in the queue '{}' need a time limit of at most "
@@ -84,7 +85,7 @@ expected<void> scheduler_state::admit_queue(const job_spec& spec, const job_iden
     return fail(errc::invalid,
                 fmt::format("a time limit of {} s is asked for; the queue '{}' allows {} s", asked,
                             queue->name, queue->time_max_s));
-  return {};
+  return *queue;
 }
 
 expected<void> scheduler_state::admit_account(const job_spec& spec, const job_identity& who) const {
@@ -99,7 +100,7 @@ expected<void> scheduler_state::admit_account(const job_spec& spec, const job_id
   return {};
 }
 
-expected<void> scheduler_state::admit_reservation(const job_spec& spec,
+expected<void> scheduler_state::admit_reservation(const queue_config& queue, const job_spec& spec,
                                                   const job_identity& who) const {
   if (spec.reservation.empty())
     return {};
@@ -112,7 +113,6 @@ expected<void> scheduler_state::admit_reservation(const job_spec& spec,
   if (!contains(what.users, who.user) && !contains(what.accounts, spec.account))
     return fail(errc::refused,
                 fmt::format("the reservation '{}' is not for user '{}'", what.name, who.user));
-  const auto& queue = *config_->find_queue(queue_of(spec));
   const auto asked = spec.time_limit_s == 0 ? queue.time_default_s : spec.time_limit_s;
   const auto room_s =
       (what.end_utc_ns - std::max(what.start_utc_ns, world_.clock.utc())) / ns_per_s;
@@ -124,9 +124,8 @@ expected<void> scheduler_state::admit_reservation(const job_spec& spec,
   return {};
 }
 
-expected<void> scheduler_state::admit_count(const std::string& queue_name,
+expected<void> scheduler_state::admit_count(const queue_config& queue,
                                             const job_identity& who) const {
-  const auto& queue = *config_->find_queue(queue_name);
   const auto above = [](std::uint64_t have, std::uint32_t most) {
     return most > 0 && have >= most;
   };
@@ -135,10 +134,10 @@ expected<void> scheduler_state::admit_count(const std::string& queue_name,
                 fmt::format("{} has {} unfinished jobs; {} are the limit; wait for some to end",
                             whose, have, most));
   };
-  if (auto have = tally_.in_queue(queue_name); above(have, queue.all.jobs_max))
-    return full(fmt::format("the queue '{}'", queue_name), have, queue.all.jobs_max);
-  if (auto have = tally_.of_user_in(queue_name, who.uid); above(have, queue.each_user.jobs_max))
-    return full(fmt::format("user '{}' in the queue '{}'", who.user, queue_name), have,
+  if (auto have = tally_.in_queue(queue.name); above(have, queue.all.jobs_max))
+    return full(fmt::format("the queue '{}'", queue.name), have, queue.all.jobs_max);
+  if (auto have = tally_.of_user_in(queue.name, who.uid); above(have, queue.each_user.jobs_max))
+    return full(fmt::format("user '{}' in the queue '{}'", who.user, queue.name), have,
                 queue.each_user.jobs_max);
   const auto own = config_->limits_of(who.user);
   if (auto have = tally_.of_user(who.uid); above(have, own.jobs_max))
@@ -146,25 +145,32 @@ expected<void> scheduler_state::admit_count(const std::string& queue_name,
   return {};
 }
 
-expected<void> scheduler_state::admit(const verified_capability& cap, const job_spec& spec,
-                                      const job_identity& who) const {
+/// Each of these stands on what those before it have found to be right: the first refusal is the
+/// answer.
+expected<scheduler_state::admitted_queue> scheduler_state::admit(const verified_capability& cap,
+                                                                 const job_spec& spec,
+                                                                 const job_identity& who) const {
   if (spec.nice < 0)
-    if (auto may = cap.check(verb::job_modify_any, world_.clock.utc()); !may)
+    if (auto may = cap.check(verb::job_modify_any, world_.clock.now()); !may)
       return fail(errc::refused, fmt::format("a nice value of {} is asked for; below 0 is for "
                                              "operators",
                                              spec.nice));
-  for (auto step : {admit_queue(spec, who), admit_account(spec, who), admit_reservation(spec, who)})
-    if (!step)
-      return step;
-  if (auto ok = admit_count(queue_of(spec), who); !ok)
-    return ok;
-  return possible(spec);
+  auto queue = admit_queue(spec, who);
+  if (!queue)
+    return queue;
+  auto ok = admit_account(spec, who)
+                .and_then([&] { return admit_reservation(*queue, spec, who); })
+                .and_then([&] { return admit_count(*queue, who); })
+                .and_then([&] { return possible(spec); });
+  if (!ok)
+    return tl::unexpected<error>{ok.error()};
+  return queue;
 }
 
 std::shared_ptr<submitted_event const>
-scheduler_state::with_defaults(std::shared_ptr<submitted_event const> event) const {
+scheduler_state::with_defaults(const queue_config& queue,
+                               std::shared_ptr<submitted_event const> event) const {
   const auto& spec = event->spec;
-  const auto& queue = *config_->find_queue(queue_of(spec));
   const auto* account =
       spec.account.empty() ? config_->default_account_of(event->identity.user) : nullptr;
   const auto needs_time = spec.time_limit_s == 0 && queue.time_default_s != 0;
@@ -201,12 +207,13 @@ caf::result<start_forecast> scheduler_state::check(request<check_job>& what) {
   if (!asked.spec->dependencies.empty())
     return auth::to_caf(error{errc::invalid, "when a job starts that depends on others cannot be "
                                              "told before it is submitted"});
-  if (auto ok = admit(what.cap, *asked.spec, asked.identity); !ok)
-    return auth::to_caf(ok.error());
+  const auto queue = admit(what.cap, *asked.spec, asked.identity);
+  if (!queue)
+    return auth::to_caf(queue.error());
   auto as = std::make_shared<submitted_event>();
   as->spec = *asked.spec;
   as->identity = asked.identity;
-  const auto filled = with_defaults(std::move(as));
+  const auto filled = with_defaults(*queue, std::move(as));
   return self_->delegate(to_.planner,
                          request<check_job>{what.cap, {{filled, &filled->spec}, asked.identity}});
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/scheduler/scheduler.hpp"
-#include "actors/users.hpp"
+#include "actors/scheduler/target_set.hpp"
 #include "messages/cbor.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <functional>
 
@@ -10,13 +11,18 @@
 // Input:   a selector: ids, or a filter.
 // Action:  each selected job is authorised by itself; what only waits changes here, in one append;
 //          what has an actor is asked to change itself. The answer comes when all is durable.
-// Caveats: a job named by its id that may not be touched is reported; a filter passes over it.
+// Caveats: a job named by its id that may not be touched is reported; a filter passes over it. Many
+//          waiting jobs are changed some at a time, each part durable for itself: what went before
+//          an error stays, and the answer says both.
 
 namespace troupe::actors {
 
 namespace {
 
 constexpr std::size_t refusals_told_max = 16;
+/// So many waiting jobs are changed in one append; the ledger takes 262,144 events in one, and
+/// others' appends wait for it.
+constexpr std::size_t changed_at_once = 16'384;
 
 void refuse(jobs_changed& result, error why) {
   if (result.refused.size() < refusals_told_max)
@@ -47,14 +53,17 @@ expected<scheduler_state::change> scheduler_state::select(const verified_capabil
                                                           const asking& what) {
   if (selector.targets.empty() && !filters(selector))
     return fail(errc::invalid, "no job is named: give ids, or --all");
+  const auto named = target_set::of(selector.targets);
+  if (!named)
+    return tl::unexpected<error>{named.error()};
   change result;
-  const auto now = world_.clock.utc();
-  auto take = [&](job_table::iterator at, const std::optional<number_range>& elements, bool named) {
+  const auto now = world_.clock.now();
+  auto take = [&](job_table::iterator at, const interval_set* elements) {
     auto& job = at->second;
     if (!matches(job, selector))
       return;
     if (auto ok = cap.permits(what.own, what.any, job.uid, at->first, now); !ok) {
-      if (named) {
+      if (named->by_number(at->first)) {
         guard_->refused(what.message, cap, ok.error());
         refuse(result.result,
                {errc::refused, fmt::format("job {}: {}", at->first, ok.error().text)});
@@ -65,97 +74,119 @@ expected<scheduler_state::change> scheduler_state::select(const verified_capabil
       return;
     std::vector<number_range> ranges;
     if (elements)
-      ranges.push_back(*elements);
+      for (auto [first, last] : elements->intervals())
+        ranges.push_back({first, last});
     if (job.actor || job.activating || !ranges.empty())
-      result.live.emplace_back(at, std::move(ranges));
+      result.live.emplace_back(at->first, std::move(ranges));
     else
-      result.waiting.push_back(at);
+      result.waiting.push_back(at->first);
   };
   if (selector.targets.empty()) {
     for (auto at = jobs_.begin(); at != jobs_.end(); ++at)
-      take(at, std::nullopt, false);
+      take(at, nullptr);
     return result;
   }
-  for (const auto& target : selector.targets) {
-    auto at = jobs_.lower_bound(target.first);
-    const auto none = at == jobs_.end() || at->first > target.last;
-    if (none)
-      refuse(result.result,
-             {errc::not_found,
-              target.first == target.last
-                  ? fmt::format("job {} is not in the queue; it has ended or never was ('troupe "
-                                "history' tells)",
-                                target.first)
-                  : fmt::format("none of the jobs {} to {} is in the queue", target.first,
-                                target.last)});
-    for (; at != jobs_.end() && at->first <= target.last; ++at)
-      take(at, target.elements, target.first == target.last);
+  for (const auto& [first, last] : named->as_named()) {
+    const auto at = jobs_.lower_bound(first);
+    if (at != jobs_.end() && at->first <= last)
+      continue;
+    refuse(result.result,
+           {errc::not_found,
+            first == last
+                ? fmt::format("job {} is not in the queue; it has ended or never was ('troupe "
+                              "history' tells)",
+                              first)
+                : fmt::format("none of the jobs {} to {} is in the queue", first, last)});
   }
+  for (const auto& range : named->whole())
+    for (auto at = jobs_.lower_bound(range.first); at != jobs_.end() && at->first <= range.last;
+         ++at)
+      take(at, nullptr);
+  for (const auto& [job, elements] : named->elements())
+    if (auto at = jobs_.find(job); at != jobs_.end())
+      take(at, &elements);
   return result;
 }
 
 // -- jobs with an actor -----------------------------------------------------------
 
+/// Counts answers that are still to come; the last one delivers.
+struct scheduler_state::gathering {
+  jobs_changed total;
+  std::size_t missing = 1; ///< the asking itself
+  caf::typed_response_promise<jobs_changed> promise;
+
+  void one_more(const error& why) {
+    if (!why.text.empty())
+      refuse(total, why);
+    if (--missing > 0)
+      return;
+    if (!promise.pending())
+      return; // nobody asked
+    if (total.jobs == 0 && total.elements == 0 && !total.refused.empty())
+      promise.deliver(auth::to_caf(total.refused.front()));
+    else
+      promise.deliver(std::move(total));
+  }
+};
+
 /// Sends `message` to every live job of a change, under the caller's own capability.
 template <class M>
-void scheduler_state::forward(const verified_capability& cap, change& what, M message,
-                              std::shared_ptr<jobs_changed> total,
-                              std::function<void(error)> done) {
-  for (auto& [at, ranges] : what.live) {
+void scheduler_state::forward(const verified_capability& cap, const change& what, M message,
+                              const std::shared_ptr<gathering>& to) {
+  to->missing += what.live.size();
+  for (const auto& [id, ranges] : what.live) {
     auto copy = message;
     copy.ranges = ranges;
-    auto send = [this, cap, total, done, id = at->first, copy](const job_actor& to) {
-      if (!to) {
-        done({errc::storage, fmt::format("job {} could not be read back; try again", id)});
+    auto send = [this, cap, to, id = id, copy](const job_actor& actor) {
+      if (!actor) {
+        to->one_more({errc::storage, fmt::format("job {} could not be read back; try again", id)});
         return;
       }
-      ask(self_, to, cap, copy)
+      ask(self_, actor, cap, copy)
           .then(
-              [total, done](jobs_changed& changed) {
-                total->jobs += changed.jobs;
-                total->elements += changed.elements;
-                done({});
+              [to](jobs_changed& changed) {
+                to->total.jobs += changed.jobs;
+                to->total.elements += changed.elements;
+                to->one_more({});
               },
-              [done](caf::error& why) {
+              [to](caf::error& why) {
                 // An actor that has gone meanwhile: its job has ended, there is nothing to change.
                 auto failure = from_caf(why);
-                done(failure.code == errc::unreachable ? error{{}, {}} : std::move(failure));
+                to->one_more(failure.code == errc::unreachable ? error{{}, {}}
+                                                               : std::move(failure));
               });
     };
-    if (at->second.actor) {
+    const auto at = jobs_.find(id);
+    if (at == jobs_.end()) {
+      to->one_more({});
+    } else if (at->second.actor) {
       send(at->second.actor);
     } else {
-      parked_changes_.emplace(at->first, std::move(send));
+      parked_changes_.emplace(id, std::move(send));
       activate(at);
     }
   }
 }
 
-namespace {
+// -- jobs without one ---------------------------------------------------------------
 
-/// Counts answers that are still to come; the last one delivers.
-struct gathering {
-  std::shared_ptr<jobs_changed> total;
-  std::size_t missing = 0;
-  caf::typed_response_promise<jobs_changed> promise;
+/// A change of waiting jobs on its way to the disk, part by part.
+struct scheduler_state::waiting_change {
+  std::vector<job_id> jobs;
+  std::size_t next = 0; ///< the first that is not on its way
+  std::uint32_t by_uid = 0;
+  std::string reason; ///< of a cancel
+  bool held = false;  ///< or else of a release
+  std::shared_ptr<gathering> answers;
 
-  void one_more(const error& why) {
-    if (!why.text.empty())
-      refuse(*total, why);
-    if (--missing > 0)
-      return;
-    if (!promise.pending())
-      return; // nobody asked
-    if (total->jobs == 0 && total->elements == 0 && !total->refused.empty())
-      promise.deliver(auth::to_caf(total->refused.front()));
-    else
-      promise.deliver(std::move(*total));
+  std::vector<job_id> take_part() {
+    const auto count = std::min(changed_at_once, jobs.size() - next);
+    const auto begin = jobs.begin() + static_cast<std::ptrdiff_t>(next);
+    next += count;
+    return {begin, begin + static_cast<std::ptrdiff_t>(count)};
   }
 };
-
-} // namespace
-
-// -- cancel -----------------------------------------------------------------------
 
 ledger_entry scheduler_state::end_of_waiting(job_record& job, std::uint32_t by_uid,
                                              const std::string& reason) {
@@ -190,56 +221,74 @@ void scheduler_state::cancel(const verified_capability& cap, const cancel_jobs& 
       promise.deliver(auth::to_caf(selected.error()));
     return;
   }
-  auto state = std::make_shared<gathering>();
-  state->total = std::make_shared<jobs_changed>(std::move(selected->result));
-  state->missing = selected->live.size() + (selected->waiting.empty() ? 0 : 1) + 1;
-  state->promise = std::move(promise);
+  auto answers = std::make_shared<gathering>();
+  answers->total = std::move(selected->result);
+  answers->promise = std::move(promise);
   const auto by = cap.who().uid;
-  if (!selected->waiting.empty()) {
-    append_entries entries;
-    std::vector<job_id> ids;
-    std::vector<plan_event> waiting;
-    for (auto at : selected->waiting) {
+  forward(cap, *selected, cancel_elements{{}, by, what.reason}, answers);
+  // From now on none of them starts, however long it takes until the last of them is on the disk.
+  for (auto id : selected->waiting)
+    if (auto at = jobs_.find(id); at != jobs_.end())
       at->second.leaving = true;
-      ids.push_back(at->first);
-      entries.entries.push_back(end_of_waiting(at->second, by, what.reason));
-      // What the planner decided meanwhile comes back to it: it must not decide the same again.
-      auto& event = waiting.emplace_back();
-      event.what = plan_event::kind::held;
-      event.job = at->first;
-    }
-    plan(std::move(waiting));
-    ask(self_, to_.ledger, cap_, std::move(entries))
-        .then(
-            [this, state, ids, reason = what.reason](entries_kept&) {
-              state->total->jobs += ids.size();
-              for (auto id : ids)
-                if (auto at = jobs_.find(id); at != jobs_.end())
-                  state->total->elements += at->second.row.elements_pending;
-              const exit_report whole{job_state::cancelled, 0, 0, reason};
-              leave(ids, whole);
-              state->one_more({});
-            },
-            [this, state, ids](caf::error& why) {
-              std::vector<plan_event> staying;
-              for (auto id : ids) {
-                auto at = jobs_.find(id);
-                if (at == jobs_.end())
-                  continue;
-                at->second.leaving = false;
-                if (at->second.holds != 0)
-                  continue;
-                auto& event = staying.emplace_back();
-                event.what = plan_event::kind::released;
-                event.job = id;
-              }
-              plan(std::move(staying));
-              state->one_more(from_caf(why));
-            });
+  auto waiting = std::make_shared<waiting_change>();
+  waiting->jobs = std::move(selected->waiting);
+  waiting->by_uid = by;
+  waiting->reason = what.reason;
+  waiting->answers = std::move(answers);
+  cancel_waiting(waiting);
+}
+
+void scheduler_state::cancel_waiting(const std::shared_ptr<waiting_change>& what) {
+  const auto ids = what->take_part();
+  append_entries entries;
+  std::vector<plan_event> waiting;
+  for (auto id : ids) {
+    auto at = jobs_.find(id);
+    if (at == jobs_.end())
+      continue;
+    entries.entries.push_back(end_of_waiting(at->second, what->by_uid, what->reason));
+    // What the planner decided meanwhile comes back to it: it must not decide the same again.
+    auto& event = waiting.emplace_back();
+    event.what = plan_event::kind::held;
+    event.job = id;
   }
-  forward(cap, *selected, cancel_elements{{}, by, what.reason}, state->total,
-          [state](const error& why) { state->one_more(why); });
-  state->one_more({});
+  if (entries.entries.empty()) // nothing is left of this part, or of all
+    return ids.empty() ? what->answers->one_more({}) : cancel_waiting(what);
+  plan(std::move(waiting));
+  ask(self_, to_.ledger, cap_, std::move(entries))
+      .then(
+          [this, what, ids](entries_kept&) {
+            auto& total = what->answers->total;
+            for (auto id : ids)
+              if (auto at = jobs_.find(id); at != jobs_.end()) {
+                ++total.jobs;
+                total.elements += at->second.row.elements_pending;
+              }
+            leave(ids, exit_report{job_state::cancelled, 0, 0, what->reason});
+            cancel_waiting(what);
+          },
+          [this, what, ids](caf::error& why) {
+            what->next -= ids.size();
+            keep_waiting(*what, from_caf(why));
+          });
+}
+
+/// The rest of them could not be cancelled: they stay.
+void scheduler_state::keep_waiting(const waiting_change& what, const error& why) {
+  std::vector<plan_event> staying;
+  for (auto i = what.next; i < what.jobs.size(); ++i) {
+    auto at = jobs_.find(what.jobs[i]);
+    if (at == jobs_.end())
+      continue;
+    at->second.leaving = false;
+    if (at->second.holds != 0)
+      continue;
+    auto& event = staying.emplace_back();
+    event.what = plan_event::kind::released;
+    event.job = at->first;
+  }
+  plan(std::move(staying));
+  what.answers->one_more(why);
 }
 
 /// Waiting jobs whose end is durable go from the table, from the planner, and to their waiters.
@@ -251,24 +300,20 @@ void scheduler_state::leave(const std::vector<job_id>& ids, const exit_report& w
     event.what = plan_event::kind::removed;
     event.job = id;
     events.push_back(std::move(event));
-    if (!waiters_.empty())
-      settle(id, {}, &whole);
     auto at = jobs_.find(id);
     if (at == jobs_.end())
       continue;
     job_row row = at->second.row;
     row.state = whole.state;
     erase(at);
+    if (!waiters_.empty())
+      settle({.job = id, .ends = {}, .whole = whole});
+    for (auto [first, last] = parked_.equal_range(id); first != last; first = parked_.erase(first))
+      first->second.promise.delegate(to_.ledger, std::move(first->second.what));
     ++finished_;
     dependency_changed(id, row);
   }
   plan(std::move(events));
-  std::erase_if(parked_, [&](parked_location& parked) {
-    if (jobs_.contains(parked.job))
-      return false;
-    parked.promise.delegate(to_.ledger, std::move(parked.what));
-    return true;
-  });
 }
 
 // -- hold, release ------------------------------------------------------------------
@@ -280,52 +325,69 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
                           held ? typeid(hold_jobs).name() : typeid(release_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
-  auto result = std::make_shared<jobs_changed>(std::move(selected->result));
-  append_entries entries;
-  std::vector<job_id> ids;
-  auto take = [&](job_table::iterator at) {
-    auto& job = at->second;
-    if (job.row.elements_pending == 0) {
-      refuse(*result, {errc::conflict, fmt::format("job {} has nothing that waits; it is {}",
-                                                   at->first, to_string(job.row.state))});
+  auto what = std::make_shared<waiting_change>();
+  what->held = held;
+  what->answers = std::make_shared<gathering>();
+  auto& total = what->answers->total = std::move(selected->result);
+  auto take = [&](job_id id) {
+    const auto at = jobs_.find(id);
+    if (at == jobs_.end())
       return;
-    }
-    if (job.row.held == held)
-      return;
-    ids.push_back(at->first);
-    ledger_entry entry;
-    entry.job = at->first;
-    entry.what = held ? ledger_entry::kind::held : ledger_entry::kind::released;
-    entry.uid = job.uid;
-    entries.entries.push_back(std::move(entry));
+    const auto& row = at->second.row;
+    if (row.elements_pending == 0)
+      refuse(total, {errc::conflict, fmt::format("job {} has nothing that waits; it is {}", id,
+                                                 to_string(row.state))});
+    else if (row.held != held)
+      what->jobs.push_back(id);
   };
-  for (auto at : selected->waiting)
-    take(at);
-  for (auto& [at, ranges] : selected->live)
-    take(at);
-  if (ids.empty()) {
-    if (!result->refused.empty())
-      return auth::to_caf(result->refused.front());
-    return std::move(*result);
+  for (auto id : selected->waiting)
+    take(id);
+  for (const auto& [id, ranges] : selected->live) {
+    if (ranges.empty())
+      take(id);
+    else
+      refuse(total, {errc::invalid, fmt::format("job {}: elements cannot be held or released one "
+                                                "by one; name the job",
+                                                id)});
   }
-  auto promise = self_->make_response_promise<jobs_changed>();
+  what->answers->promise = self_->make_response_promise<jobs_changed>();
+  auto promise = what->answers->promise;
+  set_held_more(what);
+  return promise;
+}
+
+void scheduler_state::set_held_more(const std::shared_ptr<waiting_change>& what) {
+  const auto ids = what->take_part();
+  append_entries entries;
+  for (auto id : ids) {
+    const auto at = jobs_.find(id);
+    if (at == jobs_.end())
+      continue;
+    ledger_entry entry;
+    entry.job = id;
+    entry.what = what->held ? ledger_entry::kind::held : ledger_entry::kind::released;
+    entry.uid = at->second.uid;
+    entries.entries.push_back(std::move(entry));
+  }
+  if (entries.entries.empty())
+    return ids.empty() ? what->answers->one_more({}) : set_held_more(what);
   ask(self_, to_.ledger, cap_, std::move(entries))
       .then(
-          [this, promise, result, ids, held](entries_kept&) mutable {
+          [this, what, ids](entries_kept&) {
+            auto& total = what->answers->total;
             std::vector<plan_event> events;
             for (auto id : ids) {
               auto at = jobs_.find(id);
               if (at == jobs_.end())
                 continue;
-              set_hold(at, by_person, held, events);
-              ++result->jobs;
-              result->elements += at->second.row.elements_pending;
+              set_hold(at, by_person, what->held, events);
+              ++total.jobs;
+              total.elements += at->second.row.elements_pending;
             }
             plan(std::move(events));
-            promise.deliver(std::move(*result));
+            set_held_more(what);
           },
-          [promise](caf::error& why) mutable { promise.deliver(why); });
-  return promise;
+          [what](caf::error& why) { what->answers->one_more(from_caf(why)); });
 }
 
 // -- signal -------------------------------------------------------------------------
@@ -339,17 +401,16 @@ caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
                          {verb::job_signal, verb::job_signal_any, typeid(signal_jobs).name()});
   if (!selected)
     return auth::to_caf(selected.error());
-  auto state = std::make_shared<gathering>();
-  state->total = std::make_shared<jobs_changed>(std::move(selected->result));
-  state->missing = selected->live.size() + 1;
-  state->promise = self_->make_response_promise<jobs_changed>();
-  for (auto at : selected->waiting)
-    refuse(*state->total, {errc::conflict, fmt::format("job {} is not running; it is {}", at->first,
-                                                       to_string(at->second.row.state))});
-  forward(what.cap, *selected, signal_elements{{}, number}, state->total,
-          [state](const error& why) { state->one_more(why); });
-  state->one_more({});
-  return state->promise;
+  auto answers = std::make_shared<gathering>();
+  answers->total = std::move(selected->result);
+  answers->promise = self_->make_response_promise<jobs_changed>();
+  auto promise = answers->promise;
+  for (auto id : selected->waiting)
+    refuse(answers->total,
+           {errc::conflict, fmt::format("job {} is not running; it is pending", id)});
+  forward(what.cap, *selected, signal_elements{{}, number}, answers);
+  answers->one_more({});
+  return promise;
 }
 
 } // namespace troupe::actors

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/scheduler/scheduler.hpp"
+#include "actors/shares.hpp"
 #include "messages/cbor.hpp"
 
 #include <algorithm>
@@ -17,6 +18,8 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t reservations_max = 1000;
+/// One that is over by the wall clock is forgotten after this: the clock may have been wrong.
+constexpr boot_ns forgotten_after_ns = 600 * ns_per_s;
 
 plan_event reservation_event_of(plan_event::kind what, plan::reservation_id id,
                                 const reservation_row& row) {
@@ -78,6 +81,8 @@ expected<config_applied> scheduler_state::apply(request<apply_config>& what) {
                   fmt::format("{}: queues: '{}' is gone, but {} unfinished jobs are in it; keep it "
                               "until they have ended, or move them by 'troupe modify --queue'",
                               config->path, queue.name, jobs));
+  if (auto possible = check_policy(*config); !possible)
+    return fail(possible.error().code, fmt::format("{}: {}", config->path, possible.error().text));
   config_ = config;
   plan_event event;
   event.what = plan_event::kind::configured;
@@ -112,7 +117,7 @@ void scheduler_state::begin_policy(scheduler_start& start) {
 expected<void> scheduler_state::possible(const reservation_row& what) const {
   if (what.name.empty() || what.name.size() > name_bytes_max)
     return fail(errc::invalid, "the reservation needs a name");
-  if (reservations_.contains(what.name))
+  if (auto at = reservations_.find(what.name); at != reservations_.end() && !is_over(at->second))
     return fail(errc::conflict, fmt::format("there is a reservation '{}' already; 'troupe reserve "
                                             "delete' gives it up",
                                             what.name));
@@ -123,13 +128,14 @@ expected<void> scheduler_state::possible(const reservation_row& what) const {
     return fail(errc::invalid, "the reservation ends before it begins, or has ended already");
   if (what.nodes.empty())
     return fail(errc::invalid, "the reservation names no node");
-  for (const auto& node : what.nodes)
+  const std::set<std::string> nodes{what.nodes.begin(), what.nodes.end()};
+  for (const auto& node : nodes)
     if (!names_.nodes.contains(node))
       return fail(errc::not_found,
                   fmt::format("there is no node '{}'; 'troupe nodes' lists them", node));
   for (const auto& [name_of_it, other] : reservations_)
     if (what.start_utc_ns < other.end_utc_ns && other.start_utc_ns < what.end_utc_ns)
-      for (const auto& node : what.nodes)
+      for (const auto& node : nodes)
         if (std::find(other.nodes.begin(), other.nodes.end(), node) != other.nodes.end())
           return fail(errc::conflict,
                       fmt::format("'{}' keeps {} in that time already", name_of_it, node));
@@ -152,23 +158,32 @@ void scheduler_state::forget_reservation(const std::string& name_of_it) {
   plan({reservation_event_of(plan_event::kind::unreserved, names_.reservations[name_of_it],
                              at->second)});
   names_.reservations.erase(name_of_it);
+  over_since_.erase(name_of_it);
   reservations_.erase(at);
+}
+
+bool scheduler_state::is_over(const reservation_row& what) const {
+  return what.end_utc_ns <= world_.clock.utc();
 }
 
 void scheduler_state::forget_ended_reservations() {
   std::vector<std::string> ended;
-  for (const auto& [name_of_it, what] : reservations_)
-    if (what.end_utc_ns <= world_.clock.utc())
+  const auto now = world_.clock.boot();
+  for (const auto& [name_of_it, what] : reservations_) {
+    if (!is_over(what))
+      over_since_.erase(name_of_it);
+    else if (now - over_since_.try_emplace(name_of_it, now).first->second >= forgotten_after_ns)
       ended.push_back(name_of_it);
+  }
   for (const auto& each : ended)
     forget_reservation(each);
 }
 
-reservation_rows scheduler_state::reservations() {
-  forget_ended_reservations();
+reservation_rows scheduler_state::reservations() const {
   reservation_rows rows;
   for (const auto& [name_of_it, what] : reservations_)
-    rows.reservations.push_back(what);
+    if (!is_over(what))
+      rows.reservations.push_back(what);
   return rows;
 }
 
@@ -205,7 +220,7 @@ caf::result<reservation_rows> scheduler_state::reserve(request<make_reservation>
 
 caf::result<reservation_rows> scheduler_state::unreserve(request<drop_reservation>& what) {
   auto at = reservations_.find(what.msg.name);
-  if (at == reservations_.end())
+  if (at == reservations_.end() || is_over(at->second))
     return auth::to_caf(error{errc::not_found, fmt::format("there is no reservation '{}'; 'troupe "
                                                            "reserve list' lists them",
                                                            what.msg.name)});

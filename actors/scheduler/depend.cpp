@@ -2,6 +2,7 @@
 #include "actors/scheduler/depend.hpp"
 #include "actors/scheduler/scheduler.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 // Purpose: jobs that wait for what becomes of others.
@@ -37,39 +38,62 @@ bool is_met(const job_dependency& dependency, const job_row& row) {
   return dependency.kind == dependency_kind::after && row.started_utc_ns != 0;
 }
 
-std::set<job_id> scheduler_state::unknown_dependencies(const job_spec& spec) const {
-  std::set<job_id> unknown;
-  for (const auto& each : spec.dependencies)
-    if (!jobs_.contains(each.job))
-      unknown.insert(each.job);
-  return unknown;
-}
+struct scheduler_state::dependency_search {
+  verified_capability cap;
+  std::vector<job_id> jobs;
+  std::size_t next = 0;
+  ended_jobs ended;
+  std::function<void(ended_jobs&)> done;
+};
 
 /// Calls `done` with what the ledger says of these jobs, under the asker's own capability.
 void scheduler_state::look_up_dependencies(const verified_capability& cap,
                                            const std::set<job_id>& unknown,
-                                           std::function<void(const ended_jobs&)> done) {
-  struct looking {
-    ended_jobs ended;
-    std::size_t missing;
+                                           std::function<void(ended_jobs&)> done) {
+  auto search = std::make_shared<dependency_search>();
+  search->cap = cap;
+  search->jobs.assign(unknown.begin(), unknown.end());
+  search->done = std::move(done);
+  look_up_more(search);
+}
+
+/// Some at a time: one call can name a million.
+void scheduler_state::look_up_more(const std::shared_ptr<dependency_search>& of) {
+  if (of->next == of->jobs.size()) {
+    of->done(of->ended);
+    return;
+  }
+  query_rows asked;
+  const auto count = std::min(query_rows::jobs_max, of->jobs.size() - of->next);
+  const auto begin = of->jobs.begin() + static_cast<std::ptrdiff_t>(of->next);
+  asked.jobs.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
+  of->next += count;
+  const auto take = [this, of, jobs = asked.jobs](auto row_at) {
+    for (std::size_t i = 0; i < jobs.size(); ++i)
+      of->ended.emplace(jobs[i], row_at(i));
+    look_up_more(of);
   };
-  auto state = std::make_shared<looking>(looking{{}, unknown.size()});
-  auto take = [state, done](job_id job, expected<job_row> row) {
-    state->ended.emplace(job, std::move(row));
-    if (--state->missing == 0)
-      done(state->ended);
-  };
-  for (auto job : unknown)
-    ask(self_, to_.ledger, cap, query_job{job})
-        .then([take, job](job_view& view) { take(job, std::move(view.row)); },
-              [take, job](caf::error& why) { take(job, tl::unexpected<error>{from_caf(why)}); });
+  ask(self_, to_.ledger, of->cap, std::move(asked))
+      .then(
+          [take](rows_found& found) {
+            take([&](std::size_t i) -> expected<job_row> {
+              if (i < found.rows.size())
+                return std::move(found.rows[i]);
+              return fail(errc::internal, "the ledger did not answer for it");
+            });
+          },
+          [take](caf::error& why) {
+            take([&](std::size_t) -> expected<job_row> {
+              return tl::unexpected<error>{from_caf(why)};
+            });
+          });
 }
 
 expected<std::vector<job_dependency>>
 scheduler_state::open_dependencies(const verified_capability& cap, const job_spec& spec,
                                    const ended_jobs& ended) const {
   std::vector<job_dependency> open;
-  const auto now = world_.clock.utc();
+  const auto now = world_.clock.now();
   for (const auto& each : spec.dependencies) {
     const auto refused = [&](const std::string& why) {
       return fail(errc::invalid,
@@ -87,7 +111,7 @@ scheduler_state::open_dependencies(const verified_capability& cap, const job_spe
       continue;
     }
     if (past == ended.end())
-      return refused("it ended while this job came; submit it again");
+      return refused("nothing is known of it"); // each was looked up before this was asked
     if (!past->second)
       return refused(past->second.error().text);
     if (!is_final(past->second->state))
@@ -96,6 +120,13 @@ scheduler_state::open_dependencies(const verified_capability& cap, const job_spe
       return fail(errc::conflict, why);
   }
   return open;
+}
+
+/// What a job still waits for; nothing of one that waits for none.
+const std::vector<job_dependency>& scheduler_state::open_of(job_id job) const {
+  static const std::vector<job_dependency> none;
+  const auto at = not_met_.find(job);
+  return at == not_met_.end() ? none : at->second;
 }
 
 void scheduler_state::wait_for(job_table::iterator at, std::vector<job_dependency> open) {
@@ -111,10 +142,10 @@ void scheduler_state::settle_meanwhile(job_id job, std::vector<job_dependency>& 
   std::erase_if(open, [&](const job_dependency& each) {
     if (auto here = jobs_.find(each.job); here != jobs_.end())
       return is_met(each, here->second.row);
-    auto ended = ended_meanwhile_.find(each.job);
-    if (ended == ended_meanwhile_.end())
+    const auto* ended = ended_meanwhile_.find(each.job);
+    if (!ended)
       return false;
-    if (auto never = unmet(each, ended->second); !never.empty()) {
+    if (auto never = unmet(each, *ended); !never.empty()) {
       if (doomed_.empty())
         tick_later(self_, world_, std::chrono::seconds(0), 1);
       doomed_.emplace_back(job, std::move(never));
@@ -124,15 +155,10 @@ void scheduler_state::settle_meanwhile(job_id job, std::vector<job_dependency>& 
   });
 }
 
-void scheduler_state::submission_over() {
-  if (--submissions_in_flight_ == 0)
-    ended_meanwhile_.clear();
-}
-
 /// A job has started or ended: those that wait for it may go, or have to.
 void scheduler_state::dependency_changed(job_id job, const job_row& row) {
-  if (submissions_in_flight_ > 0 && is_final(row.state))
-    ended_meanwhile_.insert_or_assign(job, row);
+  if (is_final(row.state))
+    ended_meanwhile_.ended(row);
   if (dependents_.empty() || (row.started_utc_ns == 0 && !is_final(row.state)))
     return;
   std::set<job_id> waiting;
@@ -141,10 +167,13 @@ void scheduler_state::dependency_changed(job_id job, const job_row& row) {
   std::vector<plan_event> events;
   for (auto id : waiting) {
     auto at = jobs_.find(id);
-    if (at == jobs_.end() || at->second.leaving)
+    if (at == jobs_.end())
+      continue;
+    const auto waits = not_met_.find(id);
+    if (waits == not_met_.end())
       continue;
     std::string never;
-    auto& open = not_met_.at(id);
+    auto& open = waits->second;
     std::erase_if(open, [&](const job_dependency& each) {
       if (each.job != job)
         return false;
@@ -152,7 +181,9 @@ void scheduler_state::dependency_changed(job_id job, const job_row& row) {
         never = unmet(each, row);
       return is_met(each, row);
     });
-    if (!never.empty())
+    if (!never.empty() && at->second.leaving)
+      doomed_.emplace_back(id, std::move(never)); // its cancel may fail yet
+    else if (!never.empty())
       end_unstartable(at, never);
     else if (open.empty())
       set_hold(at, by_dependency, false, events);
@@ -162,11 +193,18 @@ void scheduler_state::dependency_changed(job_id job, const job_row& row) {
   plan(std::move(events));
 }
 
-/// Jobs that recovery found waiting for what can never be.
+/// Jobs that wait for what can never be: found by recovery, or their end could not be recorded when
+/// that was seen. One that is being ended is left alone until that has succeeded or failed.
 void scheduler_state::end_doomed() {
-  for (const auto& [id, why] : std::exchange(doomed_, {}))
-    if (auto at = jobs_.find(id); at != jobs_.end() && !at->second.leaving)
+  for (auto& [id, why] : std::exchange(doomed_, {})) {
+    const auto at = jobs_.find(id);
+    if (at == jobs_.end())
+      continue;
+    if (at->second.leaving)
+      doomed_.emplace_back(id, std::move(why));
+    else
       end_unstartable(at, why);
+  }
 }
 
 } // namespace troupe::actors

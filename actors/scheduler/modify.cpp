@@ -17,6 +17,8 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::size_t problems_told_max = 16;
+/// So many jobs of one call are changed at once: each has its spec in memory meanwhile.
+constexpr std::size_t changed_at_once = 32;
 
 job_spec changed_spec(job_spec spec, const job_changes& by) {
   auto set = [](auto& to, const auto& from) {
@@ -43,20 +45,15 @@ job_spec changed_spec(job_spec spec, const job_changes& by) {
 struct scheduler_state::modification {
   verified_capability cap;
   job_changes changes;
+  std::vector<job_id> jobs; ///< that wait
+  std::size_t next = 0, under_way = 0;
+  std::map<job_id, std::pair<std::string, std::uint32_t>> claims; ///< queue and uid
   jobs_changed total;
-  std::size_t missing = 1;
   caf::typed_response_promise<jobs_changed> promise;
 
-  void one_more(job_id job, const error& why) {
-    if (!why.text.empty() && total.refused.size() < problems_told_max)
-      total.refused.push_back(job == 0 ? why
-                                       : error{why.code, fmt::format("job {}: {}", job, why.text)});
-    if (--missing > 0)
-      return;
-    if (total.jobs == 0 && !total.refused.empty())
-      promise.deliver(auth::to_caf(total.refused.front()));
-    else
-      promise.deliver(std::move(total));
+  void refuse(job_id job, const error& why) {
+    if (total.refused.size() < problems_told_max)
+      total.refused.push_back({why.code, fmt::format("job {}: {}", job, why.text)});
   }
 };
 
@@ -69,23 +66,38 @@ caf::result<jobs_changed> scheduler_state::modify(request<modify_jobs>& what) {
   state->cap = what.cap;
   state->changes = what.msg.changes;
   state->total = std::move(selected->result);
+  state->jobs = std::move(selected->waiting);
   state->promise = self_->make_response_promise<jobs_changed>();
-  state->missing += selected->waiting.size() + selected->live.size();
-  for (auto& [at, ranges] : selected->live)
-    state->one_more(at->first,
-                    {errc::conflict, ranges.empty() ? "it has started; only what waits can be "
-                                                      "changed"
-                                                    : "elements cannot be changed one by one"});
-  for (auto at : selected->waiting)
-    modify_one(state, at->first);
-  state->one_more(0, {});
+  for (const auto& [job, ranges] : selected->live)
+    state->refuse(job, {errc::conflict, ranges.empty() ? "it has started; only what waits can be "
+                                                         "changed"
+                                                       : "elements cannot be changed one by one"});
+  modify_more(state);
   return state->promise;
+}
+
+/// Begins with further jobs as others are done; answers after the last.
+void scheduler_state::modify_more(const std::shared_ptr<modification>& what) {
+  while (what->under_way < changed_at_once && what->next < what->jobs.size()) {
+    ++what->under_way;
+    modify_one(what, what->jobs[what->next++]);
+  }
+  if (what->under_way > 0 || !what->promise.pending())
+    return;
+  if (what->total.jobs == 0 && !what->total.refused.empty())
+    what->promise.deliver(auth::to_caf(what->total.refused.front()));
+  else
+    what->promise.deliver(std::move(what->total));
 }
 
 void scheduler_state::modify_one(const std::shared_ptr<modification>& what, job_id job) {
   auto at = jobs_.find(job);
+  if (at == jobs_.end() || at->second.leaving || at->second.actor || at->second.activating) {
+    modify_over(what, job, {errc::conflict, "it started or ended before it could be changed"});
+    return;
+  }
   if ((at->second.holds & by_change) != 0) {
-    what->one_more(job, {errc::conflict, "it is being changed already; try again"});
+    modify_over(what, job, {errc::conflict, "it is being changed already; try again"});
     return;
   }
   std::vector<plan_event> events;
@@ -96,20 +108,40 @@ void scheduler_state::modify_one(const std::shared_ptr<modification>& what, job_
             [this, what, job](caf::error& why) { end_change(what, job, from_caf(why)); });
 }
 
+/// Begins nothing: refusals at once must not nest as deep as there are jobs.
+void scheduler_state::modify_over(const std::shared_ptr<modification>& what, job_id job,
+                                  const error& why) {
+  --what->under_way;
+  if (!why.text.empty())
+    what->refuse(job, why);
+}
+
+/// Counts the job in the queue that it goes to from now on, as well as where it is: jobs that are
+/// moved together must not pass a limit, and the queue must not be taken away meanwhile.
+expected<void> scheduler_state::admit_changed(modification& what, job_id job, const job_spec& spec,
+                                              const job_identity& who) {
+  if (auto ok = validate(spec); !ok)
+    return ok;
+  const auto at = jobs_.find(job);
+  if (at == jobs_.end())
+    return fail(errc::conflict, "it ended while it was being changed");
+  const auto& own = at->second.row.queue();
+  tally_.remove(own, at->second.uid); // its own place is not one more
+  const auto queue = admit(what.cap, spec, who);
+  tally_.add(own, at->second.uid);
+  if (!queue)
+    return tl::unexpected<error>{queue.error()};
+  if (const auto& to = queue->get().name; to != own) {
+    tally_.claim(to, at->second.uid);
+    what.claims[job] = {to, at->second.uid};
+  }
+  return {};
+}
+
 void scheduler_state::amend(const std::shared_ptr<modification>& what, job_id job,
                             const submitted_event& found) {
   auto spec = std::make_shared<job_spec const>(changed_spec(found.spec, what->changes));
-  auto ok = validate(*spec);
-  if (ok) {
-    // Its own place in the queue is not one more.
-    auto at = jobs_.find(job);
-    if (at != jobs_.end())
-      tally_.remove(at->second.row.queue(), at->second.uid);
-    ok = admit(what->cap, *spec, found.identity);
-    if (at != jobs_.end())
-      tally_.add(at->second.row.queue(), at->second.uid);
-  }
-  if (!ok) {
+  if (auto ok = admit_changed(*what, job, *spec, found.identity); !ok) {
     end_change(what, job, ok.error());
     return;
   }
@@ -171,13 +203,15 @@ void scheduler_state::modified(job_id job, std::shared_ptr<submitted_event const
 
 void scheduler_state::end_change(const std::shared_ptr<modification>& what, job_id job,
                                  const error& why) {
+  if (const auto claim = what->claims.extract(job))
+    tally_.give_up_claim(claim.mapped().first, claim.mapped().second);
   if (auto at = jobs_.find(job); at != jobs_.end()) {
     std::vector<plan_event> events;
     set_hold(at, by_change, false, events);
-    if (!at->second.leaving)
-      plan(std::move(events));
+    plan(std::move(events));
   }
-  what->one_more(job, why);
+  modify_over(what, job, why);
+  modify_more(what);
 }
 
 } // namespace troupe::actors

@@ -2,88 +2,38 @@
 #include "actors/scheduler/scheduler.hpp"
 #include "messages/cbor.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
-// Purpose: the nodes' states, and the beginning: what was recovered, told to everybody.
+// Purpose: the nodes' states.
 // Caveats: a node is `down` for the planner until its launcher has been compared with what is
-//          recorded; administrators' drains outlive restarts.
+//          recorded; administrators' drains outlive restarts. One that leaves is no node that
+//          somebody could name, and is listed while something runs there.
 
 namespace troupe::actors {
 
-void scheduler_state::begin(scheduler_start start) {
-  begin_policy(start);
-  std::vector<plan_event> events;
-  for (auto& each : to_.nodes) {
-    const auto id = each.offers->node;
-    auto& node = nodes_[id];
-    node.entry = std::make_shared<node_entry>(each);
-    if (auto at = start.nodes.find(each.offers->name); at != start.nodes.end())
-      node.drained = at->second;
-    if (auto known = names_.add(*each.offers); !known)
-      world_.log->error("{}", known.error().text);
-    (void)shapes_.add_node(node_config_of(*each.offers, node_state::up, names_));
-    plan_event event;
-    event.what = plan_event::kind::node_added;
-    event.node = each.offers;
-    event.state = node_state::down;
-    events.push_back(std::move(event));
-  }
-  plan(std::exchange(events, {}));
-  for (const auto& [name_of_it, row] : start.reservations)
-    if (row.end_utc_ns > world_.clock.utc())
-      take_reservation(row);
-  std::vector<std::shared_ptr<node_entry const>> entries;
-  for (const auto& [id, node] : nodes_)
-    entries.push_back(node.entry);
-  std::vector<job_actor> live;
-  for (auto& job : start.jobs) {
-    const auto id = job.birth.job;
-    job_record entry;
-    auto row = job.birth.row;
-    row.queue = queue_of(*job.spec);
-    entry.holds = static_cast<std::uint8_t>((row.held ? by_person : 0) |
-                                            (job.open_dependencies.empty() ? 0 : by_dependency));
-    events.push_back(submission_of(id, job.spec, job.birth.row.elements_pending, row));
-    entry.row = rows_.keep(std::move(row));
-    // The planner has it from the spec; it may have been held or released since.
-    if ((entry.holds != 0) != job.spec->held) {
-      plan_event held;
-      held.what = entry.holds != 0 ? plan_event::kind::held : plan_event::kind::released;
-      held.job = id;
-      events.push_back(std::move(held));
-    }
-    entry.uid = job.uid;
-    if (job.attached)
-      attended_[id].unattended_since = world_.clock.boot();
-    if (job.live) {
-      job.birth.nodes = entries;
-      if (auto actor = spawn_job(std::move(job.birth)))
-        entry.actor = std::move(*actor);
-      else
-        world_.log->error("job {}: {}", id, actor.error().text);
-    }
-    if (entry.actor) {
-      live.push_back(entry.actor);
-      for (const auto& [number, node] : nodes_)
-        tell(node.entry->actor, cap_, route_job{id, entry.actor});
-    }
-    wait_for(insert(id, std::move(entry)), std::move(job.open_dependencies));
-    if (!job.unmet.empty())
-      doomed_.emplace_back(id, std::move(job.unmet));
-  }
-  plan(std::move(events));
-  // A tick lets each recovered job tell what it holds, and write an end that was cut off.
-  for (const auto& job : live)
-    caf::anon_send(job, request<tick>{world_.timer_cap, tick{}});
-  for (const auto& [id, node] : nodes_)
-    tell(node.entry->actor, cap_, finish_recovery{});
+const scheduler_state::node_record*
+scheduler_state::find_node(const std::string& name_of_node) const {
+  const auto at = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& each) {
+    return each.second.entry->offers->name == name_of_node;
+  });
+  return at == nodes_.end() ? nullptr : &at->second;
+}
+
+scheduler_state::node_record* scheduler_state::node_named(const std::string& name_of_node) {
+  const auto number = names_.nodes.find(name_of_node);
+  const auto at = number == names_.nodes.end() ? nodes_.end() : nodes_.find(number->second);
+  return at == nodes_.end() ? nullptr : &at->second;
 }
 
 void scheduler_state::plan_node(std::uint32_t id) {
+  const auto at = nodes_.find(id);
+  if (at == nodes_.end())
+    return;
   plan_event event;
   event.what = plan_event::kind::node_changed;
   event.node_id = id;
-  event.state = nodes_.at(id).state();
+  event.state = at->second.state();
   plan({std::move(event)});
 }
 
@@ -108,14 +58,23 @@ caf::result<node_rows> scheduler_state::list(request<list_nodes>&) {
   ask(self_, to_.planner, cap_, list_nodes{})
       .then(
           [this, promise](node_rows& rows) mutable {
+            std::erase_if(rows.nodes, [this](const node_row& row) {
+              const auto* node = find_node(row.name);
+              return node == nullptr || (node->leaving && row.elements_running == 0);
+            });
             for (auto& row : rows.nodes) {
-              const auto& node = nodes_.at(names_.nodes.at(row.name));
+              const auto* there = find_node(row.name);
+              if (!there)
+                continue;
+              const auto& node = *there;
               row.state = node.state();
               row.oversubscribed = node.entry->offers->oversubscribed;
               row.features = node.entry->offers->features;
               row.gpus = static_cast<std::uint32_t>(node.entry->offers->gpus.size());
               if (node.drained)
                 row.reason = node.drained->reason;
+              if (node.leaving)
+                row.reason = "the cluster does not have it any more; it goes with what runs there";
               if (!node.connected)
                 row.reason = "its launcher is not connected";
               if (row.state == node_state::draining && row.elements_running == 0)
@@ -131,8 +90,9 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
   append_entries entries;
   if (what.msg.nodes.empty())
     return auth::to_caf(error{errc::invalid, "no node is named; 'troupe nodes' lists them"});
-  for (const auto& name_of_node : what.msg.nodes) {
-    if (!names_.nodes.contains(name_of_node))
+  const std::set<std::string> named{what.msg.nodes.begin(), what.msg.nodes.end()};
+  for (const auto& name_of_node : named) {
+    if (!node_named(name_of_node))
       return auth::to_caf(
           error{errc::not_found, fmt::format("there is no node '{}'; 'troupe nodes' "
                                              "lists them",
@@ -151,14 +111,15 @@ caf::result<node_rows> scheduler_state::set(request<set_nodes>& what) {
   auto promise = self_->make_response_promise<node_rows>();
   ask(self_, to_.ledger, cap_, std::move(entries))
       .then(
-          [this, promise, asked = what.msg, cap = what.cap](entries_kept&) mutable {
-            for (const auto& name_of_node : asked.nodes) {
-              const auto id = names_.nodes.at(name_of_node);
-              auto& node = nodes_.at(id);
-              node.drained.reset();
+          [this, promise, named, asked = what.msg, cap = what.cap](entries_kept&) mutable {
+            for (const auto& name_of_node : named) {
+              auto* node = node_named(name_of_node);
+              if (!node)
+                continue;
+              node->drained.reset();
               if (asked.state != node_state::up)
-                node.drained = node_event{name_of_node, asked.state, asked.reason, cap.who().uid};
-              plan_node(id);
+                node->drained = node_event{name_of_node, asked.state, asked.reason, cap.who().uid};
+              plan_node(node->entry->offers->node);
             }
             promise.delegate(scheduler_actor{self_}, request<list_nodes>{cap, {}});
           },

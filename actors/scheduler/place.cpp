@@ -31,9 +31,20 @@ void scheduler_state::give_back(job_id job, const std::vector<placed_unit>& unit
   plan(std::move(events));
 }
 
+/// Its end is on its way to the disk, which may take a while: the planner shall not decide the same
+/// again.
+void scheduler_state::keep_from_starting(job_id job) {
+  plan_event held;
+  held.what = plan_event::kind::held;
+  held.job = job;
+  plan({std::move(held)});
+}
+
 void scheduler_state::place(place_jobs& what) {
-  if (paused_)
+  if (paused_) {
+    placed_meanwhile_.push_back(std::move(what));
     return;
+  }
   for (auto& lease : what.leases) {
     auto at = jobs_.find(lease.job);
     if (at != jobs_.end() && at->second.actor)
@@ -46,11 +57,15 @@ void scheduler_state::place(place_jobs& what) {
     const auto gone = at == jobs_.end() || at->second.leaving;
     const auto nodes_up = [&] {
       for (const auto& unit : placement.units)
-        for (const auto& part : unit.parts)
-          if (nodes_.at(part.node).state() != node_state::up)
+        for (const auto& part : unit.parts) {
+          const auto node = nodes_.find(part.node);
+          if (node == nodes_.end() || node->second.state() != node_state::up)
             return false;
+        }
       return true;
     };
+    if (at != jobs_.end() && at->second.leaving)
+      keep_from_starting(placement.job);
     if (gone || at->second.holds != 0 || !nodes_up())
       give_back(placement.job, placement.units);
     else
@@ -79,8 +94,8 @@ void scheduler_state::start(job_table::iterator at, place_jobs::placement what) 
   std::set<std::uint32_t> seen;
   for (const auto& unit : message.units)
     for (const auto& part : unit.parts)
-      if (seen.insert(part.node).second)
-        message.nodes.push_back(nodes_.at(part.node).entry);
+      if (auto node = nodes_.find(part.node); node != nodes_.end() && seen.insert(part.node).second)
+        message.nodes.push_back(node->second.entry);
   if (job.actor) {
     tell(job.actor, cap_, std::move(message));
     return;
@@ -104,20 +119,21 @@ void scheduler_state::activate(job_table::iterator at) {
       .then([this, id](submission_found& found) { activate_with(id, found.event); },
             [this, id](caf::error& why) {
               world_.log->error("job {}: cannot be read back: {}", id, from_caf(why).text);
-              auto record = jobs_.find(id);
-              if (record == jobs_.end())
-                return;
-              record->second.activating = false;
-              if (auto units = std::exchange(record->second.first_units, nullptr))
-                give_back(id, units->units);
+              if (auto record = jobs_.find(id); record != jobs_.end()) {
+                record->second.activating = false;
+                if (auto units = std::exchange(record->second.first_units, nullptr))
+                  give_back(id, units->units);
+              }
               activated(id);
             });
 }
 
 void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event const> event) {
   auto at = jobs_.find(id);
-  if (at == jobs_.end())
+  if (at == jobs_.end()) {
+    activated(id);
     return;
+  }
   auto& job = at->second;
   job.activating = false;
   job_birth birth;
@@ -143,12 +159,8 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
     tell(job.actor, cap_, allow_refill{true});
   if (auto units = std::exchange(job.first_units, nullptr))
     tell(job.actor, cap_, std::move(*units));
-  std::erase_if(parked_, [&](parked_location& parked) {
-    if (parked.job != id)
-      return false;
-    parked.promise.delegate(job.actor, std::move(parked.what));
-    return true;
-  });
+  for (auto [first, last] = parked_.equal_range(id); first != last; first = parked_.erase(first))
+    first->second.promise.delegate(job.actor, std::move(first->second.what));
 }
 
 /// What waited for the job's actor goes on, with it or without.
@@ -187,10 +199,12 @@ void scheduler_state::end_unstartable(job_table::iterator at, const std::string&
           [this, id, reason](entries_kept&) {
             leave({id}, exit_report{job_state::cancelled, 0, 0, reason});
           },
-          [this, id](caf::error& failure) {
-            world_.log->error("job {}: its end cannot be recorded: {}", id, from_caf(failure).text);
+          [this, id, reason](caf::error& failure) {
+            world_.log->error("job {}: its end cannot be recorded: {}; trying again", id,
+                              from_caf(failure).text);
             if (auto record = jobs_.find(id); record != jobs_.end())
               record->second.leaving = false;
+            doomed_.emplace_back(id, reason); // for the next tick
           });
 }
 
@@ -199,7 +213,7 @@ auth::checked<job_actor> scheduler_state::spawn_job(job_birth birth) {
   const auto& event = *birth.event;
   if (birth.placed.empty()) // it starts: what runs already only has to come to its end
     if (auto good =
-            world_.verifier.verify_warrant(event.warrant, event.warrant_seal, world_.clock.utc());
+            world_.verifier.verify_warrant(event.warrant, event.warrant_seal, passed_.utc());
         !good)
       return tl::unexpected{good.error()};
   auto cap = world_.verifier.from_warrant(event.warrant, event.warrant_seal);
@@ -209,6 +223,12 @@ auth::checked<job_actor> scheduler_state::spawn_job(job_birth birth) {
   job_links links{to_.ledger, to_.authority, scheduler_actor{self_}};
   return self_->template spawn<shell<job_state_machine>>(std::ref(world_), self_->id(),
                                                          std::move(links), std::move(birth));
+}
+
+void scheduler_state::tell_waiters(job_progress& what, std::optional<exit_report> whole) {
+  if (!waiters_.empty())
+    settle({what.job, std::move(what.ends), std::move(what.withdrawn),
+            std::move(what.withdrawn_reason), std::move(whole)});
 }
 
 void scheduler_state::take_progress(job_progress& what) {
@@ -260,14 +280,12 @@ void scheduler_state::take_progress(job_progress& what) {
   if (!what.finished) {
     if (first_start)
       dependency_changed(what.job, record.row);
-    if (!waiters_.empty())
-      settle(what.job, what.ends, nullptr);
+    tell_waiters(what, std::nullopt);
     return;
   }
   const job_row row = at->second.row;
-  const exit_report whole{row.state, row.exit_code, row.signal, row.reason};
-  settle(what.job, what.ends, &whole);
   erase(at);
+  tell_waiters(what, exit_report{row.state, row.exit_code, row.signal, row.reason});
   dependency_changed(what.job, row);
 }
 

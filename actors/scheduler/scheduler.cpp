@@ -53,7 +53,9 @@ scheduler_actor::behavior_type scheduler_state::make_behavior(auth::guard_observ
           [this](request<troupe::await_spawned>& what) { return await_spawned(what); }),
       on<troupe::signal_step>(
           [this](request<troupe::signal_step>& what) { return signal_step(what); }),
-      on<pause_starts>([this](request<pause_starts>&) { paused_ = true; }),
+      on<pause_starts>([this](request<pause_starts>& what) { pause(what.msg.on); }),
+      on<troupe::end_running>(
+          [this](request<troupe::end_running>& what) { return end_running(what); }),
       on<attach_job>([this](request<attach_job>& what) { attach(what); }),
       on<detach_follower>([this](request<detach_follower>& what) { detach(what.msg); }),
       on<list_nodes>([this](request<list_nodes>& what) { return list(what); }),
@@ -78,6 +80,7 @@ status_report scheduler_state::status() const {
   add("submitted since start", submitted_);
   add("finished since start", finished_);
   add("clients waiting for ends", waiters_.size());
+  add("clients waiting for a place", parked_.size());
   add("nodes", nodes_.size());
   add("sequence told to the planner", plan_sequence_);
   return report;
@@ -88,9 +91,11 @@ cluster_summary scheduler_state::summary() const {
   result.name = world_.config.cluster_name;
   result.version = world_.config.version;
   result.started_utc_ns = started_utc_ns_;
-  result.nodes = static_cast<std::uint32_t>(nodes_.size());
   auto ready = true;
   for (const auto& [id, node] : nodes_) {
+    if (node.leaving)
+      continue;
+    ++result.nodes;
     result.cores += static_cast<std::uint32_t>(node.entry->offers->cores.size());
     result.oversubscribed = result.oversubscribed || node.entry->offers->oversubscribed;
     ready = ready && node.connected;
@@ -101,7 +106,7 @@ cluster_summary scheduler_state::summary() const {
     else
       ++result.running;
   }
-  result.state = ready ? "ready" : "starting";
+  result.state = paused_ ? "stopping" : ready ? "ready" : "starting";
   return result;
 }
 

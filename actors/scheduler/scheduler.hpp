@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "actors/job/job.hpp"
+#include "actors/job/aside.hpp"
 #include "actors/plan_codec.hpp"
 #include "actors/scheduler/kept_row.hpp"
+#include "actors/scheduler/meanwhile.hpp"
 #include "actors/scheduler/tally.hpp"
 #include "actors/shell.hpp"
+#include "base/interval_set.hpp"
+#include "base/passed_time.hpp"
 #include "config/cluster_config.hpp"
 #include "runtime/plan/planner.hpp"
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace troupe::actors {
+
+class target_set;
 
 /// A job as the ledger's events tell it after a restart (actors/recovery.hpp).
 struct recovered_job {
@@ -25,6 +31,8 @@ struct recovered_job {
   std::shared_ptr<job_spec const> spec;
   std::vector<job_dependency> open_dependencies; ///< on jobs that have not come so far
   std::string unmet;                             ///< why a dependency can never hold; "": it can
+  std::string aside;                             ///< why its story cannot be told; "": it can
+  std::string ending; ///< of one that is set aside: it was cancelled, and why
 };
 
 /// What somebody used under an account until about `at`.
@@ -54,6 +62,7 @@ plan_event ran_event(const std::string& user, std::uint32_t time_limit_s, std::i
 struct scheduler_start {
   std::vector<recovered_job> jobs;
   std::map<std::string, node_event> nodes; ///< drained ones
+  std::vector<std::string> remarks;        ///< what could not be read, and is done without
   std::map<std::string, reservation_row> reservations;
   std::vector<past_usage> usage;
   std::vector<past_run> runs; ///< in the order of their ends
@@ -73,6 +82,7 @@ public:
     authority_actor authority;
     planner_actor planner;
     std::vector<node_entry> nodes;
+    std::vector<node_entry> leaving; ///< that the cluster had before, and jobs still run on
   };
 
   scheduler_state(self_pointer self, world& around, verified_capability cap, peers to,
@@ -89,6 +99,7 @@ private:
     bool activating = false;
     bool leaving = false;                     ///< its end is being written
     bool lease = false;                       ///< may refill its slots
+    bool aside = false;                       ///< its story cannot be told
     job_actor actor;                          ///< none while the job only waits
     std::unique_ptr<start_units> first_units; ///< wait for the actor
   };
@@ -102,9 +113,13 @@ private:
   struct node_record {
     std::shared_ptr<node_entry const> entry;
     bool connected = false;
+    bool leaving = false;
     std::optional<node_event> drained;
     node_state state() const {
-      return !connected ? node_state::down : drained ? node_state::draining : node_state::up;
+      return leaving      ? node_state::leaving
+             : !connected ? node_state::down
+             : drained    ? node_state::draining
+                          : node_state::up;
     }
   };
 
@@ -112,15 +127,26 @@ private:
   struct waiter {
     std::uint64_t id = 0;
     verified_capability cap;
-    std::vector<job_selector::target> targets;
+    std::uint64_t named = 0; ///< jobs and elements
     std::map<std::pair<job_id, std::uint32_t>, exit_report> ends;
-    std::map<job_id, interval_set> missing; ///< no_element alone: the whole job
-    std::uint32_t lookups = 0;
+    std::set<job_id> missing_jobs;                   ///< have not ended
+    std::map<job_id, interval_set> missing_elements; ///< never empty
+    std::vector<query_ends> questions;               ///< that the ledger is still to be asked
+    bool asking = false;                             ///< it is being asked one
+    bool unsure = false; ///< something is missing that is not in the table
     caf::typed_response_promise<job_ends> promise;
   };
 
+  /// What has become of a job, for those who wait.
+  struct job_news {
+    job_id job = 0;
+    std::vector<job_end> ends;
+    std::vector<number_range> withdrawn{};
+    std::string withdrawn_reason{};
+    std::optional<exit_report> whole{}; ///< its own end
+  };
+
   struct parked_location {
-    job_id job;
     request<locate_element> what;
     caf::typed_response_promise<element_location> promise;
   };
@@ -132,11 +158,14 @@ private:
   };
 
   using job_table = std::map<job_id, job_record>;
+  /// What a change is about, each job once.
   struct change {
-    std::vector<job_table::iterator> waiting; ///< jobs without an actor
-    std::vector<std::pair<job_table::iterator, std::vector<number_range>>> live;
+    std::vector<job_id> waiting; ///< jobs without an actor
+    std::vector<std::pair<job_id, std::vector<number_range>>> live;
     jobs_changed result;
   };
+  struct gathering;
+  struct waiting_change;
 
   enum hold_reason : std::uint8_t { by_person = 1, by_dependency = 2, by_change = 4 };
   /// Ended jobs that others depend on, as the ledger answered.
@@ -144,6 +173,8 @@ private:
 
   // submit.cpp
   caf::result<jobs_submitted> submit(request<submit_jobs>& what);
+  void submit_known(const verified_capability& cap, const std::shared_ptr<submit_jobs>& what,
+                    ended_jobs ended, const caf::typed_response_promise<jobs_submitted>& promise);
   void submit_checked(const verified_capability& cap, submit_jobs& what, const ended_jobs& ended,
                       caf::typed_response_promise<jobs_submitted> promise);
   job_table::iterator insert(job_id job, job_record record);
@@ -153,37 +184,45 @@ private:
   void set_hold(job_table::iterator at, hold_reason why, bool on, std::vector<plan_event>& events);
 
   // admission.cpp
+  /// The queue that a job was admitted to, in the configuration that is in force.
+  using admitted_queue = std::reference_wrapper<const queue_config>;
   expected<void> possible(const job_spec& spec) const;
-  expected<void> admit(const verified_capability& cap, const job_spec& spec,
-                       const job_identity& who) const;
-  expected<void> admit_queue(const job_spec& spec, const job_identity& who) const;
+  expected<admitted_queue> admit(const verified_capability& cap, const job_spec& spec,
+                                 const job_identity& who) const;
+  expected<admitted_queue> admit_queue(const job_spec& spec, const job_identity& who) const;
   expected<void> admit_account(const job_spec& spec, const job_identity& who) const;
-  expected<void> admit_reservation(const job_spec& spec, const job_identity& who) const;
-  expected<void> admit_count(const std::string& queue, const job_identity& who) const;
+  expected<void> admit_reservation(const queue_config& queue, const job_spec& spec,
+                                   const job_identity& who) const;
+  expected<void> admit_count(const queue_config& queue, const job_identity& who) const;
   const std::string& queue_of(const job_spec& spec) const;
   std::shared_ptr<submitted_event const>
-  with_defaults(std::shared_ptr<submitted_event const> event) const;
+  with_defaults(const queue_config& queue, std::shared_ptr<submitted_event const> event) const;
   plan_event submission_of(job_id job, std::shared_ptr<job_spec const> spec, std::uint32_t pending,
                            const job_row& row) const;
   caf::result<start_forecast> check(request<check_job>& what);
 
   // depend.cpp
+  struct dependency_search;
   void look_up_dependencies(const verified_capability& cap, const std::set<job_id>& unknown,
-                            std::function<void(const ended_jobs&)> done);
-  std::set<job_id> unknown_dependencies(const job_spec& spec) const;
+                            std::function<void(ended_jobs&)> done);
+  void look_up_more(const std::shared_ptr<dependency_search>& of);
+  const std::vector<job_dependency>& open_of(job_id job) const;
   expected<std::vector<job_dependency>> open_dependencies(const verified_capability& cap,
                                                           const job_spec& spec,
                                                           const ended_jobs& ended) const;
   void wait_for(job_table::iterator at, std::vector<job_dependency> open);
   void dependency_changed(job_id job, const job_row& row);
   void settle_meanwhile(job_id job, std::vector<job_dependency>& open);
-  void submission_over();
   void end_doomed();
 
   // modify.cpp
   caf::result<jobs_changed> modify(request<modify_jobs>& what);
   struct modification;
+  void modify_more(const std::shared_ptr<modification>& what);
   void modify_one(const std::shared_ptr<modification>& what, job_id job);
+  expected<void> admit_changed(modification& what, job_id job, const job_spec& spec,
+                               const job_identity& who);
+  void modify_over(const std::shared_ptr<modification>& what, job_id job, const error& why);
   void amend(const std::shared_ptr<modification>& what, job_id job, const submitted_event& found);
   void keep_modified(const std::shared_ptr<modification>& what, job_id job,
                      std::shared_ptr<submitted_event const> event);
@@ -196,7 +235,8 @@ private:
   caf::result<reservation_rows> reserve(request<make_reservation>& what);
   caf::result<reservation_rows> unreserve(request<drop_reservation>& what);
   expected<void> possible(const reservation_row& what) const;
-  reservation_rows reservations();
+  reservation_rows reservations() const;
+  bool is_over(const reservation_row& what) const;
   void take_reservation(const reservation_row& what);
   void forget_reservation(const std::string& name_of_it);
   void forget_ended_reservations();
@@ -209,12 +249,15 @@ private:
   caf::result<jobs_changed> cancel(request<cancel_jobs>& what);
   void cancel(const verified_capability& cap, const cancel_jobs& what,
               caf::typed_response_promise<jobs_changed> promise);
+  void cancel_waiting(const std::shared_ptr<waiting_change>& what);
+  void keep_waiting(const waiting_change& what, const error& why);
   caf::result<jobs_changed> set_held(const verified_capability& cap, const job_selector& selector,
                                      bool held);
+  void set_held_more(const std::shared_ptr<waiting_change>& what);
   caf::result<jobs_changed> signal(request<signal_jobs>& what);
   template <class M>
-  void forward(const verified_capability& cap, change& what, M message,
-               std::shared_ptr<jobs_changed> total, std::function<void(error)> done);
+  void forward(const verified_capability& cap, const change& what, M message,
+               const std::shared_ptr<gathering>& to);
   ledger_entry end_of_waiting(job_record& job, std::uint32_t by_uid, const std::string& reason);
   void leave(const std::vector<job_id>& ids, const exit_report& whole);
 
@@ -225,17 +268,29 @@ private:
   caf::result<job_view> show(request<show_job>& what);
   caf::result<why_view> why(request<why_job>& what);
   why_view why_dependent(job_id id, const job_record& job) const;
+  why_view why_view_aside(job_id id, const job_record& job) const;
   caf::result<element_location> locate(request<locate_element>& what);
-  caf::result<job_ends> await(request<await_jobs>& what);
-  void look_up_ends(const std::shared_ptr<waiter>& who, job_id job, const verified_capability& cap);
-  void settle(job_id job, const std::vector<job_end>& ends, const exit_report* whole);
-  void answer_if_settled(const std::shared_ptr<waiter>& who);
-  bool refuse_if_ended(const std::shared_ptr<waiter>& who);
-  void recheck_waiters();
   cluster_summary summary() const;
   void attach(request<attach_job>& what);
   void detach(const detach_follower& what);
   void check_unattended();
+
+  // waiting.cpp
+  caf::result<job_ends> await(request<await_jobs>& what);
+  auth::checked<void> expect_ends(waiter& who, const target_set& named) const;
+  static void ask_for_elements(waiter& who, job_id job);
+  void go_on_waiting(const std::shared_ptr<waiter>& who);
+  void take_ends(waiter& who, const query_ends& asked, ends_found& found);
+  static void take_end(waiter& who, const job_end& end);
+  void settle(const job_news& news);
+  static bool take_news(waiter& who, const job_news& news);
+  static void take_withdrawn(waiter& who, const job_news& news);
+  void answer_waiter(const std::shared_ptr<waiter>& who);
+  void refuse_waiter(const std::shared_ptr<waiter>& who, const caf::error& why);
+  void forget_waiter(const waiter& who);
+  bool refuse_if_ended(const std::shared_ptr<waiter>& who);
+  void recheck_waiters();
+  void ask_again(const std::shared_ptr<waiter>& who);
 
   // steps.cpp
   caf::result<step_begun> start_step(request<troupe::start_step>& what);
@@ -243,7 +298,12 @@ private:
   caf::result<step_spawned> await_spawned(request<troupe::await_spawned>& what);
   caf::result<jobs_changed> signal_step(request<troupe::signal_step>& what);
 
+  // stop.cpp
+  void pause(bool on);
+  caf::result<running_ending> end_running(request<troupe::end_running>& what);
+
   // place.cpp
+  void keep_from_starting(job_id job);
   void place(place_jobs& what);
   void start(job_table::iterator at, place_jobs::placement what);
   void preempt(const std::vector<place_jobs::preemption>& what);
@@ -253,6 +313,7 @@ private:
   auth::checked<job_actor> spawn_job(job_birth birth);
   void end_unstartable(job_table::iterator at, const std::string& reason);
   void take_progress(job_progress& what);
+  void tell_waiters(job_progress& what, std::optional<exit_report> whole);
   void plan(std::vector<plan_event> events);
   void give_back(job_id job, const std::vector<placed_unit>& units);
 
@@ -260,8 +321,17 @@ private:
   caf::result<node_rows> list(request<list_nodes>& what);
   caf::result<node_rows> set(request<set_nodes>& what);
   void take_inventory(report_inventory& what);
+  node_record* node_named(const std::string& name_of_node);
   void plan_node(std::uint32_t id);
+  const node_record* find_node(const std::string& name_of_node) const;
+
+  // begin.cpp
   void begin(scheduler_start start);
+  void begin_nodes(const scheduler_start& start);
+  void begin_reservations(const scheduler_start& start);
+  void begin_job(recovered_job& job, const std::vector<std::shared_ptr<node_entry const>>& nodes,
+                 std::vector<plan_event>& events);
+  void set_aside(recovered_job& job, const std::vector<std::shared_ptr<node_entry const>>& nodes);
 
   status_report status() const;
 
@@ -280,19 +350,22 @@ private:
   std::shared_ptr<cluster_config const> config_;
   tally tally_;
   std::map<std::string, reservation_row> reservations_;
+  std::map<std::string, boot_ns> over_since_; ///< of those that have ended by the wall clock
   plan::reservation_id last_reservation_ = 0;
   std::multimap<job_id, job_id> dependents_; ///< who waits for what becomes of a job
   std::vector<std::pair<job_id, std::string>> doomed_;
-  std::uint32_t submissions_in_flight_ = 0;   ///< to the ledger
-  std::map<job_id, job_row> ended_meanwhile_; ///< and what has ended since they were checked
-  std::vector<std::shared_ptr<waiter>> waiters_;
+  meanwhile ended_meanwhile_; ///< while submissions with dependencies go to the ledger
+  std::map<std::uint64_t, std::shared_ptr<waiter>> waiters_;
+  std::map<std::uint32_t, std::uint64_t> waited_by_user_; ///< what they name, by uid
   std::uint64_t next_waiter_ = 1;
-  std::vector<parked_location> parked_;
+  std::multimap<job_id, parked_location> parked_;
   /// Changes that wait for a job's actor, which is being made; without one they are told so.
   std::multimap<job_id, std::function<void(const job_actor&)>> parked_changes_;
   std::uint64_t plan_sequence_ = 0;
   utc_ns started_utc_ns_ = 0;
-  bool paused_ = false; ///< the cluster is stopping: nothing starts any more
+  passed_time passed_{world_.clock};         ///< by which a warrant is over
+  bool paused_ = false;                      ///< the cluster is stopping: nothing starts any more
+  std::vector<place_jobs> placed_meanwhile_; ///< while it was paused
   std::uint64_t submitted_ = 0, finished_ = 0;
 };
 

@@ -17,19 +17,30 @@ namespace troupe::actors {
 
 caf::result<jobs_submitted> scheduler_state::submit(request<submit_jobs>& what) {
   auto promise = self_->make_response_promise<jobs_submitted>();
-  std::set<job_id> unknown;
-  for (const auto& job : what.msg.jobs)
-    unknown.merge(unknown_dependencies(job.event->spec));
-  if (unknown.empty()) {
-    submit_checked(what.cap, what.msg, {}, promise);
-    return promise;
-  }
-  auto waiting = std::make_shared<submit_jobs>(std::move(what.msg));
-  look_up_dependencies(what.cap, unknown,
-                       [this, cap = what.cap, waiting, promise](const ended_jobs& ended) {
-                         submit_checked(cap, *waiting, ended, promise);
-                       });
+  submit_known(what.cap, std::make_shared<submit_jobs>(std::move(what.msg)), {}, promise);
   return promise;
+}
+
+/// Once it is known of every dependency whether it is in the table or how it has ended: while the
+/// ledger is asked for some, others may end.
+void scheduler_state::submit_known(const verified_capability& cap,
+                                   const std::shared_ptr<submit_jobs>& what, ended_jobs ended,
+                                   const caf::typed_response_promise<jobs_submitted>& promise) {
+  std::set<job_id> unknown;
+  for (const auto& job : what->jobs)
+    for (const auto& each : job.event->spec.dependencies)
+      if (!jobs_.contains(each.job) && !ended.contains(each.job))
+        unknown.insert(each.job);
+  if (unknown.empty()) {
+    submit_checked(cap, *what, ended, promise);
+    return;
+  }
+  look_up_dependencies(
+      cap, unknown,
+      [this, cap, what, ended = std::move(ended), promise](ended_jobs& found) mutable {
+        ended.merge(found);
+        submit_known(cap, what, std::move(ended), promise);
+      });
 }
 
 void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs& what,
@@ -38,6 +49,7 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
   struct taken_job {
     warranted_job job;
     std::vector<job_dependency> open;
+    std::string queue; ///< that it is counted in until it is in the table
   };
   auto answer = std::make_shared<jobs_submitted>();
   auto taken = std::make_shared<std::vector<taken_job>>();
@@ -45,13 +57,13 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
   const auto now = world_.clock.utc();
   for (auto& job : what.jobs) {
     auto open = open_dependencies(cap, job.event->spec, ended);
-    auto ok = open ? admit(cap, job.event->spec, job.event->identity)
-                   : expected<void>{tl::unexpected<error>{open.error()}};
-    if (!ok) {
-      answer->jobs.push_back(tl::unexpected<error>{ok.error()});
+    auto queue = open ? admit(cap, job.event->spec, job.event->identity)
+                      : expected<admitted_queue>{tl::unexpected<error>{open.error()}};
+    if (!queue) {
+      answer->jobs.push_back(tl::unexpected<error>{queue.error()});
       continue;
     }
-    job.event = with_defaults(std::move(job.event));
+    job.event = with_defaults(*queue, std::move(job.event));
     ledger_entry entry;
     entry.job = job.job;
     entry.what = ledger_entry::kind::submitted;
@@ -63,8 +75,9 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
     entries.entries.push_back(std::move(entry));
     answer->jobs.push_back(job.job);
     // Counted now: those of one call must not pass a limit together.
-    tally_.add(queue_of(job.event->spec), job.event->identity.uid);
-    taken->push_back({std::move(job), std::move(*open)});
+    const auto& counted_in = queue->get().name;
+    tally_.add(counted_in, job.event->identity.uid);
+    taken->push_back({std::move(job), std::move(*open), counted_in});
   }
   if (entries.entries.empty()) {
     promise.deliver(std::move(*answer));
@@ -72,26 +85,23 @@ void scheduler_state::submit_checked(const verified_capability& cap, submit_jobs
   }
   const auto depends = std::any_of(taken->begin(), taken->end(),
                                    [](const taken_job& each) { return !each.open.empty(); });
-  submissions_in_flight_ += depends ? 1 : 0;
+  const auto number = depends ? ended_meanwhile_.begin() : 0;
   ask(self_, to_.ledger, cap_, std::move(entries))
       .then(
-          [this, promise, answer, taken, depends](entries_kept& kept) mutable {
+          [this, promise, answer, taken, number](entries_kept& kept) mutable {
             std::vector<plan_event> events;
             for (auto& each : *taken) {
-              const auto& event = *each.job.event;
-              tally_.remove(queue_of(event.spec), event.identity.uid);
+              tally_.remove(each.queue, each.job.event->identity.uid);
               take_submitted(each.job, kept.at_utc_ns, std::move(each.open), events);
             }
-            if (depends)
-              submission_over();
+            ended_meanwhile_.end(number);
             plan(std::move(events));
             promise.deliver(std::move(*answer));
           },
-          [this, promise, taken, depends](caf::error& why) mutable {
-            if (depends)
-              submission_over();
+          [this, promise, taken, number](caf::error& why) mutable {
+            ended_meanwhile_.end(number);
             for (const auto& each : *taken)
-              tally_.remove(queue_of(each.job.event->spec), each.job.event->identity.uid);
+              tally_.remove(each.queue, each.job.event->identity.uid);
             promise.deliver(why);
           });
 }
@@ -142,8 +152,8 @@ void scheduler_state::set_hold(job_table::iterator at, hold_reason why, bool on,
   const auto before = job.holds;
   job.holds = static_cast<std::uint8_t>(on ? before | why : before & ~why);
   job.row.held = (job.holds & by_person) != 0;
-  if ((before == 0) == (job.holds == 0))
-    return;
+  if ((before == 0) == (job.holds == 0) || job.leaving)
+    return; // the planner keeps what is leaving from starting, and hears if it stays
   auto& event = events.emplace_back();
   event.what = on ? plan_event::kind::held : plan_event::kind::released;
   event.job = at->first;

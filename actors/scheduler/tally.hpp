@@ -23,6 +23,16 @@ public:
     take(by_both_, std::pair{queue, uid});
   }
 
+  /// A place in a queue for a job that is counted elsewhere until it has moved.
+  void claim(const std::string& queue, std::uint32_t uid) {
+    ++by_queue_[queue];
+    ++by_both_[{queue, uid}];
+  }
+  void give_up_claim(const std::string& queue, std::uint32_t uid) {
+    take(by_queue_, queue);
+    take(by_both_, std::pair{queue, uid});
+  }
+
   std::uint64_t in_queue(const std::string& queue) const { return count(by_queue_, queue); }
   std::uint64_t of_user(std::uint32_t uid) const { return count(by_user_, uid); }
   std::uint64_t of_user_in(const std::string& queue, std::uint32_t uid) const {

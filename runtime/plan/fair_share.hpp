@@ -29,6 +29,8 @@ public:
   /// its jobs have the factor 0 as soon as anybody used anything.
   expected<void> set_account(account_id account, account_id parent, std::uint32_t shares);
 
+  bool knows(account_id id) const { return accounts_.contains(id); }
+
   /// So much was used (cores × time, say) until `now`; counts for all accounts above, too. An
   /// unknown account is a child of the root with one share from then on.
   void charge(account_id account, double usage, instant now);

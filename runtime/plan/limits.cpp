@@ -75,6 +75,11 @@ void run_counts::set_default_user(const run_limits& most) {
   note_limits();
 }
 
+void run_counts::forget_users() {
+  own_limits_.clear();
+  set_default_user(default_limits_);
+}
+
 const queue_config& run_counts::queue(queue_index queue) const {
   static const queue_config none;
   auto known = queues_.find(queue);

@@ -54,6 +54,8 @@ public:
   void set_queue(queue_index queue, const queue_config& config);
   void set_user(user_id user, const run_limits& limits);
   void set_default_user(const run_limits& limits);
+  /// All users have the default.
+  void forget_users();
 
   const queue_config& queue(queue_index queue) const;
   limit_group group_of(queue_index queue, user_id user);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/plan/nodes.hpp"
 
+#include <algorithm>
 #include <numeric>
 
 namespace troupe::plan {
@@ -151,12 +152,43 @@ expected<held_share> node_pool::take_exactly(const unit_need& need, const node_s
     return fail(errc::conflict, name + " has " + std::to_string(node.memory_free) +
                                     " bytes of memory free, not " +
                                     std::to_string(share.memory_bytes));
-  auto before = free_if_up(node);
-  node.free.take_exactly(mine.cores);
-  node.gpus.take_exactly(mine.gpus);
+  hold(mine);
+  return mine;
+}
+
+/// All of it is free.
+void node_pool::hold(const held_share& share) {
+  auto& node = nodes_[share.node];
+  const auto before = free_if_up(node);
+  node.free.take_exactly(share.cores);
+  node.gpus.take_exactly(share.gpus);
   node.memory_free -= share.memory_bytes;
   ++node.units;
-  note_free(*index, before);
+  note_free(share.node, before);
+}
+
+std::optional<held_share> node_pool::take_rest(const unit_need& need, const node_share& share) {
+  const auto* index = index_of(share.node);
+  if (index == nullptr)
+    return std::nullopt;
+  const auto& node = nodes_[*index];
+  auto rest = share;
+  std::sort(rest.cores.begin(), rest.cores.end());
+  rest.cores.erase(std::unique(rest.cores.begin(), rest.cores.end()), rest.cores.end());
+  if (need.exclusive) {
+    rest.cores.resize(node.cores);
+    std::iota(rest.cores.begin(), rest.cores.end(), std::uint16_t{0});
+  }
+  std::erase_if(rest.cores,
+                [&](auto core) { return core >= node.cores || !node.free.is_free(core); });
+  std::sort(rest.gpus.begin(), rest.gpus.end());
+  rest.gpus.erase(std::unique(rest.gpus.begin(), rest.gpus.end()), rest.gpus.end());
+  std::erase_if(rest.gpus, [&](auto gpu) { return !node.gpus.is_free(gpu); });
+  rest.memory_bytes = std::min(rest.memory_bytes, node.memory_free);
+  if (rest.cores.empty() && rest.gpus.empty())
+    return std::nullopt;
+  held_share mine{*index, rest.memory_bytes, std::move(rest.cores), std::move(rest.gpus)};
+  hold(mine);
   return mine;
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/plan/types.hpp"
 
 #include <bit>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -75,6 +76,8 @@ public:
             placement& out);
   /// Takes exactly these; fails, changing nothing, if they are not free.
   expected<held_share> take_exactly(const unit_need& need, const node_share& share);
+  /// Takes what the node has of these and what is free of them; nothing if it has none of them.
+  std::optional<held_share> take_rest(const unit_need& need, const node_share& share);
   void give(const held_share& held);
 
   /// What is free of the node when, as far as predictions and advance reservations go.
@@ -101,6 +104,7 @@ public:
   }
 
 private:
+  void hold(const held_share& share);
   std::uint32_t free_if_up(const node_entry& node) const {
     return node.up() ? node.free.free() : 0;
   }

@@ -325,6 +325,11 @@ bool planner_core::knows(job_id job) const {
   return state_->find(job) != nullptr;
 }
 
+std::optional<duration> planner_core::limit_of(job_id id) const {
+  const auto* job = state_->find(id);
+  return job == nullptr ? std::nullopt : std::optional{job->group->limit()};
+}
+
 std::uint32_t planner_core::pending(job_id id) const {
   const auto* job = state_->find(id);
   return job == nullptr ? 0 : job->pending;
@@ -350,16 +355,33 @@ expected<slot_id> planner_core::adopt(job_id id, const placement& where, instant
     }
     held.push_back(std::move(*taken));
   }
-  auto slot = state_->slots.open(id, state_->now, predicted_end);
-  auto& unit = *state_->slots.find(id, slot);
+  return state_->adopt(*job, std::move(held), predicted_end, started);
+}
+
+expected<slot_id> planner_core::adopt_rest(job_id id, const placement& where, instant predicted_end,
+                                           instant started) {
+  auto* job = state_->find(id);
+  if (job == nullptr)
+    return no_job(id);
+  std::vector<held_share> held;
+  for (const auto& share : where)
+    if (auto taken = state_->pool.take_rest(job->group->shape->need, share))
+      held.push_back(std::move(*taken));
+  return state_->adopt(*job, std::move(held), predicted_end, started);
+}
+
+slot_id planner_core::state::adopt(job_record& job, std::vector<held_share> held,
+                                   instant predicted_end, instant started) {
+  const auto id = slots.open(job.key.id, now, predicted_end);
+  auto& unit = *slots.find(job.key.id, id);
   unit.held = std::move(held);
-  unit.since = started > 0 ? started : state_->now;
-  state_->enter_unit(*job, unit);
-  state_->note_started(*job);
-  state_->queue.place(*job, state_->now);
-  state_->note(*job);
-  state_->changed = true;
-  return slot;
+  unit.since = started > 0 ? started : now;
+  enter_unit(job, unit);
+  note_started(job);
+  queue.place(job, now);
+  note(job);
+  changed = true;
+  return id;
 }
 
 expected<void> planner_core::ended(job_id id, slot_id slot) {

@@ -52,6 +52,8 @@ public:
   /// A limit over all queues; without one of their own users have the default.
   void set_user_limits(user_id user, const run_limits& limits);
   void set_default_user_limits(const run_limits& limits);
+  /// Nobody has limits of their own any more.
+  void forget_user_limits();
   /// What runs now has used so far, by account: cores × seconds.
   std::vector<std::pair<account_id, double>> running_usage(instant now) const;
   /// The account's fair share factor, 0 (used far beyond its share) … 1; 1 until set. See
@@ -100,6 +102,8 @@ public:
   expected<void> set_nice(job_id job, std::int32_t nice);
 
   bool knows(job_id job) const;
+  /// How long its units are planned for; `never` without a limit, nothing of a job not known.
+  std::optional<duration> limit_of(job_id job) const;
   /// Units that have not started; 0 of a job that is not known.
   std::uint32_t pending(job_id job) const;
 
@@ -113,6 +117,11 @@ public:
   /// What it used since it `started` counts for `running_usage`; 0: since now.
   expected<slot_id> adopt(job_id job, const placement& where, instant predicted_end,
                           instant started = 0);
+
+  /// The same of a unit whose nodes have changed under it: it takes what there still is of its
+  /// place and nobody else has, be that nothing.
+  expected<slot_id> adopt_rest(job_id job, const placement& where, instant predicted_end,
+                               instant started = 0);
 
   /// The unit is over; its resources are free for the next pass.
   expected<void> ended(job_id job, slot_id slot);

@@ -175,6 +175,11 @@ void planner_core::set_default_user_limits(const run_limits& limits) {
   state_->changed = true;
 }
 
+void planner_core::forget_user_limits() {
+  state_->counts.forget_users();
+  state_->changed = true;
+}
+
 void planner_core::set_share(account_id account, double factor) {
   auto& known = state_->shares.try_emplace(account, 1.0).first->second;
   if (known == factor)

@@ -68,6 +68,9 @@ struct planner_core::state {
   void forget_if_done(job_id id, job_record& job);
   void submit(const job_request& request);
   void note_started(job_record& job);
+  /// It runs, and holds this already.
+  slot_id adopt(job_record& job, std::vector<held_share> held, instant predicted_end,
+                instant started);
   void close_slot(job_record& job, slot_id id);
   /// The nodes' timelines follow a unit that starts, ends or moves.
   void plan_unit(const slot& unit);

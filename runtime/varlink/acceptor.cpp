@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/varlink/acceptor.hpp"
 
+#include "base/thread.hpp"
+
 #include <array>
 #include <csignal>
 #include <fcntl.h>
@@ -148,8 +150,11 @@ expected<void> acceptor::start() {
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread{[this] { run(); }};
+  auto made = make_thread("accepting connections", [this] { run(); });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!made)
+    return tl::unexpected<error>{made.error()};
+  thread_ = std::move(*made);
   return {};
 }
 
