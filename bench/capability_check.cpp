@@ -21,7 +21,7 @@ double ns_per_check(const verified_capability& cap, const clock_source& clock) {
   int allowed = 0;
   const bench::stopwatch watch;
   for (int i = 0; i < checks_per_round; ++i)
-    allowed += cap.check(verb::ledger_write, clock.utc()) ? 1 : 0;
+    allowed += cap.check(verb::ledger_write, clock.now()) ? 1 : 0;
   if (allowed != checks_per_round) {
     std::fprintf(stderr, "the capability was refused\n");
     std::exit(1);
@@ -49,7 +49,7 @@ int main() {
   verifier checks{options, keys->ring, std::make_shared<revocation_state>()};
   const coarse_clock_source clock;
   auto cap = checks.role_capability(actor_role::scheduler, {keys->key_id, &keys->signing}, 1000,
-                                    1000, clock.utc());
+                                    1000, clock.read());
   if (!cap) {
     std::fprintf(stderr, "%s\n", cap.error().text.c_str());
     return 1;

@@ -35,6 +35,7 @@ build | openmpi-bin                  | run time and
 build | libopenmpi-dev               | compiler of the MPI programs of quickstart and tests
 build | catch2                       | the tests
 check | git                          | names the changed files
+check | strace                       | fails system calls on purpose, one by one
 check | ccache                       | the builds after the first one take seconds
 check | clang                        | builds the fuzz targets (libFuzzer)
 check | libclang-rt-dev|clang        | the run time of libFuzzer

@@ -184,7 +184,11 @@ test_cluster::test_cluster(cluster_shape how) : how_{std::move(how)} {
       environment_.push_back(entry);
   }
   const char* path = std::getenv("PATH");
-  environment_.push_back(std::string{"PATH=" TROUPE_PROGRAMS ":"} + (path == nullptr ? "" : path));
+  programs_ = how_.with_faults == nullptr ? TROUPE_PROGRAMS : faults::programs();
+  environment_.push_back("PATH=" + programs_ + ":" + (path == nullptr ? "" : path));
+  if (how_.with_faults != nullptr)
+    for (auto& entry : how_.with_faults->environment())
+      environment_.push_back(entry);
   environment_.push_back("TROUPE_STATE_DIR=" + state_);
   if (!how_.config.empty())
     configure(how_.config);
@@ -217,9 +221,13 @@ test_cluster::~test_cluster() {
 outcome test_cluster::try_up() {
   const auto nodes = std::to_string(how_.nodes);
   const auto cores = std::to_string(how_.cores);
-  if (how_.daemon_options.empty())
-    return troupe({"up", "--nodes", nodes, "--cores", cores});
-  const std::string daemon = TROUPE_PROGRAMS "/trouped";
+  if (how_.daemon_options.empty()) {
+    auto command = how_.before_up;
+    command.insert(command.end(),
+                   {programs_ + "/troupe", "up", "--nodes", nodes, "--cores", cores});
+    return running_program{command, work_, environment_}.wait();
+  }
+  const auto daemon = programs_ + "/trouped";
   words command{daemon,    "--private", "--state", state_, "--socket", state_ + "/socket",
                 "--nodes", nodes,       "--cores", cores};
   command.insert(command.end(), how_.daemon_options.begin(), how_.daemon_options.end());
@@ -244,7 +252,7 @@ outcome test_cluster::troupe(const words& arguments, std::chrono::milliseconds d
 }
 
 running_program test_cluster::start(const words& arguments, int input) {
-  words command{TROUPE_PROGRAMS "/troupe"};
+  words command{programs_ + "/troupe"};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return running_program{command, work_, environment_, input};
 }

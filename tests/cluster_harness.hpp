@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "eventually.hpp"
+#include "tests/fault/shim/faults.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -61,9 +62,12 @@ struct cluster_shape {
   int nodes = 2;
   int cores = 2;
   /// Straight to trouped, as its supervisor would; empty: by `troupe up`.
-  words daemon_options;
-  std::string state;       ///< where its state is; empty: a directory of the test's own
+  words daemon_options = {};
+  std::string state = {};  ///< where its state is; empty: a directory of the test's own
   std::string config = {}; ///< what its troupe.toml says; empty: there is none
+  /// Where its programs get their faults from; null: they are as installed.
+  const faults* with_faults = nullptr;
+  words before_up = {}; ///< what `troupe up` is started by: unshare and its options, say
 };
 
 class test_cluster {
@@ -121,6 +125,7 @@ public:
 
 private:
   cluster_shape how_;
+  std::string programs_;
   std::string folder_;
   std::string state_;
   std::string work_;

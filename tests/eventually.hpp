@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 namespace troupe::test {
@@ -18,6 +19,12 @@ bool eventually(Condition condition,
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }
   return true;
+}
+
+/// Whether there is time for more: `./check --long`, which sets TROUPE_TEST_LONG=1.
+inline bool long_test() {
+  const char* asked = std::getenv("TROUPE_TEST_LONG");
+  return asked != nullptr && *asked != '\0' && *asked != '0';
 }
 
 } // namespace troupe::test

@@ -20,6 +20,12 @@ void check_at_most_once(const std::string& text) {
       FAIL_CHECK("element " << line << " ran " << seen.count(line) << " times");
 }
 
+/// Of a launcher: its keeper.
+pid_t parent_of(pid_t pid) {
+  const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  return static_cast<pid_t>(std::stoi(stat.substr(stat.rfind(')') + 4)));
+}
+
 bool works(test_cluster& cluster) {
   return cluster.troupe({"run", "echo", "works"}).out == "works\n";
 }
@@ -61,6 +67,36 @@ TEST_CASE("a job with --requeue runs again when its launcher was killed") {
   CHECK(cluster.wait(wide).exit == 0);
   CHECK(cluster.state_of(id) == "completed");
   CHECK(lines_of(cluster.file("pids")).size() == 6);
+}
+
+TEST_CASE("what a job had detached is gone before the job runs again") {
+  test_cluster cluster;
+  auto id = cluster.submit_shell(
+      {"--requeue", "-o", "/dev/null"},
+      "[ -s daemons ] && kill -0 $(head -n 1 daemons) 2>/dev/null && echo beside >>both;"
+      "env -i PATH=\"$PATH\" setsid --fork sh -c 'echo $$ >>daemons; exec sleep 1000';"
+      "echo >>starts; while ! [ -e go ]; do sleep 0.02; done");
+  REQUIRE(eventually([&] { return lines_of(cluster.file("daemons")).size() == 1; }));
+  REQUIRE(cluster.reaches(id, "running"));
+  cluster.kill_launcher();
+  REQUIRE(eventually([&] { return lines_of(cluster.file("starts")).size() == 2; }));
+  CHECK(cluster.file("both").empty());
+  cluster.write("go", "");
+  CHECK(cluster.wait(id).exit == 0);
+}
+
+TEST_CASE("what may run on, its launcher and keeper killed, is not run again by itself") {
+  test_cluster cluster;
+  auto id = cluster.submit_shell({"--requeue"}, "echo $$ >>pids; exec sleep 1000");
+  REQUIRE(eventually([&] { return lines_of(cluster.file("pids")).size() == 1; }));
+  REQUIRE(cluster.reaches(id, "running"));
+  const auto launcher = cluster.launcher();
+  kill_and_wait(parent_of(launcher));
+  kill_and_wait(launcher);
+  CHECK(cluster.reaches(id, "lost"));
+  CHECK(cluster.row_of(id)["reason"].get<std::string>().find("keeper") != std::string::npos);
+  CHECK(works(cluster));
+  CHECK(lines_of(cluster.file("pids")).size() == 1);
 }
 
 TEST_CASE("an array whose launcher is killed runs no element twice, and the cluster goes on") {

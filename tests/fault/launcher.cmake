@@ -9,6 +9,9 @@ add_dependencies(troupe_launcher_world troupe-launcher)
 troupe_test(launcher_test LABEL fault
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/launcher_test.cpp
   LINK troupe_launcher_world)
+troupe_test(launcher_shortage_test LABEL fault
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/launcher_shortage_test.cpp
+  LINK troupe_launcher_world)
 troupe_test(launcher_restart_test LABEL fault
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/launcher_restart_test.cpp
   LINK troupe_launcher_world)

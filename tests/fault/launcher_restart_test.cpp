@@ -48,6 +48,45 @@ TEST_CASE("a peer that comes back gets every exit that it had not acknowledged")
   CHECK(world.count(record_kind::exited, w.order.job) == 0);
 }
 
+TEST_CASE("a record that nobody acknowledges holds up no other, over a reconnect and a re-exec") {
+  launcher_world world;
+  REQUIRE((world.client().launcher().features & launch::feature_ranges) != 0);
+  auto w = world.job({"true"});
+  launcher_world::make_array(w, 1, 600, 4);
+  world.send(w);
+  REQUIRE(world.wait_for([&] { return world.count(record_kind::exited, w.order.job) == 600; }));
+  std::vector<launch::seq_range> ranges; // more than one datagram takes
+  std::uint64_t kept = 0, kept_too = 0;
+  for (const auto& [seq, record] : world.records)
+    if (record.what == record_kind::exited && record.element == 2)
+      kept = seq;
+    else if (record.what == record_kind::exited && record.element == 500)
+      kept_too = seq;
+    else
+      ranges.push_back({seq, seq});
+  REQUIRE(ranges.size() > launch::ranges_per_datagram);
+  REQUIRE(world.client().acknowledge(ranges));
+  for (int round = 0; round < 2; ++round) {
+    if (round == 1) {
+      const auto welcomes = world.welcomes;
+      REQUIRE(::kill(world.pid(), SIGUSR2) == 0);
+      REQUIRE(world.wait_for([&] { return world.welcomes > welcomes; }));
+    }
+    world.disconnect();
+    world.records.clear();
+    world.connect();
+    world.records.clear();
+    const auto inventories = world.inventories_ended;
+    REQUIRE(world.client().inventory());
+    REQUIRE(world.wait_for([&] { return world.inventories_ended > inventories; }));
+    REQUIRE(world.records.size() == 2);
+    CHECK(world.records.count(kept) == 1);
+    CHECK(world.records.count(kept_too) == 1);
+  }
+  // What they hold is their own room: all else can still be ordered and told.
+  CHECK(world.run(world.job({"true"})).exit_code == 0);
+}
+
 TEST_CASE("the inventory says what runs and what waits") {
   launcher_world world;
   auto w = world.job({"sleep", "100"});
@@ -128,14 +167,64 @@ TEST_CASE("after kill -9 of the launcher nothing of its jobs stays alive") {
   world.send(w);
   REQUIRE(eventually([&] { return !read_file(world.folder() + "/ready").empty(); }));
   world.kill_launcher();
-  require_gone(world, {"rank"}); // dies with the launcher, before another is started
+  // All of it ends before another one is started: also what has neither session nor environment.
+  require_gone(world, {"rank", "child", "daemon", "other"});
   world.start();
   world.connect();
-  require_gone(world, {"rank", "child", "daemon"});
-  auto orphan = std::atoi(read_file(world.folder() + "/other").c_str());
+  CHECK((world.client().launcher().features & launch::feature_uncertain) == 0);
+  CHECK(world.run(world.job({"true"})).exit_code == 0);
+}
+
+TEST_CASE("another launcher waits until the keeper of a killed one has ended what it left") {
+  launcher_world world;
+  // Each process that is killed leaves another one, for a while.
+  auto w = world.shell("echo > ready; (setsid sh -c 'for i in 1 2 3 4 5 6 7 8; do"
+                       "  (trap \"\" TERM; sleep 1000) & done; sleep 1000' &); sleep 1000");
+  world.send(w);
+  REQUIRE(eventually([&] { return !read_file(world.folder() + "/ready").empty(); }));
+  const auto keeper = world.keeper();
+  REQUIRE(::kill(keeper, SIGSTOP) == 0);
+  REQUIRE(::kill(world.pid(), SIGKILL) == 0);
+  const auto second = launch::spawn_launcher(
+      {TROUPE_LAUNCHER, world.folder() + "/state", world.folder() + "/state/socket"});
+  REQUIRE(second);
+  CHECK_FALSE(eventually([&] { return !is_alive(*second); }, 300ms));
+  auto early = launch::launcher_client::connect(world.socket(), world.keyring(), 200ms);
+  CHECK_FALSE(early);
+  REQUIRE(::kill(keeper, SIGCONT) == 0);
+  REQUIRE(::waitpid(keeper, nullptr, 0) == keeper);
+  world.connect();
+  CHECK(world.run(world.job({"true"})).exit_code == 0);
+  world.kill_launcher(*second);
+}
+
+TEST_CASE("a launcher killed together with its keeper says that leftovers are uncertain") {
+  launcher_world world;
+  auto w = world.shell("(env -i setsid --fork sh -c 'echo $$ > other; exec sleep 1000');"
+                       "while [ ! -s other ]; do sleep 0.01; done; echo > ready; sleep 1000");
+  world.send(w);
+  REQUIRE(eventually([&] { return !read_file(world.folder() + "/ready").empty(); }));
+  // Another cluster of the same user: its first job has the same number.
+  launcher_world neighbour;
+  auto theirs = neighbour.job({"sleep", "1000"});
+  neighbour.send(theirs);
+  REQUIRE(neighbour.wait_for(
+      [&] { return neighbour.count(record_kind::started, theirs.order.job) == 1; }));
+  REQUIRE(theirs.order.job == w.order.job);
+  const auto launcher = world.pid();
+  REQUIRE(::kill(world.keeper(), SIGKILL) == 0);
+  REQUIRE(eventually([&] { return world.log().find("the keeper is gone") != std::string::npos; }));
+  CHECK(world.run(world.job({"true"})).exit_code == 0); // it goes on
+  world.kill_launcher();
+  REQUIRE(eventually([&] { return !is_alive(launcher); }));
+  world.start();
+  world.connect();
+  CHECK((world.client().launcher().features & launch::feature_uncertain) != 0);
+  CHECK_FALSE(neighbour.wait_for(
+      [&] { return neighbour.count(record_kind::exited, theirs.order.job) == 1; }, 50ms));
+  const auto orphan = std::atoi(read_file(world.folder() + "/other").c_str());
   if (orphan > 1)
     ::kill(orphan, SIGKILL); // without session and environment of its job it cannot be told
-  CHECK(world.run(world.job({"true"})).exit_code == 0);
 }
 
 TEST_CASE("orders for the instance before a restart are refused") {
@@ -188,7 +277,10 @@ TEST_CASE("a launcher that runs is found, one that does not is started") {
   auto pid = static_cast<pid_t>(started->launcher().launcher.pid);
   CHECK(pid != static_cast<pid_t>(found->launcher().launcher.pid));
   ::kill(pid, SIGTERM);
-  CHECK(::waitpid(pid, nullptr, 0) == pid);
+  int status = -1;
+  CHECK(::waitpid(-1, &status, 0) > 1); // its keeper, which ends as it did
+  CHECK(status == 0);
+  CHECK_FALSE(is_alive(pid));
 }
 
 TEST_CASE("a child stopped before it executes is ended at its deadline and says how far it came") {

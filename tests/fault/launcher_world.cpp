@@ -40,17 +40,15 @@ launcher_world::launcher_world(bool is_private, std::vector<std::string> options
 
 launcher_world::~launcher_world() {
   client_.reset();
-  if (pid_ != 0) {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+  if (keeper_ != 0)
+    kill_launcher();
   (void)!std::system(("rm -rf " + folder_).c_str());
 }
 
 void launcher_world::start() {
   auto pid = launch::spawn_launcher(place_, options_);
   REQUIRE(pid);
-  pid_ = *pid;
+  keeper_ = *pid;
 }
 
 void launcher_world::connect() {
@@ -67,16 +65,25 @@ void launcher_world::connect() {
   INFO(why << "\n" << log());
   REQUIRE(connected);
   const auto& launcher = client_->launcher().launcher;
+  pid_ = static_cast<pid_t>(launcher.pid);
   if (!std::equal(instance_.begin(), instance_.end(), std::begin(launcher.instance)))
     records.clear(); // another instance numbers from 1 again
   std::copy(std::begin(launcher.instance), std::end(launcher.instance), instance_.begin());
 }
 
 void launcher_world::kill_launcher() {
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
-  pid_ = 0;
+  if (pid_ != 0)
+    ::kill(pid_, SIGKILL);
+  else
+    ::kill(keeper_, SIGTERM);     // not known: the keeper passes it on
+  ::waitpid(keeper_, nullptr, 0); // it ends when nothing is left
+  pid_ = keeper_ = 0;
   client_.reset();
+}
+
+void launcher_world::kill_launcher(pid_t keeper) {
+  keeper_ = keeper;
+  kill_launcher();
 }
 
 std::vector<std::uint8_t> launcher_world::make_keyring(std::uint32_t version) const {
@@ -100,7 +107,7 @@ wish launcher_world::job(std::vector<std::string> command) {
   order.node_id = 2;
   order.instance = instance_;
   order.job = next_job_++;
-  order.issued_ns = system_clock_source{}.utc();
+  order.issued_ns = system_clock_source{}.boot();
   order.expires_ns = order.issued_ns + 30 * ns_per_s;
   order.uid = ::geteuid();
   order.gid = ::getegid();

@@ -36,10 +36,14 @@ public:
   void start();
   void connect();
   void disconnect() { client_.reset(); }
-  /// kill -9, and waits until it is gone.
+  /// kill -9, and waits until it is gone, and its keeper with all that it had left.
   void kill_launcher();
+  /// The same of one that the test started itself.
+  void kill_launcher(pid_t keeper);
   launch::launcher_client& client() { return *client_; }
   pid_t pid() const { return pid_; }
+  /// The process that was started, whose child the launcher is.
+  pid_t keeper() const { return keeper_; }
   const std::string& folder() const { return folder_; }
   std::string socket() const { return place_.socket; }
   const std::vector<std::uint8_t>& keyring() const { return keyring_; }
@@ -101,6 +105,7 @@ private:
   std::optional<launch::launcher_client> client_;
   fixed_bytes<16> instance_{};
   pid_t pid_ = 0;
+  pid_t keeper_ = 0;
   std::uint64_t next_job_ = 1;
   std::uint64_t next_tag_ = 1;
 };

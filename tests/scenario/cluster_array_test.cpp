@@ -2,7 +2,9 @@
 #include "cluster_harness.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <set>
+#include <sys/stat.h>
 
 using namespace troupe::test;
 
@@ -96,4 +98,41 @@ TEST_CASE("cancelling an array ends what runs and withdraws the rest") {
   CHECK(cluster.row_of(id)["elements_failed"] == 0);
   CHECK(eventually([&] { return cluster.job_processes().empty(); }));
   CHECK(cluster.troupe({"run", "echo", "free"}).out == "free\n");
+}
+
+TEST_CASE("elements that share an output file add to it, however late they start; what an earlier "
+          "job left in it goes",
+          "[.]") {
+  test_cluster cluster{{2, 1, {}, {}}};
+  const words shared{"-a", "1-6%1", "-o", "all.out"};
+  for (auto round : {1, 2}) {
+    INFO("job " << round << " on the same file");
+    auto id = cluster.submit_shell(shared, "echo $TROUPE_ELEMENT; sleep 0.15");
+    CHECK(cluster.wait(id).exit == 0);
+    check_each_once(cluster.file("all.out"), 1, 6);
+  }
+  // Neither a restart, nor a wrong clock, nor a requeue makes the file somebody else's.
+  auto id = cluster.submit_shell({"-a", "1-3%1", "--requeue", "-o", "all.out"},
+                                 "echo $TROUPE_ELEMENT; until [ -e go ]; do sleep 0.02; done");
+  REQUIRE(eventually([&] { return cluster.file("all.out") == "1\n"; }));
+  const timespec old[2]{{1'000'000'000, 0}, {1'000'000'000, 0}};
+  REQUIRE(::utimensat(AT_FDCWD, cluster.path("all.out").c_str(), old, 0) == 0);
+  cluster.kill_trouped();
+  cluster.kill_launcher();
+  cluster.up();
+  REQUIRE(eventually([&] { return cluster.file("all.out") == "1\n1\n"; }));
+  cluster.write("go", "");
+  CHECK(cluster.wait(id).exit == 0);
+  CHECK(cluster.file("all.out") == "1\n1\n2\n3\n");
+}
+
+TEST_CASE("an element with a file of its own empties it, each time that it starts") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  for (auto round : {1, 2}) {
+    INFO("job " << round);
+    auto id = cluster.submit_shell({"-a", "1-2", "-o", "of-%a"}, "echo $TROUPE_ELEMENT");
+    CHECK(cluster.wait(id).exit == 0);
+    CHECK(cluster.file("of-1") == "1\n");
+    CHECK(cluster.file("of-2") == "2\n");
+  }
 }

@@ -21,7 +21,7 @@ TEST_CASE("up twice is safe; another shape is refused while the cluster is up") 
   CHECK(cluster.ask({"nodes"})["nodes"].size() == 2);
 }
 
-TEST_CASE("two ups at once make one cluster") {
+TEST_CASE("two ups at once make one cluster, and nothing outlives it") {
   test_cluster cluster;
   REQUIRE(cluster.troupe({"down"}).exit == 0);
   auto one = cluster.start({"up"});

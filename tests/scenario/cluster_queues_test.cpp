@@ -39,6 +39,22 @@ bool has(const std::string& text, const std::string& part) {
 
 } // namespace
 
+TEST_CASE("a queue that is not there is refused, whatever else is named, and the cluster lives") {
+  test_cluster cluster{with(1, 2, "")};
+  const auto made = cluster.troupe({"reserve", "create", "r1", "--nodes", "node1", "--start", "now",
+                                    "--duration", "1h", "--users", me()});
+  REQUIRE(made.exit == 0);
+  const auto trouped = cluster.trouped();
+  const std::string sentence = "there is no queue 'nosuch'";
+  has(refusal(cluster, {"submit", "-q", "nosuch", "--reservation", "r1", "true"}), sentence);
+  has(refusal(cluster, {"submit", "--dry-run", "-q", "nosuch", "--reservation", "r1", "true"}),
+      sentence);
+  const auto job = cluster.submit({"--hold", "--reservation", "r1", "--time", "5m", "true"});
+  has(refusal(cluster, {"modify", job, "--queue", "nosuch"}), sentence);
+  CHECK(cluster.trouped() == trouped);
+  CHECK(cluster.row_of(job)["state"] == "pending");
+}
+
 TEST_CASE("queues have defaults and limits, and say so") {
   test_cluster cluster{with(1, 2, R"(
 [queues.short]

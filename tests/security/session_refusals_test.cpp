@@ -246,7 +246,7 @@ TEST_CASE("a request that is replayed, altered, another's or too small makes no 
     REQUIRE(result.error);
     CHECK(result.error->message.size() > 20);
   };
-  refused("replayed", spec, sealed);
+  CHECK(peer.submit(spec, sealed).job == first.job); // asked again, told again
   auto altered = spec;
   altered.argv.front() = "/bin/trud";
   refused("altered spec", altered, peer.seal(peer.request_for(spec), peer.holder));

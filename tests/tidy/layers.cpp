@@ -62,8 +62,8 @@ bool is_freestanding(std::string_view header) {
 
 bool may_launcher_reach(std::string_view path, const std::set<std::string_view>& private_folders) {
   static const std::set<std::string_view> shared{
-      "base/bytes.hpp", "base/unique_fd.hpp", "runtime/launch/protocol.hpp",
-      "auth/view.hpp",  "auth/domain.hpp",    "auth/ed25519.hpp"};
+      "base/bytes.hpp",  "base/unique_fd.hpp", "runtime/launch/protocol.hpp", "auth/view.hpp",
+      "auth/domain.hpp", "auth/ed25519.hpp",   "runtime/launch/passing.hpp"};
   const auto folder = path.substr(0, path.rfind('/'));
   return shared.contains(path) || private_folders.contains(folder) ||
          (folder == "auth" && path.ends_with("_view.hpp"));
@@ -135,7 +135,7 @@ void check_launcher(const tree& tree, findings& found) {
         found.push_back({path, i + 1,
                          "brings " + include.path +
                              " into troupe-launcher; it reads base/bytes, base/unique_fd, "
-                             "auth/*_view.hpp, runtime/launch/protocol.hpp and its own"});
+                             "auth/*_view.hpp, runtime/launch/{protocol,passing}.hpp and its own"});
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include "actors/authority.hpp"
 #include "actors/estimator.hpp"
+#include "actors/history.hpp"
 #include "actors/ledger.hpp"
 #include "actors/node.hpp"
 #include "actors/planner.hpp"
@@ -96,11 +97,53 @@ private:
   const clock_source& outside_;
 };
 
+/// The ledger as all others meet it: it may refuse.
+class ledger_gate {
+public:
+  using interface = ledger_actor;
+  using self_pointer = interface::pointer;
+  static inline const char* name = "ledger gate";
+
+  ledger_gate(self_pointer self, actors::world&, ledger_actor behind,
+              const std::function<bool(const append_entries&)>* refuses)
+      : self_{self}, behind_{std::move(behind)}, refuses_{refuses} {}
+
+  interface::behavior_type make_behavior(auth::guard_observer& guard) {
+    using actors::on;
+    const auto pass = [this](auto& what) { return self_->delegate(behind_, std::move(what)); };
+    return actors::secure_behavior<ledger_actor>(
+        guard, on<get_status>([pass](request<get_status>& what) { return pass(what); }),
+        on<tick>([](request<tick>&) {}),
+        on<append_entries>(
+            [this, pass](request<append_entries>& what) -> caf::result<entries_kept> {
+              if (*refuses_ && (*refuses_)(what.msg))
+                return auth::to_caf(error{errc::storage, "there is no free space"});
+              return pass(what);
+            }),
+        on<fetch_submission>([pass](request<fetch_submission>& what) { return pass(what); }),
+        on<find_request>([pass](request<find_request>& what) { return pass(what); }),
+        on<query_history>([pass](request<query_history>& what) { return pass(what); }),
+        on<query_estimates>([pass](request<query_estimates>& what) { return pass(what); }),
+        on<query_job>([pass](request<query_job>& what) { return pass(what); }),
+        on<query_rows>([pass](request<query_rows>& what) { return pass(what); }),
+        on<query_ends>([pass](request<query_ends>& what) { return pass(what); }),
+        on<locate_element>([pass](request<locate_element>& what) { return pass(what); }),
+        on<await_step>([pass](request<await_step>& what) { return pass(what); }),
+        on<await_spawned>([pass](request<await_spawned>& what) { return pass(what); }));
+  }
+
+private:
+  self_pointer self_;
+  ledger_actor behind_;
+  const std::function<bool(const append_entries&)>* refuses_;
+};
+
 /// What goes when the daemon ends. Handles go before the system, the system before its world.
 struct actor_world::life {
   explicit life(const clock_source& outside) : clock{outside} {}
   life_clock clock;
   std::shared_ptr<ledger::store> store;
+  std::shared_ptr<ledger::reader> past;
   std::shared_ptr<auth::authority> core;
   std::shared_ptr<actors::audit_trail> audit;
   actors::counter_table counters;
@@ -112,17 +155,51 @@ struct actor_world::life {
 
 actor_world::actor_world(std::uint64_t seed_given, world_shape shape)
     : seed{seed_given}, random{seed_given}, shape_{shape} {
-  for (std::uint32_t number = 1; number <= shape.nodes; ++number) {
-    offers_.push_back(make_node(number, shape.cores));
+  make_nodes();
+  start();
+  connect_launchers();
+  settle();
+}
+
+/// A launcher stays though its node is not in the cluster any more.
+void actor_world::make_nodes() {
+  offers_.clear();
+  for (std::uint32_t number = 1; number <= shape_.nodes; ++number) {
+    offers_.push_back(make_node(number, shape_.cores));
+    if (number <= launchers.size())
+      continue;
     launchers.push_back(std::make_shared<scripted_launcher>(offers_.back(), keys.clock, random));
     launchers.back()->to.violated = [this](const std::string& what) { violations.push_back(what); };
     launchers.back()->to.started = [this, number](job_id job, std::uint32_t element) {
       ++started[{number, job, element}];
+      check_alone(number, job, element);
     };
   }
+}
+
+/// An element runs in one incarnation at a time, wherever its parts are.
+void actor_world::check_alone(std::uint32_t node, job_id job, std::uint32_t element) {
+  const auto own = launchers[node - 1]->incarnation_of(job, element);
+  for (const auto& launcher : launchers)
+    if (const auto other = launcher->incarnation_of(job, element); own && other && *own != *other)
+      violations.push_back(fmt::format("{} runs in incarnations {} and {} at once",
+                                       format_id(job, element), *own, *other));
+}
+
+void actor_world::start(world_shape shape) {
+  shape_ = std::move(shape);
+  make_nodes();
   start();
-  connect_launchers();
-  settle();
+}
+
+void actor_world::write_ledger(const std::vector<ledger::event>& events) {
+  for (const auto* end : {"", "-wal", "-shm", ".head"})
+    std::filesystem::remove(ledger_path() + end);
+  auto opened = ledger::store::open({ledger_path(), 0, 1u << 20}, keys.clock);
+  if (!opened)
+    FAIL(opened.error().text);
+  if (auto kept = opened->append(events); !kept)
+    FAIL(kept.error().text);
 }
 
 actor_world::~actor_world() {
@@ -151,10 +228,10 @@ void actor_world::make_world() {
   how.request_life_max_ns = request_life_ns;
   life_->core = std::make_shared<auth::authority>(keys.make_authority(how));
   life_->core->seed_next_job(life_->store->highest_job() + 1);
-  (void)life_->store->recent_requests(
-      1000, [&](const ledger::request_id& id, std::uint64_t, utc_ns submitted) {
-        life_->core->seed_burned(id, submitted + request_life_ns);
-      });
+  auto past = ledger::reader::open(ledger_path());
+  if (!past)
+    FAIL(past.error().text);
+  life_->past = std::make_shared<ledger::reader>(std::move(*past));
   auto log = auth::audit_log::open(audit_path(), life_->core->key(), keys.clock);
   if (!log)
     FAIL(log.error().text);
@@ -193,19 +270,27 @@ void actor_world::spawn_all() {
   auto& system = *life_->system;
   authority = system.spawn<shell<authority_state>>(in, root, life_->core, life_->audit,
                                                    role(actor_role::authority));
-  ledger = system.spawn<shell<ledger_state>>(in, root, life_->store);
+  history_actor history = system.spawn<shell<history_state>>(in, root, life_->past);
+  ledger = system.spawn<shell<ledger_state>>(in, root, life_->store, history);
   estimator_actor estimator = system.spawn<shell<estimator_state>>(in, root);
   planner = system.spawn<shell<planner_state>>(in, root, role(actor_role::planner), estimator);
-  scheduler_state::peers to{ledger, authority, planner, {}};
-  for (std::size_t i = 0; i < offers_.size(); ++i) {
+  const ledger_actor gate = system.spawn<shell<ledger_gate>>(in, root, ledger, &refuses_append);
+  scheduler_state::peers to{gate, authority, planner, {}, {}};
+  const auto add_node = [&](const std::shared_ptr<node_inventory const>& offers) {
     node_actor node =
-        system.spawn<shell<node_state_actor>>(in, root, role(actor_role::node), offers_[i]);
+        system.spawn<shell<node_state_actor>>(in, root, role(actor_role::node), offers);
     nodes.push_back(node);
-    to.nodes.push_back({node, {}, 0, offers_[i]});
+    const auto& launcher = launchers.at(offers->node - 1);
     life_->agents.push_back(system.spawn<shell<scripted_agent>>(
-        in, node.id(), role(actor_role::agent), node, launchers[i]));
-    watch(*launchers[i], static_cast<std::uint32_t>(i));
-  }
+        in, node.id(), role(actor_role::agent), node, launcher));
+    watch(*launcher, static_cast<std::uint32_t>(life_->agents.size() - 1));
+    return node_entry{node, {}, 0, offers};
+  };
+  for (const auto& offers : offers_)
+    to.nodes.push_back(add_node(offers));
+  for (const auto& offers : leaving_nodes(*start, offers_))
+    if (offers->node <= launchers.size())
+      to.leaving.push_back(add_node(offers));
   scheduler = system.spawn<shell<scheduler_state>>(in, root, role(actor_role::scheduler), to,
                                                    std::move(*start));
   for (std::size_t i = 0; i < nodes.size(); ++i)
@@ -228,7 +313,8 @@ void actor_world::watch(scripted_launcher& launcher, std::uint32_t index) {
 
 void actor_world::connect_launchers() {
   for (auto& launcher : launchers)
-    launcher->connect();
+    if (launcher->has_agent())
+      launcher->connect();
 }
 
 void actor_world::crash() {
@@ -320,11 +406,20 @@ person actor_world::log_in(std::uint32_t uid) {
   auto grant = life_->core->login(uid, uid, who.holder.public_part(), std::nullopt);
   if (!grant)
     FAIL(grant.error().text);
-  auto cap = keys.checks->admit_held(grant->capability, who.holder, keys.clock.utc());
+  auto cap = keys.checks->admit_held(grant->capability, who.holder, keys.clock.read());
   if (!cap)
     FAIL(cap.error().text);
   who.cap = *cap;
   return who;
+}
+
+auth::verified_capability actor_world::as_admin(const person& who) {
+  auto made = who.cap.fields();
+  made.serial = auth::random_bytes<16>();
+  made.holder = keys.holder.public_part();
+  made.who.role = static_cast<std::uint8_t>(auth::account_role::admin);
+  made.verbs = auth::verbs_of(auth::account_role::admin);
+  return keys.admit(made);
 }
 
 auth::verified_capability actor_world::short_lived(const person& who, std::int64_t life_ns) {
@@ -376,6 +471,18 @@ std::shared_ptr<submitted_job> actor_world::submit(const person& by, job_spec sp
   return job;
 }
 
+submission actor_world::signed_submission(const person& by, job_spec spec) const {
+  auto request = sign(*this, by, spec);
+  return {std::make_shared<job_spec const>(std::move(spec)), std::move(request)};
+}
+
+answer_box<step_begun> actor_world::run_step(const person& by, job_id job, std::uint32_t element,
+                                             job_spec spec) {
+  spec.step_of = job;
+  spec.step_of_element = element;
+  return ask(by, troupe::start_step{job, signed_submission(by, std::move(spec))});
+}
+
 // -- looking ------------------------------------------------------------------
 
 std::string actor_world::ledger_path() const {
@@ -384,96 +491,6 @@ std::string actor_world::ledger_path() const {
 
 std::string actor_world::audit_path() const {
   return directory_.file("audit.log");
-}
-
-std::vector<job_id> actor_world::all_jobs() {
-  std::vector<job_id> all;
-  for (job_id job = 1; job <= store().highest_job(); ++job)
-    if (store().row_of(job))
-      all.push_back(job);
-  return all;
-}
-
-bool actor_world::queue_is_empty() {
-  auto rows = ask(user, list_queue{});
-  settle();
-  return *rows && **rows && (*rows)->value().rows.empty();
-}
-
-job_spec actor_world::spec_of(job_id job) {
-  auto payload = store().submitted_payload(job);
-  auto submitted = from_cbor<submitted_event>(payload ? *payload : bytes{});
-  if (!submitted)
-    FAIL("the submission of job " << job << " cannot be read");
-  return submitted->spec;
-}
-
-std::map<std::uint32_t, element_story> actor_world::story_of(job_id job) {
-  std::map<std::uint32_t, element_story> all;
-  if (const auto& array = spec_of(job).array)
-    for (const auto& range : array->ranges)
-      for (auto i = range.first; i <= range.last; ++i)
-        all[static_cast<std::uint32_t>(i)];
-  else
-    all[no_element];
-  auto end = [&](std::uint32_t element, exit_report exit) {
-    ++all[element].ends;
-    all[element].exit = std::move(exit);
-  };
-  auto cancelled = [&](const cancelled_event& what) {
-    const exit_report exit{job_state::cancelled, 0, 0, what.reason};
-    for (const auto& range : what.elements)
-      for (auto i = range.first; i <= range.last; ++i)
-        end(static_cast<std::uint32_t>(i), exit);
-    if (what.elements.empty() && what.placed.empty())
-      for (auto& [element, story] : all)
-        end(element, exit);
-  };
-  (void)store().events_of(job, [&](const ledger::stored_event& stored) {
-    if (stored.kind == ledger::event_kind::ended)
-      end(stored.element, from_cbor<ended_event>(stored.payload)->exit);
-    if (stored.kind == ledger::event_kind::cancelled)
-      cancelled(*from_cbor<cancelled_event>(stored.payload));
-    if (stored.kind != ledger::event_kind::starting)
-      return;
-    const auto starting = from_cbor<starting_event>(stored.payload);
-    for (auto& [element, story] : all)
-      if (starting->element_first <= element && element <= starting->element_last) {
-        story.starts.insert(stored.incarnation);
-      }
-  });
-  return all;
-}
-
-void actor_world::check_order(const auth::order_view& order) {
-  ++ordered;
-  const auto stories = story_of(order.job);
-  for (std::uint32_t i = 0; i < order.element_count; ++i) {
-    const auto at = stories.find(order.element_first + i);
-    if (at == stories.end() || !at->second.starts.contains(order.incarnation))
-      violations.push_back(fmt::format("{} was ordered before its start was durable",
-                                       format_id(order.job, order.element_first + i)));
-  }
-}
-
-void actor_world::check_acknowledged(const element_record& record) {
-  ++acknowledged;
-  auto durable = false;
-  (void)store().events_of(record.group.job, [&](const ledger::stored_event& stored) {
-    const auto over = stored.kind == ledger::event_kind::ended &&
-                      stored.element == record.element &&
-                      stored.incarnation >= record.group.incarnation;
-    durable = durable || over;
-    // Unstarted again counts too: that is how a lost element with a requeue goes on.
-    if (stored.kind == ledger::event_kind::requeued &&
-        stored.incarnation > record.group.incarnation)
-      if (auto event = from_cbor<requeued_event>(stored.payload))
-        durable = durable ||
-                  (event->element_first <= record.element && record.element <= event->element_last);
-  });
-  if (!durable)
-    violations.push_back(fmt::format("the end of {} was acknowledged before it was durable",
-                                     format_id(record.group.job, record.element)));
 }
 
 std::map<std::string, std::string> actor_world::planner_status() {

@@ -81,6 +81,10 @@ public:
   // -- the daemon's lives
   /// Opens the ledger, recovers what it tells, makes the actors. Launchers are not connected yet.
   void start();
+  /// The same with other nodes: those that are gone leave when nothing runs there any more.
+  void start(world_shape shape);
+  /// Instead of the ledger there is this.
+  void write_ledger(const std::vector<ledger::event>& events);
   void connect_launchers();
   /// The daemon ends where it stands: no message is handled any more. Launchers go on.
   void crash();
@@ -124,17 +128,25 @@ public:
   }
 
   person log_in(std::uint32_t uid);
+  /// What this person may do as an administrator.
+  auth::verified_capability as_admin(const person& who);
   /// A capability of this person's that ends sooner.
   auth::verified_capability short_lived(const person& who, std::int64_t life_ns);
   auth::verified_capability role(auth::actor_role which);
 
   /// Signs a request for the job, has it warranted and submits it.
   std::shared_ptr<submitted_job> submit(const person& by, job_spec spec);
+  /// A spec with a request for it that this person has signed.
+  submission signed_submission(const person& by, job_spec spec) const;
+  /// Signs a request for a step of this job's element and asks for it.
+  answer_box<step_begun> run_step(const person& by, job_id job, std::uint32_t element,
+                                  job_spec spec);
 
   // -- looking
   std::vector<job_id> all_jobs(); ///< that the ledger has
   bool queue_is_empty();
   job_spec spec_of(job_id job);
+  const world_shape& shape() const { return shape_; }
   std::string ledger_path() const;
   std::string audit_path() const;
   std::map<std::uint32_t, element_story> story_of(job_id job);
@@ -159,6 +171,9 @@ public:
   planner_actor planner;
   std::vector<node_actor> nodes;
 
+  /// Whether the ledger refuses this append; it takes all of them where nothing is set.
+  std::function<bool(const append_entries&)> refuses_append;
+
   std::vector<std::string> violations; ///< of what must hold at any time
   std::vector<noted_refusal> refusals;
   std::map<std::tuple<std::uint32_t, job_id, std::uint32_t>, std::uint32_t> started; ///< by node
@@ -167,8 +182,11 @@ public:
 private:
   struct life;
   void make_world();
+  void make_nodes();
+  void check_alone(std::uint32_t node, job_id job, std::uint32_t element);
   void spawn_all();
   void watch(scripted_launcher& launcher, std::uint32_t node);
+  bool has_step_event(job_id job, std::uint32_t step, ledger::event_kind kind);
   void check_order(const auth::order_view& order);
   void check_acknowledged(const element_record& record);
 

@@ -187,7 +187,8 @@ TEST_CASE("what was to be ended is ended after a restart, though no launcher had
   }
 }
 
-TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind") {
+TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind",
+          "[.]") {
   actor_world world{1};
   const auto before = world.all_jobs().size();
   std::shared_ptr<submitted_job> job;

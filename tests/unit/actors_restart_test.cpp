@@ -27,6 +27,12 @@ element_story lone(actor_world& world, job_id job) {
   return world.story_of(job).at(no_element);
 }
 
+job_selector selector_of(job_id job) {
+  job_selector selector;
+  selector.targets.push_back({job, job, {}});
+  return selector;
+}
+
 job_state state_in_queue(actor_world& world, job_id job) {
   auto view = world.ask(world.user, show_job{job});
   world.settle();
@@ -105,6 +111,41 @@ TEST_CASE("what ran under a launcher that is gone is lost, and runs again only w
   }
 }
 
+TEST_CASE("a running job's steps, ended or not, are there after a restart") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    auto script = on_node("endless", "node1");
+    script.tasks = 2;
+    script.batch = true;
+    script.script = "#!/bin/sh\n";
+    const auto job = submit(world, script);
+    const auto first = world.run_step(world.user, job, no_element, single("brief"));
+    world.run_until([&] { return world.launchers[0]->running() == 1; });
+    const auto second = world.run_step(world.user, job, no_element, single("endless"));
+    world.drain();
+    REQUIRE((*first && **first));
+    REQUIRE((*second && **second));
+    REQUIRE(world.launchers[0]->running() == 2);
+    world.crash();
+    world.start();
+    world.connect_launchers();
+    world.drain();
+    auto view = world.ask(world.user, show_job{job});
+    world.settle();
+    REQUIRE((*view && **view));
+    const auto& steps = (*view)->value().steps;
+    REQUIRE(steps.size() == 2);
+    CHECK(steps[0].state == job_state::completed);
+    CHECK(steps[0].nodelist == "node1");
+    CHECK(steps[1].state == job_state::running);
+    world.ask(world.user, cancel_jobs{selector_of(job), "enough"});
+    CHECK(world.run_until([&] { return world.queue_is_empty(); }));
+    CHECK(lone(world, job).exit.state == job_state::cancelled);
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
 TEST_CASE("nothing is started again because nobody answers, however long") {
   actor_world world{1};
   auto spec = on_node("endless", "node1");
@@ -157,6 +198,7 @@ TEST_CASE("what a launcher runs for a job that nobody knows is ended") {
   world.crash();
   std::filesystem::remove(world.ledger_path());
   std::filesystem::remove(world.ledger_path() + "-wal");
+  std::filesystem::remove(world.ledger_path() + ".head");
   world.start();
   world.connect_launchers();
   CHECK(world.run_until([&] { return world.launchers[0]->running() == 0; }, 5));

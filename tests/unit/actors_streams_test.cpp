@@ -49,11 +49,14 @@ struct streaming {
     stream.descriptor = ends[0];
     tell(stream);
     world.settle();
-    file = unique_fd{::open((directory.path() + "/spool/" + std::to_string(::getuid()) + "/7/1.0." +
-                             std::to_string(no_element) + ".0.out")
-                                .c_str(),
-                            O_WRONLY | O_APPEND | O_CLOEXEC)};
-    REQUIRE(file);
+    // The pump opens it, on its thread.
+    REQUIRE(eventually([&] {
+      file = unique_fd{::open((directory.path() + "/spool/" + std::to_string(::getuid()) +
+                               "/7/1.0." + std::to_string(no_element) + ".0.out")
+                                  .c_str(),
+                              O_WRONLY | O_APPEND | O_CLOEXEC)};
+      return bool{file};
+    }));
   }
 
   template <class M>
@@ -64,7 +67,7 @@ struct streaming {
     REQUIRE(::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
     written += text;
     actors::tell(routes->find(stream_number), world.role(auth::actor_role::agent),
-                 note_output{stream_number, written.size(), ended});
+                 note_output{stream_number, written.size(), ended, {}});
   }
 
   actor_world world;

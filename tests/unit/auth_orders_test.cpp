@@ -32,8 +32,8 @@ struct warranted_job {
     order.incarnation = 1;
     order.element_first = 0;
     order.element_count = 10;
-    order.issued_ns = w.clock.utc();
-    order.expires_ns = w.clock.utc() + 60 * ns_per_s;
+    order.issued_ns = w.clock.boot();
+    order.expires_ns = w.clock.boot() + 60 * ns_per_s;
     order.uid = 1000;
     order.gid = 1000;
     order.groups = allowed.groups;
@@ -171,10 +171,21 @@ TEST_CASE("orders against a forged, altered or expired warrant are refused") {
   }
   SECTION("expired") {
     j.w.clock.advance(2 * 86'400 * ns_per_s);
-    j.order.issued_ns = j.w.clock.utc();
-    j.order.expires_ns = j.w.clock.utc() + ns_per_s;
+    j.order.issued_ns = j.w.clock.boot();
+    j.order.expires_ns = j.w.clock.boot() + ns_per_s;
     CHECK(why(j.sign({j.order})) == reason::expired);
   }
+}
+
+TEST_CASE("an order is signed whatever became of the wall clock") {
+  warranted_job j;
+  SECTION("set back behind the job's beginning") {
+    j.w.clock.set_wall_by(-3600 * ns_per_s);
+  }
+  SECTION("years ahead, for a moment") {
+    j.w.clock.set_wall_by(1000 * 86'400 * ns_per_s);
+  }
+  CHECK(j.sign({j.order}));
 }
 
 TEST_CASE("a revoked uid or job gets no order signed") {
@@ -193,8 +204,8 @@ TEST_CASE("the same order may be signed again, a different one for the same elem
   REQUIRE(j.sign({j.order}));
   j.w.clock.advance(10 * ns_per_s);
   CHECK(j.sign_with([&](launch_order& o) {
-    o.issued_ns = j.w.clock.utc();
-    o.expires_ns = j.w.clock.utc() + 30 * ns_per_s;
+    o.issued_ns = j.w.clock.boot();
+    o.expires_ns = j.w.clock.boot() + 30 * ns_per_s;
   }));
   using order = launch_order;
   auto duplicate = reason::duplicate_order;

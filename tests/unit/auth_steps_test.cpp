@@ -145,8 +145,8 @@ TEST_CASE("an order is for the step of its warrant alone") {
   order.job = 5;
   order.incarnation = 2;
   order.step = 1;
-  order.issued_ns = j.w.clock.utc();
-  order.expires_ns = j.w.clock.utc() + 60 * ns_per_s;
+  order.issued_ns = j.w.clock.boot();
+  order.expires_ns = j.w.clock.boot() + 60 * ns_per_s;
   order.uid = order.gid = 1000;
   order.groups = j.job.groups;
   order.memory_bytes = 1 << 30;

@@ -25,6 +25,10 @@ public:
     utc_ += ns;
     boot_ += ns;
   }
+  /// Somebody sets the wall clock; no time passes.
+  void set_wall(utc_ns to) { utc_ = to; }
+  /// Somebody sets the wall clock.
+  void set_wall_by(std::int64_t ns) { utc_ += ns; }
 
 private:
   std::atomic<utc_ns> utc_{1'800'000'000 * ns_per_s};
@@ -122,7 +126,7 @@ struct world {
   byte_vector issue(const capability& what) { return issue_capability(signing(), what); }
 
   verified_capability admit(const capability& what) {
-    auto admitted = checks->admit_held(issue(what), holder, clock.utc());
+    auto admitted = checks->admit_held(issue(what), holder, clock.read());
     if (!admitted)
       FAIL(admitted.error().text);
     return *admitted;

@@ -310,6 +310,20 @@ TEST_CASE("an order may number its ranks, and tell how many tasks each node has"
   CHECK(plain_view.rank_of(1) == 5);
 }
 
+TEST_CASE("an order may tell when its job first started") {
+  auto order = sample_order();
+  order.first_start_ns = 900;
+  const auto bytes = encode_order(order);
+  REQUIRE(bytes);
+  CHECK(*decode_order(*bytes) == order);
+  refuses_every_other_length(*bytes, [](const auto& other) { return bool(decode_order(other)); });
+  survives_noise(
+      *bytes, [](const auto& noisy) { return decode_order(noisy); },
+      [](const auto& decoded_order) { return encode_order(decoded_order); });
+  order.first_start_ns = -1;
+  CHECK_FALSE(encode_order(order));
+}
+
 TEST_CASE("an order that breaks a rule is refused") {
   auto refused = [](auto&& change) {
     auto order = sample_order();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/ledger/care.hpp"
+#include "runtime/ledger/head.hpp"
+#include "runtime/ledger/log_scan.hpp"
 #include "runtime/ledger/store.hpp"
 
 #include <cstdlib>

@@ -22,7 +22,8 @@ std::set<std::uint32_t> units_of(const auth::order_view& order, std::uint32_t sl
 }
 
 std::string text_of(const group_key& group, std::uint32_t element) {
-  return fmt::format("{} in incarnation {}", format_id(group.job, element), group.incarnation);
+  return fmt::format("{}{} in incarnation {}", format_id(group.job, element),
+                     group.step == 0 ? "" : fmt::format(".{}", group.step), group.incarnation);
 }
 
 } // namespace
@@ -44,24 +45,61 @@ void scripted_launcher::launch(std::vector<sealed_order>& orders) {
   }
 }
 
+void scripted_launcher::had(const sealed_order& what) {
+  auth::order_view order;
+  if (auth::decode_order(what.order, order))
+    return to.violated("the test itself made an order that is none");
+  auto& group = groups_[what.group];
+  const auto last = order.element_first + (order.element_count - 1);
+  group.seen.insert(order.element_first, last);
+  group.queue.emplace_back(order.element_first, last);
+  group.newest = what.order;
+  refill(what.group, group);
+}
+
+std::optional<std::uint32_t> scripted_launcher::incarnation_of(job_id job,
+                                                               std::uint32_t element) const {
+  for (const auto& each : running_)
+    if (each.group.job == job && each.group.step == 0 && each.number == element)
+      return each.group.incarnation;
+  return std::nullopt;
+}
+
 bool scripted_launcher::acceptable(const auth::order_view& order, const group_key& group) {
-  if (!auth::same_bytes(order.instance, instance_) || clock_.utc() > order.expires_ns + skew_ns) {
-    element_record record;
-    record.what = element_record::kind::refused;
-    record.group = group;
-    record.element = order.element_first;
-    record.element_last = order.element_first + (order.element_count - 1);
-    record.text = "it is for another start of this launcher, or has expired";
-    outgoing_.push_back({record});
+  if (!auth::same_bytes(order.instance, instance_)) {
+    refuse(order, group, "it is for another start of this launcher", judgement::refuses_at_its_end);
+    return false;
+  }
+  if (clock_.boot() > order.expires_ns + skew_ns) {
+    refuse(order, group, "it has expired", judgement::refuses_for_now);
+    return false;
+  }
+  if (const auto how = judges ? judges(order) : judgement::takes; how != judgement::takes) {
+    refuse(order, group, "the script says so", how);
     return false;
   }
   const auto& seen = groups_[group].seen;
   for (std::uint32_t i = 0; i < order.element_count; ++i)
     if (seen.contains(order.element_first + i)) {
       to.violated(text_of(group, order.element_first + i) + " was ordered twice");
+      refuse(order, group, "it is repeated", judgement::refuses);
       return false;
     }
   return true;
+}
+
+void scripted_launcher::refuse(const auth::order_view& order, const group_key& group,
+                               std::string why, judgement how) {
+  ++refused;
+  element_record record;
+  record.what = element_record::kind::refused;
+  record.group = group;
+  record.element = order.element_first;
+  record.element_last = order.element_first + (order.element_count - 1);
+  record.text = std::move(why);
+  record.passes = how != judgement::refuses;
+  record.launcher_ends = how == judgement::refuses_at_its_end;
+  outgoing_.push_back({record});
 }
 
 void scripted_launcher::admit(const sealed_order& what) {
@@ -70,8 +108,10 @@ void scripted_launcher::admit(const sealed_order& what) {
     to.violated("an order came that is none, or without a seal");
     return;
   }
-  if (!acceptable(order, what.group))
+  if (!acceptable(order, what.group)) {
+    unheard_.push_back(what);
     return;
+  }
   to.ordered(order);
   auto& group = groups_[what.group];
   const auto last = order.element_first + (order.element_count - 1);
@@ -111,16 +151,30 @@ void scripted_launcher::start(const group_key& key, const auth::order_view& newe
   made.rank_first = newest.rank_first;
   made.units = units_of(newest, slot);
   made.started = clock_.utc();
+  const auto begun = clock_.boot();
+  made.began = begun;
   const auto brief = newest.job_name.find("brief") != std::string_view::npos;
   if (newest.job_name.find("endless") == std::string_view::npos)
-    made.due = made.started + 1 + std::int64_t(random_.below((brief ? 5 : 4000) * ns_per_ms));
+    made.due = begun + 1 + std::int64_t(random_.below((brief ? 5 : 4000) * ns_per_ms));
   if (newest.job_name.find("failing") != std::string_view::npos)
     made.exit_code = 3;
   if (newest.time_limit_s > 0)
-    made.limit = made.started + newest.time_limit_s * ns_per_s;
+    made.limit = begun + newest.time_limit_s * ns_per_s;
+  // An element's steps run on its own cores.
+  const auto is_family = [&](const running_element& other) {
+    return other.number == number && other.group.job == key.job && other.group.step != key.step;
+  };
+  if (short_starts > 0) {
+    --short_starts;
+    made.never_ran = made.announced = true;
+    made.units.clear(); // no process of it was ever on them
+    made.due = begun;
+    running_.push_back(std::move(made));
+    return;
+  }
   for (const auto& other : running_)
     for (auto unit : made.units)
-      if (other.units.contains(unit))
+      if (!is_family(other) && other.units.contains(unit))
         to.violated(fmt::format("{} has core {} of {}, which {} runs on", text_of(key, number),
                                 unit, offers_->name, text_of(other.group, other.number)));
   running_.push_back(std::move(made));
@@ -133,7 +187,7 @@ void scripted_launcher::start(const group_key& key, const auth::order_view& newe
 void scripted_launcher::finish(std::size_t index) {
   auto over = std::move(running_[index]);
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(index));
-  over.ended = clock_.utc();
+  over.ended = over.started + (clock_.boot() - over.began);
   const auto key = over.group;
   auto& group = groups_.at(key);
   group.slots.erase(over.slot);
@@ -142,7 +196,7 @@ void scripted_launcher::finish(std::size_t index) {
 }
 
 void scripted_launcher::work() {
-  const auto now = clock_.utc();
+  const auto now = clock_.boot();
   for (std::size_t i = 0; i < running_.size();) {
     auto& each = running_[i];
     const auto over = each.limit != 0 && each.limit <= now;
@@ -176,7 +230,7 @@ void scripted_launcher::end(const end_group& what) {
   for (auto& each : running_)
     if (each.group == what.group && what.element_first <= each.number &&
         each.number <= what.element_last) {
-      each.due = clock_.utc() + std::int64_t(random_.below(500 * ns_per_ms));
+      each.due = clock_.boot() + std::int64_t(random_.below(500 * ns_per_ms));
       each.exit_code = 0;
       each.signal = 15;
     }
@@ -232,7 +286,12 @@ void scripted_launcher::flush() {
     record.started_utc_ns = each.started;
   }
   for (auto each = ended_.rbegin(); each != ended_.rend(); ++each) {
-    auto& record = add(element_record::kind::exited, each->group);
+    auto& record =
+        add(each->never_ran ? element_record::kind::start_failed : element_record::kind::exited,
+            each->group);
+    record.passes = each->never_ran;
+    if (each->never_ran)
+      record.text = "no process could be made";
     record.element = record.element_last = each->number;
     record.slot = each->slot;
     record.rank = each->rank_first;
@@ -261,7 +320,10 @@ bool scripted_launcher::deliver() {
   if (!connected_ || outgoing_.empty())
     return false;
   to.records({offers_->node, outgoing_.front()});
-  told_.push_back(std::move(outgoing_.front()));
+  if (outgoing_.front().front().what == element_record::kind::refused) // that is said once
+    unheard_.pop_front();
+  else
+    told_.push_back(std::move(outgoing_.front()));
   outgoing_.pop_front();
   return true;
 }
@@ -334,6 +396,10 @@ void scripted_launcher::disconnect() {
   connected_ = false;
   outgoing_.clear();
   told_.clear();
+  // As from actors/launcher_orders.cpp: what the connection carried, and no answer came to, goes
+  // again, and is judged again.
+  waiting_.insert(waiting_.begin(), unheard_.begin(), unheard_.end());
+  unheard_.clear();
   if (!to.inventory)
     return;
   report_inventory gone;
@@ -404,7 +470,7 @@ agent_actor::behavior_type scripted_agent::make_behavior(auth::guard_observer& g
       on<hear_shepherd>([](request<hear_shepherd>&) {}),
       on<report_records>([this](auto& what) { actors::tell(node_, cap_, std::move(what.msg)); }),
       on<report_inventory>([this](auto& what) { actors::tell(node_, cap_, std::move(what.msg)); }),
-      on<take_stream>([](request<take_stream>&) {}));
+      on<take_stream>([](request<take_stream>&) {}), on<lend_again>([](request<lend_again>&) {}));
 }
 
 } // namespace troupe::test

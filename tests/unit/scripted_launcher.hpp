@@ -47,12 +47,22 @@ public:
   /// Who is told; none while the daemon is not there.
   listener to;
 
+  /// What becomes of an order; takes all of them where nothing is set.
+  enum class judgement : std::uint8_t { takes, refuses_for_now, refuses_at_its_end, refuses };
+  std::function<judgement(const auth::order_view&)> judges;
+  /// So many of the next elements cannot be started, for want of something that may come back.
+  std::uint32_t short_starts = 0;
+  std::uint64_t refused = 0; ///< orders
+
   // -- what the agent passes on
   void launch(std::vector<sealed_order>& orders);
   void end(const end_group& what);
   void revoke(const revoke_group& what);
   void acknowledge(const acknowledge_records& what);
   void forget(const group_key& group);
+
+  /// An order that had come before the daemon began: nobody is told of it.
+  void had(const sealed_order& what);
 
   // -- the script
   /// Elements that are due, or over their time limit, end.
@@ -75,9 +85,13 @@ public:
   void restart();
 
   bool connected() const { return connected_; }
+  bool has_agent() const { return to.inventory != nullptr; }
+  /// The incarnation in which an element's own ranks run here.
+  std::optional<std::uint32_t> incarnation_of(job_id job, std::uint32_t element) const;
   std::size_t running() const { return running_.size(); }
   std::size_t queued() const;
   bool idle() const { return running_.empty() && queued() == 0 && outgoing_.empty(); }
+  std::size_t unacknowledged() const { return undurable_.size(); }
   const launcher_instance& instance() const { return instance_; }
 
 private:
@@ -89,11 +103,13 @@ private:
     std::set<std::uint32_t> units; ///< processing units
     bool announced = false;
     utc_ns started = 0;
-    utc_ns due = 0; ///< 0: never
-    utc_ns limit = 0;
+    boot_ns began = 0; ///< as `started`
+    boot_ns due = 0;   ///< 0: never
+    boot_ns limit = 0;
     std::int32_t exit_code = 0;
     std::int32_t signal = 0;
     bool timed_out = false;
+    bool never_ran = false;
     utc_ns ended = 0;
   };
   struct launch_group_state {
@@ -105,6 +121,8 @@ private:
 
   void admit(const sealed_order& what);
   bool acceptable(const auth::order_view& order, const group_key& group);
+  void refuse(const auth::order_view& order, const group_key& group, std::string why,
+              judgement how);
   void refill(const group_key& key, launch_group_state& group);
   void start(const group_key& key, const auth::order_view& newest, std::uint32_t number,
              std::uint32_t slot);
@@ -128,7 +146,9 @@ private:
   std::vector<std::vector<element_record>> told_;
   std::map<std::uint64_t, element_record> kept_; ///< until acknowledged
   std::set<std::uint64_t> undurable_;
-  std::vector<sealed_order> waiting_; ///< for a connection
+  std::deque<sealed_order> waiting_; ///< for a connection
+  /// Those whose refusal is among `outgoing_`, as they come there.
+  std::deque<sealed_order> unheard_;
   std::uint64_t sequence_ = 0;
 };
 

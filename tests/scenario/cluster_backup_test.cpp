@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cluster_harness.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <sys/stat.h>
+
+// The ledger is checked, copied, made again and put back, as the administrator guide says it.
+
+using namespace troupe::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// All that belongs to the ledger goes to a directory of the work directory.
+void move_ledger_away(const test_cluster& cluster, const std::string& to) {
+  fs::create_directory(cluster.path(to));
+  for (const auto& one : fs::directory_iterator{cluster.state()})
+    if (one.path().filename().string().rfind("ledger.db", 0) == 0)
+      fs::rename(one.path(), cluster.path(to) + "/" + one.path().filename().string());
+}
+
+} // namespace
+
+TEST_CASE("a backup is a whole ledger of its owner's alone, and overwrites nothing") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  CHECK(cluster.troupe({"run", "true"}).exit == 0);
+  const auto made = cluster.troupe({"backup", "copy.db"});
+  INFO(made.err);
+  REQUIRE(made.exit == 0);
+  CHECK(made.out.find(cluster.path("copy.db")) != std::string::npos);
+  struct stat found {};
+  REQUIRE(::stat(cluster.path("copy.db").c_str(), &found) == 0);
+  CHECK((found.st_mode & 0777) == 0600);
+  const auto before = cluster.file("copy.db");
+  const auto again = cluster.troupe({"backup", "copy.db"});
+  CHECK(again.exit == 1);
+  CHECK(lines_of(again.err).size() == 1);
+  CHECK(cluster.file("copy.db") == before);
+  CHECK(cluster.troupe({"backup", "no/such/folder"}).exit == 1);
+  CHECK(cluster.troupe({"backup"}).exit == 2);
+  CHECK(cluster.troupe({"run", "echo", "works"}).out == "works\n");
+  // Without a cluster that is up, too.
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  CHECK(cluster.troupe({"backup", "later.db"}).exit == 0);
+  CHECK(fs::file_size(cluster.path("later.db")) > 0);
+  CHECK(cluster.processes().empty());
+}
+
+TEST_CASE("a ledger that is restored from a backup has what was in it, and no number comes twice") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto ended = cluster.submit({"true"});
+  CHECK(cluster.wait(ended).exit == 0);
+  const auto held = cluster.submit({"--hold", "touch", "ran"});
+  REQUIRE(cluster.troupe({"backup", "copy.db"}).exit == 0);
+  auto last = held;
+  for (int i = 0; i < 3; ++i) {
+    last = cluster.submit({"-o", "|", "true"});
+    CHECK(cluster.wait(last).exit == 0);
+  }
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  move_ledger_away(cluster, "away");
+  const auto gone = cluster.troupe({"up"});
+  CHECK(gone.exit == 1);
+  CHECK(gone.err.find("ledger") != std::string::npos);
+  fs::copy_file(cluster.path("copy.db"), cluster.state() + "/ledger.db");
+  const auto rebuilt = cluster.troupe({"ledger", "rebuild"});
+  INFO(rebuilt.err);
+  REQUIRE(rebuilt.exit == 0);
+  const auto up = cluster.try_up();
+  INFO(up.err);
+  REQUIRE(up.exit == 0);
+  CHECK(cluster.state_of(ended) == "completed");
+  CHECK(cluster.state_of(held) == "pending");
+  CHECK(cluster.troupe({"ledger", "check"}).exit == 0);
+  CHECK(std::stoull(cluster.submit({"true"})) > std::stoull(last));
+  CHECK(cluster.troupe({"release", held}).exit == 0);
+  CHECK(cluster.wait(held).exit == 0);
+  CHECK(fs::exists(cluster.path("ran")));
+}
+
+TEST_CASE("a check says that a ledger is whole, or what is wrong, whether the cluster is up or not",
+          "[.]") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  CHECK(cluster.wait(cluster.submit({"-a", "1-200", "-o", "/dev/null", "true"})).exit == 0);
+  const auto whole = cluster.ask({"ledger", "check"});
+  CHECK(whole["good"] == true);
+  CHECK(whole["jobs"] == 1);
+  const auto refused = cluster.troupe({"ledger", "rebuild"});
+  CHECK(refused.exit == 1);
+  CHECK(refused.err.find("troupe down") != std::string::npos);
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  CHECK(cluster.troupe({"ledger", "check"}).exit == 0);
+  CHECK(cluster.processes().empty());
+  {
+    std::fstream file{cluster.state() + "/ledger.db", std::ios::in | std::ios::out};
+    file.seekp(4096 * 3 + 100);
+    file << std::string(600, '!');
+  }
+  const auto damaged = cluster.troupe({"ledger", "check"});
+  CHECK(damaged.exit == 1);
+  CHECK(damaged.err.find("rebuild") != std::string::npos);
+}
