@@ -98,29 +98,29 @@ caf::result<entries_kept> ledger_state::append(request<append_entries>& what) {
 
 void ledger_state::commit() {
   commit_due_ = false;
-  std::vector<waiting_append> essential, ordinary;
+  std::vector<waiting_append> batch;
   std::size_t count = 0;
   std::size_t taken = 0;
   for (; taken < waiting_.size() && count < entries_per_commit_max; ++taken) {
     count += waiting_[taken].what.entries.size();
-    auto& to = waiting_[taken].what.essential ? essential : ordinary;
-    to.push_back(std::move(waiting_[taken]));
+    batch.push_back(std::move(waiting_[taken]));
   }
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken));
   if (!waiting_.empty()) {
     commit_due_ = true;
     self_->send(self_, request<tick>{world_.timer_cap, tick{timer_commit}});
   }
-  // Together where possible; an ordinary append must not drag essential ones down with it.
+  // In the order in which they came: an end must not overtake its own start.
   if (store_->accepts_submissions()) {
-    auto all = std::move(essential);
-    std::move(ordinary.begin(), ordinary.end(), std::back_inserter(all));
-    if (commit_together(all, false))
-      return;
-    for (auto& one : all)
-      commit_alone(one, one.what.essential);
+    if (!commit_together(batch, false))
+      for (auto& one : batch)
+        commit_alone(one, one.what.essential);
     return;
   }
+  // Where space is short, an ordinary append must not drag essential ones down with it.
+  std::vector<waiting_append> essential, ordinary;
+  for (auto& one : batch)
+    (one.what.essential ? essential : ordinary).push_back(std::move(one));
   if (!essential.empty() && !commit_together(essential, true))
     for (auto& one : essential)
       commit_alone(one, true);

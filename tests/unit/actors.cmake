@@ -18,7 +18,7 @@ troupe_test(scheduler_parts_test LABEL unit
 
 foreach(part scheduler planner workload retry policy durability restart guard streams stop clock
     nodes history)
-  troupe_test(actors_${part}_test LABEL unit
+  troupe_test(actors_${part}_test LABEL unit TIMEOUT 300
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/actors_${part}_test.cpp
     LINK troupe_actor_world)
 endforeach()
