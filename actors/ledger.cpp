@@ -149,11 +149,10 @@ bool ledger_state::commit_together(std::vector<waiting_append>& batch, bool esse
   ++commits_;
   events_ += events.size();
   auto sequence = *first;
-  const auto now = world_.clock.utc();
   for (auto& one : batch) {
     remember(one.what);
     const auto size = one.what.entries.size();
-    one.promise.deliver(entries_kept{sequence, now});
+    one.promise.deliver(entries_kept{sequence, store_->appended_at()});
     sequence += size;
   }
   return true;
@@ -173,7 +172,7 @@ void ledger_state::commit_alone(waiting_append& one, bool essential) {
   ++commits_;
   events_ += events.size();
   remember(one.what);
-  one.promise.deliver(entries_kept{*first, world_.clock.utc()});
+  one.promise.deliver(entries_kept{*first, store_->appended_at()});
 }
 
 /// Who retries asks every second: the log says it once in a while, with how often it was so.

@@ -30,6 +30,10 @@ store::~store() = default;
 std::uint64_t store::highest_job() const {
   return state_->highest_job;
 }
+utc_ns store::appended_at() const {
+  return state_->appended_at;
+}
+
 std::uint64_t store::last_seq() const {
   return state_->next_seq - 1;
 }
@@ -136,6 +140,7 @@ expected<std::uint64_t> store::state::try_append(std::span<const event> events, 
   }
   if (code = commit.run(); code != SQLITE_OK)
     return undo(failure(code, doing));
+  appended_at = now;
   return first;
 }
 

@@ -78,6 +78,9 @@ public:
   /// Sequence number of the last event; 0 in a new ledger.
   std::uint64_t last_seq() const;
 
+  /// The time under which the last append stands; 0 before the first.
+  utc_ns appended_at() const;
+
   // ---- keeping
 
   /// False while the disk is so full that only essential appends are taken, or takes none.

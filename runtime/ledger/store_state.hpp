@@ -24,6 +24,7 @@ struct store::state : reads::connection {
   head_file head_beside;
   std::uint64_t identity = 0;
   std::uint64_t next_seq = 1;
+  utc_ns appended_at = 0; ///< of the last append that was kept
   std::uint64_t highest_job = 0;
   std::uint64_t highest_job_opened = 0; ///< as it was when the ledger was opened
   std::uint64_t wal_pages = 0;

@@ -179,6 +179,8 @@ struct launcher {
 };
 
 // small things (util.cpp)
+/// Empty, with nothing open; errno says why when it answers nullptr. Children do not inherit it.
+launcher* make_launcher();
 std::int64_t boot_now();
 std::int64_t utc_now();
 void say(const char* format, ...) __attribute__((format(printf, 1, 2)));

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,19 +56,6 @@ const char* parse_run(int argc, char** argv, options& out) {
 }
 
 /// Children never get this mapping, so a fork neither copies its tables nor shares them.
-launcher* make_launcher() {
-  auto* memory = ::mmap(nullptr, sizeof(launcher), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED || ::madvise(memory, sizeof(launcher), MADV_DONTFORK) != 0)
-    return nullptr;
-  auto& l = *static_cast<launcher*>(memory);
-  l.listen_fd = l.peer_fd = l.lock_fd = l.error_read = l.error_write = -1;
-  l.children_fd = l.cgroup_dir = l.chain.fd = -1;
-  l.record_head = l.record_tail = l.record_unsent = none;
-  l.announce_head = l.announce_tail = l.ended_head = l.all_elements = none;
-  return &l;
-}
-
 /// 0 is /dev/null for both directions (children use it), 1 and 2 exist.
 bool tidy_descriptors() {
   int fd = ::open("/dev/null", O_RDWR);

@@ -7,9 +7,23 @@
 #include <cstdlib>
 #include <ctime>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace troupe::launcher {
+
+launcher* make_launcher() {
+  auto* memory = ::mmap(nullptr, sizeof(launcher), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED || ::madvise(memory, sizeof(launcher), MADV_DONTFORK) != 0)
+    return nullptr;
+  auto& l = *static_cast<launcher*>(memory);
+  l.listen_fd = l.peer_fd = l.lock_fd = l.error_read = l.error_write = -1;
+  l.children_fd = l.cgroup_dir = l.chain.fd = -1;
+  l.record_head = l.record_tail = l.record_unsent = none;
+  l.announce_head = l.announce_tail = l.ended_head = l.all_elements = none;
+  return &l;
+}
 
 static std::int64_t read_clock(clockid_t id) {
   timespec now{};
