@@ -6,7 +6,7 @@ foreach(part kill launcher patience storage down start clock nodes disk)
     LINK troupe_cluster_harness)
 endforeach()
 # Not green yet on real clusters; ctest says so of each. Run them by hand.
-set_tests_properties(cluster_start_test cluster_clock_test cluster_nodes_test
+set_tests_properties(cluster_clock_test cluster_nodes_test
   PROPERTIES DISABLED TRUE)
 
 # Failures of system calls, by strace.

@@ -34,13 +34,17 @@ std::string contents(const std::string& directory) {
 TEST_CASE("a start without descriptors enough fails in one line and leaves nothing, or works") {
   test_cluster cluster{{1, 2, {}, {}}};
   REQUIRE(cluster.troupe({"down"}).exit == 0);
-  for (int limit = 4; limit <= 44; limit += 4) {
+  for (const int limit : {4, 8, 12, 16, 24, 32, 48, 63, 64, 80}) {
     const auto done = up_under(cluster, "ulimit -n " + std::to_string(limit));
     INFO("ulimit -n " << limit << ": " << done.out << done.err);
     if (done.exit != 0) {
+      CHECK(limit < 64);
       CHECK(lines_of(done.err).size() == 1);
+      CHECK(done.err.find("files") != std::string::npos);
       CHECK(eventually([&] { return cluster.processes().empty(); }));
     } else {
+      CHECK(limit >= 64);
+      CHECK(cluster.troupe({"run", "echo", "works"}).out == "works\n");
       CHECK(cluster.troupe({"down"}).exit == 0);
     }
   }

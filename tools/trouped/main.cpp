@@ -40,13 +40,20 @@ std::shared_ptr<spdlog::logger> make_log() {
   return log;
 }
 
-/// Descriptors: one per client, per stream, and those of the ledger.
-void raise_limits() {
+/// Descriptors: one per client, per stream, and those of the ledger. With fewer than the least it
+/// would come up and then have no room for anybody who asks something of it.
+constexpr rlim_t descriptors_min = 64;
+
+expected<void> raise_limits() {
   rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &files);
-  }
+  const auto known = ::getrlimit(RLIMIT_NOFILE, &files) == 0;
+  files.rlim_cur = files.rlim_max;
+  if (!known || files.rlim_max < descriptors_min || ::setrlimit(RLIMIT_NOFILE, &files) != 0)
+    return fail(errc::exhausted,
+                fmt::format("this user may open {} files at once, and a cluster needs {} at "
+                            "least; raise the limit ('ulimit -n')",
+                            files.rlim_max, descriptors_min));
+  return {};
 }
 
 /// Memory that a flood of submissions needed is given back: few arenas, so that freed memory is not
@@ -185,6 +192,8 @@ void configure_engine(caf::actor_system_config& config) {
 int serve(const daemon::options& how, char** argv, const std::shared_ptr<spdlog::logger>& log) {
   sigset_t ending;
   take_signals(ending);
+  if (auto raised = raise_limits(); !raised)
+    return refuse(*log, raised.error());
   const unique_fd signals{::signalfd(-1, &ending, SFD_CLOEXEC)};
   auto held = daemon::hold_state(how, *log);
   if (!held)
@@ -212,7 +221,6 @@ int main(int argc, char** argv) {
   if (!how)
     return exit_code;
   ::umask(0077);
-  raise_limits();
   bound_arenas();
   try {
     if (!how->ledger.empty())
