@@ -203,6 +203,30 @@ TEST_CASE("after SIGTERM to trouped jobs go on, and the next up adopts them") {
   CHECK(cluster.file("troupe-" + id + ".out") == "up\nend\n");
 }
 
+TEST_CASE("a trouped that meets a defect starts itself over, but not for ever") {
+  test_cluster cluster;
+  const auto id = cluster.submit_shell({}, "until [ -e go ]; do sleep 0.02; done; exit 3");
+  REQUIRE(cluster.reaches(id, "running"));
+  const auto trouped = cluster.trouped();
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+    REQUIRE(::kill(trouped, signal) == 0);
+    const auto said = "(signal " + std::string{signal < 10 ? "0" : ""} + std::to_string(signal);
+    REQUIRE(eventually([&] {
+      return read_file(cluster.state() + "/trouped.log").find(said) != std::string::npos;
+    }));
+    REQUIRE(eventually([&] { return cluster.troupe({"queue"}).exit == 0; }));
+    CHECK(cluster.trouped() == trouped);
+    CHECK(cluster.state_of(id) == "running");
+  }
+  REQUIRE(::kill(trouped, SIGABRT) == 0);
+  REQUIRE(eventually([&] { return !is_alive(trouped); }));
+  CHECK(read_file(cluster.state() + "/trouped.log").find("failed too often") != std::string::npos);
+  cluster.up();
+  cluster.write("go", "");
+  CHECK(cluster.wait(id).exit == 1);
+  CHECK(cluster.row_of(id)["exit_code"] == 3);
+}
+
 TEST_CASE("a trouped that stands still for a while loses nothing") {
   test_cluster cluster;
   auto run =

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/keys.hpp"
 #include "base/unique_fd.hpp"
-#include "runtime/state/locks.hpp"
 #include "tools/trouped/held_state.hpp"
 #include "tools/trouped/ledger_care.hpp"
 #include "tools/trouped/options.hpp"
@@ -155,8 +154,9 @@ void configure_engine(caf::actor_system_config& config) {
 
 /// From the first actor to the process's end: everything that counts is on the disk, and actors
 /// need no farewell.
-[[noreturn]] void run(daemon::foundation& base, const daemon::held_state& held, int signals,
-                      char** argv, const std::shared_ptr<spdlog::logger>& log) {
+[[noreturn]] void run(daemon::foundation& base, int signals,
+                      const std::shared_ptr<spdlog::logger>& log) {
+  daemon::start_over_on_defects();
   starting = &base;
   const auto usual = std::set_terminate(end_failed_start);
   const unique_fd bell{::eventfd(0, EFD_CLOEXEC)};
@@ -180,8 +180,7 @@ void configure_engine(caf::actor_system_config& config) {
   if (!in_order) {
     log->critical("starting over");
     log->flush();
-    state::keep_over_exec(held.lock);
-    daemon::start_over(argv);
+    daemon::start_over();
     log->critical("failed too often; ended");
   }
   ::unlink((base.how.state + "/trouped.pid").c_str());
@@ -210,7 +209,8 @@ int serve(const daemon::options& how, char** argv, const std::shared_ptr<spdlog:
     end_new_launcher(base->get());
     return refuse(*log, kept.error());
   }
-  run(**base, *held, signals.get(), argv, log);
+  daemon::prepare_to_start_over(argv, held->lock);
+  run(**base, signals.get(), log);
 }
 
 } // namespace
