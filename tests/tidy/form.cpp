@@ -22,6 +22,9 @@ constexpr std::size_t whole_protocol_lines_max = 1000;
 /// The one place in tests that may pause: between two looks at a condition that has a deadline.
 constexpr std::string_view pausing_helper = "tests/eventually.hpp";
 
+/// The one place that makes threads.
+constexpr std::string_view thread_helper = "base/thread.hpp";
+
 bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
 }
@@ -150,6 +153,26 @@ void check_sleeps(const tree& tree, findings& found) {
                              "waits for time to pass (" + std::string{call} +
                                  "); wait for a condition, with a deadline"});
         });
+  }
+}
+
+void check_threads(const tree& tree, findings& found) {
+  constexpr std::string_view word = "thread";
+  for (const auto& file : tree.files) {
+    if (file.kind != file_kind::cpp || file.top_folder() == "tests" ||
+        file.top_folder() == "bench" || file.path == thread_helper)
+      continue;
+    for (std::size_t i = 0; i < file.code.size(); ++i) {
+      const std::string_view line{file.code[i]};
+      for_each_word(file.code[i], word, [&](auto at) {
+        const auto rest = line.substr(at + word.size());
+        if (line.substr(0, at).ends_with("std::") &&
+            (rest.starts_with('{') || rest.starts_with('(')))
+          found.push_back({file.path, i + 1,
+                           "makes a thread that throws where none can be had; use make_thread "
+                           "(base/thread.hpp)"});
+      });
+    }
   }
 }
 

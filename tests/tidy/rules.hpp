@@ -29,6 +29,9 @@ void check_words(const tree& tree, findings& found);
 /// Tests wait for a condition, not for time.
 void check_sleeps(const tree& tree, findings& found);
 
+/// A thread that cannot be made is an error, not an exception.
+void check_threads(const tree& tree, findings& found);
+
 /// A README in each folder; links that lead somewhere; commands that exist.
 void check_documents(const tree& tree, findings& found);
 

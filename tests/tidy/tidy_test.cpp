@@ -165,6 +165,14 @@ TEST_CASE("a path of somebody's machine is found") {
   CHECK(tree.finds("base/a.cpp", "path of one machine"));
 }
 
+TEST_CASE("a thread that is not made by the helper is found") {
+  scratch_tree tree;
+  tree.write("actors/job.cpp", licence + "std::thread of_its_own;\n");
+  CHECK(tree.check().empty());
+  tree.write("actors/job.cpp", licence + "auto t = std::thread{[] {}};\n");
+  CHECK(tree.finds("actors/job.cpp", "make_thread"));
+}
+
 TEST_CASE("a test that sleeps is found, one that runs the program of that name is not") {
   scratch_tree tree;
   tree.write("tests/job_test.cpp", licence + "run({\"sleep\", \"5\"}); // usleep(3)\n");

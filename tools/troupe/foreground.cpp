@@ -254,6 +254,7 @@ private:
       terminal_.emplace();
     input_.emplace(run_,
                    input_sender::destination{job_, spec.step_of_element, step_, has_terminal_});
+    input_->start();
   }
 
   int finish(const exit_report& end) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/troupe/input.hpp"
 
+#include "base/thread.hpp"
+
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -81,13 +83,21 @@ input_sender::input_sender(const invocation& run, destination to)
   sigemptyset(&set);
   sigaddset(&set, SIGTTIN);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  thread_ = std::thread{[this] { work(); }};
 }
 
 input_sender::~input_sender() {
   const std::uint64_t one = 1;
   (void)!::write(stop_.get(), &one, sizeof one);
-  thread_.join();
+  if (thread_.joinable())
+    thread_.join();
+}
+
+void input_sender::start() {
+  auto made = make_thread("what is read for the job", [this] { work(); });
+  if (made)
+    thread_ = std::move(*made);
+  else
+    give_up(made.error());
 }
 
 void input_sender::work() {

@@ -47,6 +47,9 @@ public:
   input_sender(const input_sender&) = delete;
   input_sender& operator=(const input_sender&) = delete;
 
+  /// A job that cannot be given what it is to read is cancelled, with a word.
+  void start();
+
 private:
   void work();
   std::optional<calls::write_input> next();
