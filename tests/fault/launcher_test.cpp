@@ -372,6 +372,24 @@ TEST_CASE("an array whose elements cannot be started comes to its end") {
   CHECK(world.wait_for([&] { return world.count(record_kind::start_failed, w.order.job) == 200; }));
 }
 
+TEST_CASE("of very many that fail at once each is told its own reason, or none") {
+  launcher_world world;
+  auto w = world.job({"true"});
+  w.spec.stdout_path = "missing/out-%a.";
+  launcher_world::make_array(w, 0, 1000, 1000);
+  world.send(w);
+  REQUIRE(
+      world.wait_for([&] { return world.count(record_kind::start_failed, w.order.job) == 1000; }));
+  std::size_t told = 0;
+  for (const auto& [seq, record] : world.records)
+    if (const auto detail = world.details.find(seq); detail != world.details.end()) {
+      ++told;
+      const auto own = "/out-" + std::to_string(record.element) + ".:";
+      CHECK(detail->second.find(own) != std::string::npos);
+    }
+  CHECK(told > 0);
+}
+
 TEST_CASE("streamed output arrives whole and ends with the rank") {
   launcher_world world;
   auto w =
