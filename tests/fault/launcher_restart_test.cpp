@@ -175,6 +175,21 @@ TEST_CASE("after kill -9 of the launcher nothing of its jobs stays alive") {
   CHECK(world.run(world.job({"true"})).exit_code == 0);
 }
 
+TEST_CASE(
+    "a job that takes a shepherd's name outlives a killed launcher by no more than its time") {
+  launcher_world world;
+  auto w = world.shell("cp \"$(command -v sleep)\" troupe-shepherd;"
+                       "(setsid ./troupe-shepherd 1000 & echo $! > named);"
+                       "echo > ready; sleep 1000");
+  world.send(w);
+  REQUIRE(eventually([&] { return !read_file(world.folder() + "/ready").empty(); }));
+  world.kill_launcher();
+  require_gone(world, {"named"});
+  world.start();
+  world.connect();
+  CHECK(world.run(world.job({"true"})).exit_code == 0);
+}
+
 TEST_CASE("another launcher waits until the keeper of a killed one has ended what it left") {
   launcher_world world;
   // Each process that is killed leaves another one, for a while.

@@ -169,8 +169,7 @@ TEST_CASE("an MPI job goes on over a kill of trouped, and its end arrives") {
   CHECK(lines_of(cluster.file("out")).size() == 8);
 }
 
-TEST_CASE("kill -9 of a shepherd, a rank or the launcher leaves no directory and no process",
-          "[.]") {
+TEST_CASE("kill -9 of a shepherd, a rank or the launcher leaves no directory and no process") {
   test_cluster cluster{{2, 4, {}, {}}};
   const auto before = left_behind();
   const auto id = cluster.submit(

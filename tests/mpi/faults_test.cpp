@@ -37,8 +37,9 @@ bool is_in(const mpi_world& world, std::uint32_t rank) {
   return world.output(0, rank).find("is in") != std::string::npos;
 }
 
-/// Runs a command to its end with an environment and, as root, another uid.
-int run_as(uid_t uid, const std::vector<std::string>& argv, const std::vector<std::string>& env) {
+/// Starts a command with an environment and, as root, another uid.
+pid_t start_as(uid_t uid, const std::vector<std::string>& argv,
+               const std::vector<std::string>& env) {
   const auto pid = ::fork();
   if (pid == 0) {
     std::vector<char*> arguments;
@@ -54,9 +55,18 @@ int run_as(uid_t uid, const std::vector<std::string>& argv, const std::vector<st
     ::execve(arguments[0], arguments.data(), variables.data());
     ::_exit(127);
   }
+  return pid;
+}
+
+int wait_for_exit(pid_t pid) {
   int status = 0;
   ::waitpid(pid, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// Runs it to its end.
+int run_as(uid_t uid, const std::vector<std::string>& argv, const std::vector<std::string>& env) {
+  return wait_for_exit(start_as(uid, argv, env));
 }
 
 /// A directory whose files everybody may run; gone with the test.
@@ -155,6 +165,32 @@ TEST_CASE("nothing is left of a shepherd that is killed once its name is cleaned
   world.kill_rank(0, 0);
   REQUIRE(world.wait_for([&] { return world.all_ended(); }));
   CHECK(clean() == 0);
+  CHECK(world.leftovers().empty());
+}
+
+TEST_CASE("cleaning up after a shepherd goes on when the launcher is killed, too") {
+  mpi_world world{1};
+  world.start(wish("pmix_ends", {1}, {"wait"}));
+  REQUIRE(world.wait_for([&] { return is_in(world, 0); }));
+  world.kill_shepherd(0);
+  world.kill_rank(0, 0);
+  REQUIRE(world.wait_for([&] { return world.all_ended(); }));
+  const auto left = world.folder() + "/tmp/troupe-" + std::to_string(::geteuid()) + "/" +
+                    world.session_name(0) + "/";
+  constexpr int files = 20'000; // it takes a while
+  for (int i = 0; i < files; ++i)
+    std::ofstream{left + std::to_string(i)};
+  const auto cleaner = start_as(::geteuid(), {TROUPE_SHEPHERD, "--clean", world.session_name(0)},
+                                {"TMPDIR=" + world.folder() + "/tmp"});
+  const auto has_begun = [&] {
+    for (int i = 0; i < files; i += files / 16)
+      if (::access((left + std::to_string(i)).c_str(), F_OK) != 0)
+        return true;
+    return false;
+  };
+  CHECK(world.wait_for(has_begun));
+  ::kill(cleaner, SIGTERM); // what the kernel tells children of a killed launcher
+  CHECK(wait_for_exit(cleaner) == 0);
   CHECK(world.leftovers().empty());
 }
 

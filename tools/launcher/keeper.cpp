@@ -15,8 +15,9 @@
 // killed, everything that its jobs had started becomes the keeper's child, whatever session and
 // environment it made itself: the keeper is the next subreaper above it. It ends all of that and is
 // gone; only then does another launcher start. So an element whose launcher was killed never runs
-// beside its next incarnation. If the keeper is killed, too, that cannot be known: `survivors.cpp`
-// says so.
+// beside its next incarnation. Shepherds have a moment, since they end by themselves when their
+// launcher does, and nobody else knows what directories they have to remove. If the keeper is
+// killed, too, what is left cannot be known: `survivors.cpp` says so.
 
 namespace troupe::launcher {
 
@@ -77,26 +78,27 @@ bool lock_as_keeper(const char* state) {
   return fd >= 0; // stays open: it is the lock
 }
 
-/// Kills every child of this process; how many there are, or -1 when that cannot be told.
-int kill_children() {
+/// Kills every child of this process, but shepherds where they are spared: they, and what removes
+/// the directories of one that was killed, have heard of the launcher's end (`run_helper`). A job
+/// that takes their name gains no more than the moment that they have.
+void kill_children(bool spares_shepherds) {
   DIR* processes = ::opendir("/proc");
   if (processes == nullptr)
-    return -1;
-  int found = 0;
+    return; // the next look may have what it takes
   while (auto* entry = ::readdir(processes)) {
     auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
     process_stat stat{};
-    if (pid <= 1 || !read_process_stat(pid, stat) || stat.parent != ::getpid())
+    if (pid <= 1 || !read_process_stat(pid, stat) || stat.parent != ::getpid() ||
+        (spares_shepherds && std::strcmp(stat.name, shepherd_name) == 0))
       continue;
-    ++found;
     (void)::kill(pid, SIGKILL);
   }
   ::closedir(processes);
-  return found;
 }
 
 /// Until this process has no child any more; one that dies hands over its own.
 void end_leftovers() {
+  const auto spared_until = boot_now() + shepherd_end_wait_ns;
   std::uint32_t ended = 0;
   for (;;) {
     auto pid = ::waitpid(-1, nullptr, WNOHANG);
@@ -105,7 +107,7 @@ void end_leftovers() {
     else if (pid < 0 && errno == ECHILD)
       break;
     else if (pid == 0) {
-      (void)kill_children();
+      kill_children(boot_now() < spared_until);
       ::usleep(look_again_us / 10);
     }
   }

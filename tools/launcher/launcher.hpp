@@ -411,7 +411,10 @@ void flush_chain(launcher& l);
 
 // keeper.cpp
 inline constexpr char keeper_name[] = "troupe-keeper"; ///< of its process; at most 15 bytes
-inline constexpr int keeper_died_signal = 10;          // SIGUSR1
+inline constexpr char shepherd_name[] = "troupe-shepherd";
+/// What a shepherd that is told to end has for its own end.
+inline constexpr std::int64_t shepherd_end_wait_ns = 4 * second_ns;
+inline constexpr int keeper_died_signal = 10; // SIGUSR1
 /// Makes the keeper of this process, which goes on as its child; false when there is no place for
 /// another launcher. In the keeper it does not return.
 bool start_keeper(const options& opts, char** argv, pid_t& keeper);

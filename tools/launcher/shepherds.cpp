@@ -19,7 +19,6 @@ namespace troupe::launcher {
 
 namespace {
 
-constexpr std::int64_t end_wait_ns = 4 * second_ns;
 constexpr int stub_messages_per_turn = 64;
 constexpr std::int64_t clean_wait_ns = 10 * second_ns;
 
@@ -268,7 +267,7 @@ bool leave_shepherd(launcher& l, std::uint32_t element_index) {
   s.waiter = element_index;
   if (s.pid != 0) {
     (void)::kill(s.pid, SIGTERM);
-    s.kill_deadline_ns = boot_now() + end_wait_ns;
+    s.kill_deadline_ns = boot_now() + shepherd_end_wait_ns;
     want_timer(l, s.kill_deadline_ns);
     return true;
   }

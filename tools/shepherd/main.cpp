@@ -31,6 +31,7 @@ int clean(const char* name) {
     std::fputs("troupe-shepherd: --clean needs the name of a directory, without a path\n", stderr);
     return 2;
   }
+  (void)::signal(SIGTERM, SIG_IGN); // of a launcher that was killed: there is all the more to do
   clean_directories(temporary_base(), name);
   clean_directories(shared_memory_base, name);
   return 0;
