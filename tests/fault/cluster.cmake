@@ -5,9 +5,6 @@ foreach(part kill launcher patience storage down start clock nodes disk)
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fault/cluster_${part}_test.cpp
     LINK troupe_cluster_harness)
 endforeach()
-# Not green yet on real clusters; ctest says so of each. Run them by hand.
-set_tests_properties(cluster_clock_test cluster_nodes_test
-  PROPERTIES DISABLED TRUE)
 
 # Failures of system calls, by strace.
 troupe_test(inject_test LABEL fault

@@ -83,7 +83,8 @@ TEST_CASE("a restart with the wall clock an hour back finds what runs, and goes 
   faults clocks;
   test_cluster cluster{{.nodes = 1, .cores = 4, .with_faults = &clocks}};
   const auto runs = start_job(cluster, "go");
-  const auto waits = cluster.submit({"-c", "4", "true"});
+  // Not for room: nothing may overtake it then, and nothing else would run.
+  const auto waits = cluster.submit({"-c", "4", "-d", "afterok:" + runs, "true"});
   cluster.kill_trouped();
   clocks.shift_wall(-1h, every_program);
   cluster.up();

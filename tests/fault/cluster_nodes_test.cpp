@@ -19,7 +19,8 @@ void up_with(test_cluster& cluster, const std::string& nodes, const std::string&
 }
 
 json node_of(test_cluster& cluster, const std::string& name) {
-  for (const auto& row : cluster.ask({"nodes"})["nodes"])
+  const auto listed = cluster.ask({"nodes"});
+  for (const auto& row : listed["nodes"])
     if (row["name"] == name)
       return row;
   return {};
