@@ -101,8 +101,7 @@ TEST_CASE("cancelling an array ends what runs and withdraws the rest") {
 }
 
 TEST_CASE("elements that share an output file add to it, however late they start; what an earlier "
-          "job left in it goes",
-          "[.]") {
+          "job left in it goes") {
   test_cluster cluster{{2, 1, {}, {}}};
   const words shared{"-a", "1-6%1", "-o", "all.out"};
   for (auto round : {1, 2}) {
@@ -120,10 +119,11 @@ TEST_CASE("elements that share an output file add to it, however late they start
   cluster.kill_trouped();
   cluster.kill_launcher();
   cluster.up();
-  REQUIRE(eventually([&] { return cluster.file("all.out") == "1\n1\n"; }));
+  // What was lost runs again behind those that never ran.
+  REQUIRE(eventually([&] { return cluster.file("all.out") == "1\n2\n"; }));
   cluster.write("go", "");
   CHECK(cluster.wait(id).exit == 0);
-  CHECK(cluster.file("all.out") == "1\n1\n2\n3\n");
+  CHECK(cluster.file("all.out") == "1\n2\n3\n1\n");
 }
 
 TEST_CASE("an element with a file of its own empties it, each time that it starts") {
