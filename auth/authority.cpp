@@ -25,12 +25,13 @@ authority::authority(authority_options options, key_pair signing, std::uint32_t 
 
 expected<authority> authority::make(authority_options options, key_pair signing,
                                     std::shared_ptr<verifier> checks, const clock_source& clock) {
-  for (const auto& entry : checks->keys()->contents().entries)
+  const auto keys = checks->keys(); // the verifier may be given others while these are looked at
+  for (const auto& entry : keys->contents().entries)
     if (entry.state == key_state::active && entry.key == signing.public_part())
       return authority{std::move(options), std::move(signing), entry.key_id, std::move(checks),
                        clock};
   return fail(errc::invalid, "the signing key is not the active key of keyring " +
-                                 std::to_string(checks->keys()->version()));
+                                 std::to_string(keys->version()));
 }
 
 checked<account_role> authority::role_for(std::uint32_t uid,
