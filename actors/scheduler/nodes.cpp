@@ -60,7 +60,9 @@ caf::result<node_rows> scheduler_state::list(request<list_nodes>&) {
           [this, promise](node_rows& rows) mutable {
             std::erase_if(rows.nodes, [this](const node_row& row) {
               const auto* node = find_node(row.name);
-              return node == nullptr || (node->leaving && row.elements_running == 0);
+              // What runs there is known once its launcher has been compared with its jobs.
+              return node == nullptr ||
+                     (node->leaving && row.elements_running == 0 && node->entry->comparison != 0);
             });
             for (auto& row : rows.nodes) {
               const auto* there = find_node(row.name);

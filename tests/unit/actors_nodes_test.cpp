@@ -143,6 +143,21 @@ TEST_CASE("a node of before stays, leaving, while a job runs there, and goes wit
   }
 }
 
+TEST_CASE(
+    "a node that leaves is listed from the first moment on, before its jobs have been heard") {
+  for (auto seed : seeds(40)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    const auto job = submit(world, on_node("endless", {"node3"}));
+    REQUIRE(show(world, job).row.state == job_state::running);
+    world.crash();
+    world.start({1, 4});
+    auto nodes = nodes_of(world);
+    CHECK(nodes.size() == 2);
+    CHECK(nodes["node3"].state == node_state::leaving);
+  }
+}
+
 TEST_CASE("a job that waits for a node that is gone waits on, and says so") {
   actor_world world{1};
   auto spec = on_node("brief", {"node3"});
