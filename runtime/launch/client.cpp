@@ -452,7 +452,8 @@ expected<event> launcher_client::receive_one() {
   bool was_reset = false;
   do
     got = ::recvmsg(fd_.get(), &head, MSG_CMSG_CLOEXEC);
-  while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
+  while (got < 0 && (errno == EINTR || errno == EAGAIN ||
+                     (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (got < 0)
     return fail_errno(errc::unreachable, "receiving from the launcher");
   if (got == 0)

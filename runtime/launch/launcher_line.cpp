@@ -84,10 +84,13 @@ void launcher_line::work::read_events(launcher_client& connection) {
     auto received = connection.receive();
     news heard;
     heard.was_connected = true;
-    if (received)
+    if (received) {
       heard.what = std::make_shared<event>(std::move(*received));
-    else
+    } else {
       heard.lost = received.error().text;
+      // Whoever else still holds it: for the launcher it has to be over, or it takes no other.
+      connection.interrupt();
+    }
     tell(std::move(heard));
     if (!received)
       return;
