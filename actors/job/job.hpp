@@ -91,6 +91,7 @@ private:
     job_state state = job_state::starting;
     std::uint64_t unit = 0;                ///< 0: waits at the launcher for a slot
     std::uint32_t node = 0;                ///< of a lone part
+    bool queued = false;                   ///< counted by its node as such
     bool ordered = false;                  ///< its order has left
     bool ending = false;                   ///< its end is being written
     std::set<std::uint32_t> nodes_running; ///< nodes that have not reported its end
@@ -100,9 +101,10 @@ private:
     std::set<std::uint32_t> unasked, absent;
     std::map<std::uint32_t, launcher_instance>
         instances; ///< of the launchers that it is ordered of, as its start names them
-    std::set<std::uint32_t> unsent; ///< nodes whose launcher does not have its order (yet)
-    bool written = false;           ///< its start is durable
-    bool ran = false;               ///< of several nodes: on some of them, to its end there
+    std::set<std::uint32_t> unsent;  ///< nodes whose launcher does not have its order (yet)
+    std::set<std::uint32_t> signing; ///< those of them whose order the authority has in its hands
+    bool written = false;            ///< its start is durable
+    bool ran = false;                ///< of several nodes: on some of them, to its end there
     std::vector<placement_part> parts;
     utc_ns ordered_utc_ns = 0; ///< of a step: first
     utc_ns started_utc_ns = 0;
@@ -176,7 +178,10 @@ private:
   struct node_slots {
     job_node node;
     std::vector<slot_state> slots;
-    std::uint32_t queued = 0;  ///< ordered here, not seen to start
+    std::uint32_t queued = 0; ///< ordered here for any slot, not seen to start
+    /// Elements with slots of their own that were ordered here and not seen to start:
+    /// incarnation, element.
+    std::set<std::pair<std::uint32_t, std::uint32_t>> unseen;
     std::uint32_t fresh = 0;   ///< units given by the planner that no element was taken for yet
     boot_ns refuses_until = 0; ///< its launcher takes nothing before; 0: it does
     backoff refusals = usual_backoff();
@@ -274,6 +279,9 @@ private:
   bool awaits_order(const active_element& what, const unsent_order& order) const;
   std::vector<unsent_order> runs_of(const unsent_order& what) const;
   bool is_whole(const unsent_order& what) const;
+  void note_signing(const unsent_order& what, bool on);
+  bool must_wait(const unsent_order& what);
+  bool waits_for_queue(std::uint32_t node) const;
   bool is_for_launcher(const unsent_order& what) const;
   void never_left(const unsent_order& what, const std::string& why);
   void part_never_left(std::uint32_t element, active_element& what, std::uint32_t node,
@@ -477,7 +485,7 @@ private:
   void adopt_wide(const placed_chunk& what);
   void adopt_running(std::uint32_t node,
                      const std::vector<report_inventory::running_group>& groups);
-  void forget_queued(const active_element& what);
+  void forget_queued(active_element& what);
   void note_absence(std::uint32_t element, active_element& what);
   void forget_absent(active_element& what);
   void forbid_requeue(active_element& what) const;

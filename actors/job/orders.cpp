@@ -188,7 +188,7 @@ job_state_machine::runs_of(const unsent_order& what) const {
   std::vector<unsent_order> runs;
   for (auto at = active_.lower_bound(what.first); at != active_.end() && at->first <= what.last;
        ++at) {
-    if (!awaits_order(at->second, what))
+    if (!awaits_order(at->second, what) || at->second.signing.contains(what.node))
       continue;
     if (!runs.empty() && runs.back().last + 1 == at->first)
       runs.back().last = at->first;
@@ -204,6 +204,48 @@ bool job_state_machine::is_whole(const unsent_order& what) const {
        ++at)
     count += awaits_order(at->second, what);
   return count == std::uint64_t{what.last} - what.first + 1;
+}
+
+/// An order that the authority has in its hands is not asked for a second time, whatever the
+/// element is told meanwhile: it would refuse that one for good.
+void job_state_machine::note_signing(const unsent_order& what, bool on) {
+  for (auto at = active_.lower_bound(what.first); at != active_.end() && at->first <= what.last;
+       ++at) {
+    auto& active = at->second;
+    if (active.incarnation != what.incarnation)
+      continue;
+    if (on)
+      active.signing.insert(what.node);
+    else
+      active.signing.erase(what.node);
+  }
+}
+
+/// A launcher starts what waits in an incarnation in the slots that the newest order of that one
+/// names. Those are shared by elements that were ordered for any slot, and are its own for one of
+/// several nodes: neither kind goes to a node where one of the other kind waits.
+bool job_state_machine::must_wait(const unsent_order& what) {
+  const auto element = active_.find(what.first);
+  if (element != active_.end() && element->second.unit != 0)
+    return queued_incarnation(what.node) == what.incarnation;
+  auto& unseen = slots_on(what.node).unseen;
+  std::erase_if(unseen, [&](const auto& each) {
+    const auto at = active_.find(each.second);
+    return at == active_.end() || at->second.incarnation != each.first ||
+           !at->second.nodes_running.contains(what.node) || at->second.unsent.contains(what.node);
+  });
+  const auto first = unseen.lower_bound({what.incarnation, 0});
+  return first != unseen.end() && first->first == what.incarnation;
+}
+
+/// Whether an element with slots of its own waits until nothing is queued at this node's launcher:
+/// nothing is to go there before it.
+bool job_state_machine::waits_for_queue(std::uint32_t node) const {
+  return std::any_of(unsent_.begin(), unsent_.end(), [&](const unsent_order& each) {
+    const auto at = active_.find(each.first);
+    return each.node == node && at != active_.end() && at->second.unit != 0 &&
+           awaits_order(at->second, each);
+  });
 }
 
 /// Whether the node's launcher is the one that `starting` names.
@@ -349,14 +391,20 @@ void job_state_machine::send_orders() {
         never_left(run, "its launcher ended before the order left");
         continue;
       }
+      if (must_wait(run)) {
+        unsent_.push_back(run);
+        continue;
+      }
       auto encoded = encode_run(run);
       if (!encoded && encoded.error().code == errc::not_found)
         never_left(run, encoded.error().text);
       else if (!encoded)
         fail_run(run, encoded.error().text);
-      else
+      else {
+        note_signing(run, true);
         drafts->push_back(
             {run, {{job_, run.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
+      }
     }
   }
   sign(std::move(drafts));
@@ -369,12 +417,18 @@ void job_state_machine::sign(std::shared_ptr<std::vector<drafted_order>> drafts)
   for (const auto& each : *drafts) {
     incarnations_.insert(each.what.incarnation);
     message.orders.push_back({each.order.order, event_});
+    note_signing(each.what, true);
   }
+  const auto answered = [this, drafts] {
+    --asks_in_flight_;
+    for (const auto& each : *drafts)
+      note_signing(each.what, false);
+  };
   ++asks_in_flight_;
   ask(self_, links_.authority, cap_, std::move(message))
       .then(
-          [this, drafts](orders_signed& answer) {
-            --asks_in_flight_;
+          [this, drafts, answered](orders_signed& answer) {
+            answered();
             if (answer.seals.size() == drafts->size()) {
               for (std::size_t i = 0; i < drafts->size(); ++i)
                 (*drafts)[i].order.seal = std::move(answer.seals[i]);
@@ -384,8 +438,8 @@ void job_state_machine::sign(std::shared_ptr<std::vector<drafted_order>> drafts)
             }
             follow_up();
           },
-          [this, drafts](caf::error& why) {
-            --asks_in_flight_;
+          [this, drafts, answered](caf::error& why) {
+            answered();
             not_signed(drafts, why);
             follow_up();
           });
@@ -433,7 +487,7 @@ void job_state_machine::send(std::vector<drafted_order>& drafts) {
   auto anew = false;
   std::set<std::uint32_t> elements;
   for (auto& each : drafts) {
-    if (!is_whole(each.what) || !is_for_launcher(each.what)) {
+    if (!is_whole(each.what) || !is_for_launcher(each.what) || must_wait(each.what)) {
       forget_signed(each.what);
       unsent_.push_back(each.what);
       anew = true;
@@ -443,6 +497,8 @@ void job_state_machine::send(std::vector<drafted_order>& drafts) {
          at != active_.end() && at->first <= each.what.last; ++at) {
       at->second.unsent.erase(each.what.node);
       at->second.ordered = true;
+      if (at->second.unit != 0)
+        slots_on(each.what.node).unseen.insert({each.what.incarnation, at->first});
       elements.insert(elements.end(), at->first);
     }
     by_node[each.what.node].orders.push_back(std::move(each.order));
@@ -491,73 +547,6 @@ void job_state_machine::part_refused(std::uint32_t element, active_element& what
   what.nodes_running.erase(node);
   what.again.clear();
   end_other_nodes(element, what, no_element);
-  part_over(element, what);
-}
-
-// -- refusals of launchers ------------------------------------------------------
-
-/// Until when nothing is ordered of this node: each refusal that passes waits longer, up to a
-/// bound.
-boot_ns job_state_machine::hold_node(std::uint32_t node, const std::string& why) {
-  auto& at = slots_on(node);
-  const auto now = world_.clock.boot();
-  if (at.refuses_until <= now)
-    at.refuses_until = now + at.refusals.next().count();
-  waits_because_ = why;
-  return at.refuses_until;
-}
-
-/// The launcher took none of these elements: they never ran.
-void job_state_machine::take_refusal(std::uint32_t node, const element_record& record) {
-  world_.log->warn("job {}: the launcher of node {} refused an order: {}", job_, node, record.text);
-  const unsent_order order{record.group.incarnation, record.element, record.element_last, node, 0};
-  std::vector<std::uint32_t> elements;
-  for (auto at = active_.lower_bound(order.first); at != active_.end() && at->first <= order.last;
-       ++at) {
-    const auto& active = at->second;
-    const auto started_here = active.unit == 0 ? active.state != job_state::starting : false;
-    if (active.incarnation == order.incarnation && !active.ending && !active.returning &&
-        !started_here && active.nodes_running.contains(node) && !active.unsent.contains(node))
-      elements.push_back(at->first);
-  }
-  if (elements.empty())
-    return;
-  const auto due = record.passes ? hold_node(node, record.text) : 0;
-  if (record.passes)
-    forget_signed(order);
-  for (auto element : elements) {
-    auto* active = find_element(element);
-    if (active == nullptr)
-      continue;
-    if (!record.passes) {
-      forget_queued(*active);
-      part_refused(element, *active, node, record.text);
-      continue;
-    }
-    active->unsent.insert(node);
-    if (is_nowhere(*active))
-      active->ordered = false;
-    if (active->cancelled)
-      end_unsent(element, *active);
-    else if (record.launcher_ends)
-      part_never_left(element, *active, node, record.text, due);
-  }
-  if (record.passes)
-    unsent_.push_back({order.incarnation, order.first, order.last, node, due});
-}
-
-/// What no launcher has of an element whose cancel is durable never starts.
-void job_state_machine::end_unsent(std::uint32_t element, active_element& what) {
-  if (what.returning && !what.written)
-    what.returning = false; // its start was never written, and is not any more
-  if (what.ending || what.returning || !what.cancelled)
-    return;
-
-  for (auto node : std::exchange(what.unsent, {}))
-    what.nodes_running.erase(node);
-  if (!what.nodes_running.empty())
-    return;
-  forget_queued(what);
   part_over(element, what);
 }
 

@@ -139,6 +139,7 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active.node = first->node;
       active.nodes_running.insert(first->node);
       active.unasked.insert(first->node);
+      active.queued = true;
       ++at.queued;
       active_.emplace(element, std::move(active));
     }
@@ -220,8 +221,10 @@ job_agreed job_state_machine::reconcile(reconcile_job& what) {
       lose(element, active, what.node, "its launcher ended while it ran");
       continue; // it may be gone
     }
-    const auto known = running || reported.contains({active.incarnation, element}) ||
-                       is_queued(what.groups, active.incarnation, element);
+    const auto queued = is_queued(what.groups, active.incarnation, element);
+    const auto known = running || reported.contains({active.incarnation, element}) || queued;
+    if (queued && active.unit != 0)
+      at.unseen.insert({active.incarnation, element});
     // A cancel may have come, or another node been lost, while nobody could pass it on.
     if (active.cancelled || active.verdict || !active.again.empty() || active.preempted)
       at.node.tell(
@@ -265,9 +268,9 @@ void job_state_machine::adopt_running(std::uint32_t node, const inventory_groups
 }
 
 /// An element that was ordered for a slot of one node is not coming there any more.
-void job_state_machine::forget_queued(const active_element& what) {
-  if (what.unit == 0)
-    slots_on(what.node).queued -= std::min(slots_on(what.node).queued, 1u);
+void job_state_machine::forget_queued(active_element& what) {
+  if (std::exchange(what.queued, false))
+    --slots_on(what.node).queued;
 }
 
 /// Once all launchers have answered, and some know nothing of it: with none that does, it never

@@ -85,7 +85,7 @@ job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_
   what.unit = at.slots[slot].unit;
   what.parts = {at.slots[slot].part};
   at.slots[slot].incarnation = what.incarnation;
-  at.queued -= std::min(at.queued, 1u);
+  forget_queued(what);
   return &at.slots[slot];
 }
 
@@ -94,6 +94,7 @@ void job_state_machine::take_started(std::uint32_t node, const element_record& r
   if (found == nullptr)
     return;
   auto& active = *found;
+  slots_on(node).unseen.erase({active.incarnation, record.element});
   if (active.returning)
     return;
   note_start(active, record);
@@ -165,10 +166,10 @@ void job_state_machine::take_exit(std::uint32_t node, const element_record& reco
     at.refusals.reset();
     active.ran = active.ran || active.parts.size() > 1;
   }
-  if (active.unit == 0)
-    at.queued -= std::min(at.queued, 1u);
-  else if (record.slot < at.slots.size() && at.slots[record.slot].lone &&
-           at.slots[record.slot].element == element)
+  at.unseen.erase({active.incarnation, element});
+  forget_queued(active);
+  if (active.unit != 0 && record.slot < at.slots.size() && at.slots[record.slot].lone &&
+      at.slots[record.slot].element == element)
     at.slots[record.slot].busy = goes_on;
   if (active.ended_utc_ns > active.started_utc_ns && active.started_utc_ns > 0)
     mean_run_ns_ =
@@ -242,13 +243,12 @@ void job_state_machine::take_revoked(std::uint32_t node, const element_record& r
     active.nodes_running.erase(node);
     part_lost(element, active, "a part of it was withdrawn before it started");
   }
-  auto& at = slots_on(node);
-  at.queued -= std::min<std::uint32_t>(at.queued, static_cast<std::uint32_t>(elements.size()));
   for (auto element : elements) {
     auto* found = find_element(element);
     if (found == nullptr)
       continue;
     auto& active = *found;
+    forget_queued(active);
     active.nodes_running.clear();
     if (active.cancelled)
       element_over(element, active);

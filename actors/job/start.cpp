@@ -147,7 +147,7 @@ std::optional<std::uint32_t> job_state_machine::queued_incarnation(std::uint32_t
   if (const auto at = nodes_.find(node); at == nodes_.end() || at->second.queued == 0)
     return std::nullopt;
   for (const auto& [element, active] : active_)
-    if (active.unit == 0 && active.node == node && !active.ending)
+    if (active.queued && active.node == node)
       return active.incarnation;
   return std::nullopt;
 }
@@ -179,8 +179,8 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   if (stopping_)
     return;
   auto& at = slots_on(node);
-  if (at.refuses_until > world_.clock.boot())
-    return; // its launcher takes nothing now; what the planner gave waits for it
+  if (at.refuses_until > world_.clock.boot() || waits_for_queue(node))
+    return; // nothing more goes to its launcher now; what the planner gave waits for it
   const auto free = static_cast<std::uint32_t>(std::count_if(
       at.slots.begin(), at.slots.end(), [](const slot_state& slot) { return slot.is_idle(); }));
   auto fresh = std::min(at.fresh, free);
@@ -217,6 +217,7 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
       active_element active;
       active.incarnation = next->first;
       active.node = node;
+      active.queued = true;
       active.nodes_running.insert(node);
       active.unsent.insert(node);
       active.parts = what.parts; // its cores are those of its slot, known when it has started

@@ -277,6 +277,39 @@ TEST_CASE("an order that grew old before it was signed is made anew") {
   }
 }
 
+TEST_CASE("a cancel that is refused while the order is being signed asks for no second one") {
+  actor_world world{1};
+  auto spec = array_of("endless", 3);
+  spec.nodes_required = {"node1"};
+  const auto submitted = world.submit(world.user, spec);
+  while (!submitted->answer)
+    world.step();
+  REQUIRE(*submitted->answer);
+  const auto job = **submitted->answer;
+  world.settle_without(world.authority);
+  REQUIRE(world.ordered == 0);
+  const auto cancel = [&](std::uint64_t element) {
+    auto one = only(job);
+    one.targets.front().elements = number_range{element, element};
+    const auto answer = world.ask(world.user, cancel_jobs{one, "not that one"});
+    world.settle_without(world.authority);
+    return answer;
+  };
+  const auto kept = cancel(1); // so that what is signed does not leave as it is
+  REQUIRE((*kept && **kept));
+  world.refuses_append = [](const append_entries& what) {
+    return has(what, ledger_entry::kind::cancelled);
+  };
+  const auto refused = cancel(2);
+  REQUIRE((*refused && !**refused));
+  world.refuses_append = nullptr;
+  seconds(world, 5);
+  CHECK(world.launchers[0]->running() == 2);
+  for (const auto& [element, story] : world.story_of(job))
+    CHECK(story.ends == (element == 1 ? 1 : 0));
+  CHECK(world.violations == std::vector<std::string>{});
+}
+
 TEST_CASE("preempting what cannot be started yet costs a few words, however long it takes") {
   world_shape shape{1, 8, two_queues()};
   actor_world world{1, shape};

@@ -34,6 +34,25 @@ job_spec any_job(dice& random) {
 
 } // namespace
 
+TEST_CASE("elements of one node and of several share no slots, however their places come") {
+  for (auto seed : seeds(10)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed, {3, 3}}; // two ranks on a node, and one core over
+    auto spec = array_of("brief", 300);
+    spec.tasks = 2;
+    const auto job = world.submit(world.user, spec);
+    CHECK(world.run_until([&] { return world.queue_is_empty(); }, 300));
+    const auto story = world.story_of(**job->answer);
+    CHECK(story.size() == 300);
+    for (const auto& [element, told] : story)
+      if (told.exit.state != job_state::completed)
+        FAIL("element " << element << " " << to_string(told.exit.state) << ": "
+                        << told.exit.reason);
+    check_all_given_back(world);
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
 TEST_CASE("every element of any workload ends exactly once, whatever comes late or twice, and all "
           "that it had is given back") {
   for (auto seed : seeds(150)) {

@@ -114,6 +114,13 @@ void scripted_launcher::admit(const sealed_order& what) {
   }
   to.ordered(order);
   auto& group = groups_[what.group];
+  // What waits starts in the slots of the newest order.
+  if (auth::order_view newest; !group.queue.empty() && !auth::decode_order(group.newest, newest) &&
+                               (newest.node_count > 1 || order.node_count > 1))
+    to.violated(text_of(what.group, order.element_first) +
+                " was ordered into slots of its own on " + offers_->name +
+                ", or behind such an order, while " +
+                text_of(what.group, group.queue.front().first) + " waits for others");
   const auto last = order.element_first + (order.element_count - 1);
   group.seen.insert(order.element_first, last);
   group.queue.emplace_back(order.element_first, last);
