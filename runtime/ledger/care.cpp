@@ -56,26 +56,61 @@ int make_shadows(database& db) {
   return code == SQLITE_OK ? db.execute(all) : code;
 }
 
-/// Makes the tables from the events, and compares.
-int compare_tables(database& db, check_report& into) {
+/// Of an event and its summary, which are columns 0 to 8; column 9 is the sum.
+std::optional<byte_view> summary_in(const statement& row) {
+  if (row.is_null(8))
+    return std::nullopt;
+  return row.bytes(8);
+}
+
+/// Whether an event is as it was written. Those of an earlier schema have no sum to tell.
+bool is_as_written(const statement& row, const stored_event& at, std::uint64_t sums_from) {
+  // What is wider in the file than what it is read into.
+  const auto fits = (row.is_null(3) || row.integer(3) == std::int64_t{at.element}) &&
+                    row.integer(4) == std::int64_t{at.incarnation} &&
+                    row.integer(5) == static_cast<std::int64_t>(at.kind) &&
+                    row.integer(6) == std::int64_t{at.version};
+  if (!fits)
+    return false;
+  if (row.is_null(9))
+    return at.seq < sums_from;
+  return row.integer(9) == sum_of(at, summary_in(row));
+}
+
+std::uint64_t sums_from(database& db) {
+  return integer_of(db, "SELECT value FROM main.facts WHERE name = 'sums_from'");
+}
+
+std::string name_of(const stored_event& at) {
+  return "event " + std::to_string(at.seq) + " of job " + std::to_string(at.job);
+}
+
+/// Reads every event; makes the tables from them, and compares.
+int check_events(database& db, check_report& into) {
   projections shadows;
   int code = make_shadows(db);
   if (code == SQLITE_OK)
     code = shadows.prepare(db);
+  const auto first_sum = sums_from(db);
   statement query;
   if (code == SQLITE_OK)
     code = query.prepare(db.get(),
                          std::string{"SELECT "} + event_columns +
-                             ", e.summary FROM main.events e WHERE e.summary IS NOT NULL "
-                             "ORDER BY e.seq",
+                             ", e.summary, e.sum FROM main.events e ORDER BY e.seq",
                          false);
   if (code == SQLITE_OK)
     code = each_row(query, [&] {
       const auto at = read_event(query);
-      const auto change = from_cbor<summary>(query.bytes(8));
+      if (!is_as_written(query, at, first_sum))
+        return add_problem(into.problems,
+                           name_of(at) + " is not as it was written: restore a backup, or have "
+                                         "'troupe ledger rebuild' take it as it is");
+      const auto encoded = summary_in(query);
+      if (!encoded)
+        return;
+      const auto change = from_cbor<summary>(*encoded);
       if (!change || shadows.apply(at, *change) != projection_fault::ok)
-        add_problem(into.problems, "event " + std::to_string(at.seq) + " of job " +
-                                       std::to_string(at.job) + " cannot be applied" +
+        add_problem(into.problems, name_of(at) + " cannot be applied" +
                                        (change ? "" : ": " + change.error().text));
     });
   for (const std::string table : {"jobs", "elements"}) {
@@ -159,15 +194,15 @@ constexpr std::uint64_t skip_events_max = 1u << 20;
 class rebuilding {
 public:
   rebuilding(database& from, database& to, rebuild_report& report)
-      : from_{from}, to_{to}, report_{report} {}
+      : from_{from}, to_{to}, report_{report}, sums_from_{sums_from(from)} {}
 
   int run() {
     int code = tables_.prepare(to_);
     if (code == SQLITE_OK)
       code = insert_.prepare(to_.get(),
                              "INSERT INTO events(seq, utc_ns, job, element, incarnation, kind, "
-                             "version, payload, summary) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-                             "?9)");
+                             "version, payload, summary, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, "
+                             "?7, ?8, ?9, ?10)");
     std::uint64_t skip = 1;
     while (code == SQLITE_OK && skip <= skip_events_max) {
       const auto before = last_;
@@ -186,8 +221,9 @@ private:
   int take_from(std::uint64_t first, int& code) {
     statement query;
     int read = query.prepare(from_.get(),
-                             std::string{"SELECT "} + event_columns +
-                                 ", e.summary FROM events e WHERE e.seq >= ?1 ORDER BY e.seq",
+                             std::string{"SELECT "} + event_columns + ", e.summary, " +
+                                 (sums_from_ == 0 ? "NULL" : "e.sum") +
+                                 " FROM events e WHERE e.seq >= ?1 ORDER BY e.seq",
                              false);
     if (read != SQLITE_OK)
       return read;
@@ -199,6 +235,7 @@ private:
 
   int take(const statement& from) {
     const auto at = read_event(from);
+    const auto encoded = summary_in(from);
     last_ = at.seq;
     ++report_.events;
     report_.highest_job = std::max(report_.highest_job, at.job);
@@ -213,22 +250,26 @@ private:
     insert_.bind(6, static_cast<std::int64_t>(at.kind));
     insert_.bind(7, std::int64_t{at.version});
     insert_.bind(8, at.payload);
-    if (from.is_null(8))
+    if (!encoded)
       insert_.bind_null(9);
     else
-      insert_.bind(9, from.bytes(8));
-    if (const int code = insert_.run(); code != SQLITE_OK || from.is_null(8))
+      insert_.bind(9, *encoded);
+    insert_.bind(10, sum_of(at, encoded));
+    if (sums_from_ != 0 && !is_as_written(from, at, sums_from_))
+      add_problem(report_.problems,
+                  name_of(at) + " is not as it was written, and was taken over as it is");
+    if (const int code = insert_.run(); code != SQLITE_OK || !encoded)
       return code;
-    const auto change = from_cbor<summary>(from.bytes(8));
+    const auto change = from_cbor<summary>(*encoded);
     if (!change || tables_.apply(at, *change) != projection_fault::ok)
-      add_problem(report_.problems, "event " + std::to_string(at.seq) + " of job " +
-                                        std::to_string(at.job) + " cannot be applied");
+      add_problem(report_.problems, name_of(at) + " cannot be applied");
     return SQLITE_OK;
   }
 
   database& from_;
   database& to_;
   rebuild_report& report_;
+  std::uint64_t sums_from_; ///< 0: of an earlier schema, or that cannot be read
   projections tables_;
   statement insert_;
   std::uint64_t last_ = 0;
@@ -332,7 +373,7 @@ expected<check_report> check_ledger(const std::string& path) {
   code = check_pages(db, report);
   // What is damaged in its pages says nothing about its tables.
   if (code == SQLITE_OK && report.good())
-    code = compare_tables(db, report);
+    code = check_events(db, report);
   if (code != SQLITE_OK)
     add_problem(report.problems, sentence_of(code, path, doing, db).value().text);
   auto known = head_file::read(path + ".head");

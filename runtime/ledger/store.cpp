@@ -57,12 +57,15 @@ int store::state::insert(const stored_event& at, const event& e) {
   insert_event.bind(7, std::int64_t{at.version});
   insert_event.bind(8, at.payload);
   scratch.clear();
+  std::optional<byte_view> summary;
   if (e.change) {
     to_cbor(scratch, *e.change);
-    insert_event.bind(9, byte_view{scratch});
+    summary = byte_view{scratch};
+    insert_event.bind(9, *summary);
   } else {
     insert_event.bind_null(9);
   }
+  insert_event.bind(10, sum_of(at, summary));
   return insert_event.run();
 }
 

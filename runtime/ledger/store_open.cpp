@@ -169,7 +169,7 @@ expected<void> store::state::settle_version(const std::optional<head>& known) {
 int store::state::prepare() {
   const std::pair<statement*, std::string> all[] = {
       {&insert_event, "INSERT INTO events(seq, utc_ns, job, element, incarnation, kind, version, "
-                      "payload, summary) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"},
+                      "payload, summary, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"},
       {&set_highest, "UPDATE facts SET value = ?1 WHERE name = 'highest_job'"},
       {&begin, "BEGIN IMMEDIATE"},
       {&commit, "COMMIT"},

@@ -14,6 +14,9 @@ inline constexpr std::int64_t application_id = 0x5452504c;
 /// From this schema on a ledger has an identity.
 inline constexpr std::int64_t identity_since = 2;
 
+/// What is kept beside an event and its encoded summary: it changes when anything of them does.
+std::int64_t sum_of(const stored_event& at, std::optional<byte_view> summary);
+
 /// The newest schema this program knows.
 std::int64_t schema_version();
 

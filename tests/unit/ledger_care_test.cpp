@@ -5,6 +5,7 @@
 #include "tests/unit/ledger_world.hpp"
 
 #include <fstream>
+#include <random>
 #include <set>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,6 +52,27 @@ void damage(const std::string& path, std::streamoff at, std::size_t size) {
   std::fstream file{path, std::ios::in | std::ios::out | std::ios::binary};
   file.seekp(at);
   file << std::string(size, '\xa5');
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file{path, std::ios::binary};
+  return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+/// All that is stored of each event, as SQLite reads it.
+std::string events_in(const std::string& path) {
+  database db;
+  REQUIRE(db.open(path, SQLITE_OPEN_READWRITE) == SQLITE_OK);
+  statement query;
+  REQUIRE(query.prepare(db.get(),
+                        "SELECT seq || ' ' || utc_ns || ' ' || job || ' ' || quote(element) || ' ' "
+                        "|| incarnation || ' ' || kind || ' ' || version || ' ' || quote(payload) "
+                        "|| ' ' || quote(summary) FROM events ORDER BY seq",
+                        false) == SQLITE_OK);
+  std::string all;
+  while (query.step() == SQLITE_ROW)
+    all += std::string{query.text(0)} + '\n';
+  return all;
 }
 
 /// The files as a kill -9 leaves them: the log still beside the ledger.
@@ -255,6 +277,55 @@ TEST_CASE("A check finds a whole ledger whole, open or closed, and names what is
   damage(w.where.file(), 3 * 4096, 4 * 4096);
   report = check_ledger(w.where.file());
   CHECK_FALSE((report && report->good()));
+}
+
+TEST_CASE("A check finds whatever a disk has changed of an event") {
+  world w;
+  w.make_jobs(6);
+  const auto path = w.where.file();
+  const auto whole = bytes_of(path);
+  const auto before = events_in(path);
+  std::mt19937_64 random{1};
+  const auto find = [&](std::size_t at) {
+    auto changed = whole;
+    changed[at] = static_cast<char>(changed[at] ^ static_cast<char>(1 + random() % 255));
+    std::ofstream{path, std::ios::binary} << changed;
+    const auto report = check_ledger(path);
+    if (report && report->good()) {
+      INFO("byte " << at);
+      REQUIRE(events_in(path) == before); // it was of something else, or of nothing
+    }
+    return !(report && report->good());
+  };
+  // Wherever an event lies in the file: one of its payloads, and any byte.
+  const auto payload = submit(4).payload;
+  const auto at = whole.rfind(std::string{payload.begin(), payload.end()});
+  REQUIRE(at != std::string::npos);
+  for (std::size_t i = 0; i < payload.size(); ++i)
+    CHECK(find(at + i));
+  for (int i = 0; i < 500; ++i)
+    find(random() % whole.size());
+  std::ofstream{path, std::ios::binary} << whole;
+  CHECK(check_ledger(path)->good());
+}
+
+TEST_CASE("An event that is not as it was written is named by a check, and by a rebuild, once") {
+  world w;
+  w.make_jobs(6);
+  const auto path = w.where.file();
+  execute(path, "UPDATE events SET payload = x'a0' WHERE seq = 5");
+  auto report = check_ledger(path);
+  REQUIRE(report);
+  REQUIRE(report->problems.size() >= 1);
+  CHECK(contains(report->problems[0], "event 5 of job 3 is not as it was written"));
+  const auto rebuilt = rebuild_ledger(path, 0);
+  REQUIRE(rebuilt);
+  REQUIRE(rebuilt->problems.size() == 1);
+  CHECK(contains(rebuilt->problems[0], "event 5 of job 3"));
+  CHECK(check_ledger(path)->good());
+  // A sum that is gone is no event of an earlier schema.
+  execute(path, "UPDATE events SET sum = NULL WHERE seq = 5");
+  CHECK_FALSE(check_ledger(path)->good());
 }
 
 TEST_CASE("Rebuilding makes the tables from the events and keeps what was there") {
