@@ -44,7 +44,7 @@ ledger_actor::behavior_type ledger_state::make_behavior(auth::guard_observer& gu
       }),
       on<append_entries>([this](request<append_entries>& what) { return append(what); }),
       on<fetch_submission>([this](request<fetch_submission>& what) { return fetch(what.msg.job); }),
-      on<find_request>([this](request<find_request>& what) { return find(what.msg); }),
+      on<find_request>([this](request<find_request>& what) { return find(what); }),
       on<query_history>([read](request<query_history>& what) { return read(what); }),
       on<query_estimates>([read](request<query_estimates>& what) { return read(what); }),
       on<query_job>([read](request<query_job>& what) { return read(what); }),
@@ -76,11 +76,17 @@ expected<submission_found> ledger_state::fetch(job_id job) {
   return submission_found{std::make_shared<submitted_event const>(std::move(*event))};
 }
 
-expected<request_found> ledger_state::find(const find_request& asked) {
-  auto job = store_->job_of_request(asked.request_id);
+/// Whose request it was may know what became of it. To anybody else it is none.
+expected<request_found> ledger_state::find(const request<find_request>& what) {
+  const auto job = store_->job_of_request(what.msg.request_id);
   if (!job)
     return tl::unexpected<error>{job.error()};
-  return request_found{job->value_or(0)};
+  if (!*job)
+    return request_found{};
+  const auto row = store_->row_of(**job);
+  if (!row)
+    return tl::unexpected<error>{row.error()};
+  return request_found{row->uid == what.cap.who().uid ? **job : 0};
 }
 
 // -- writing --------------------------------------------------------------------

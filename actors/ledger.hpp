@@ -40,7 +40,7 @@ private:
   void note_failure(const error& why);
   void remember(const append_entries& what);
   expected<submission_found> fetch(job_id job);
-  expected<request_found> find(const find_request& asked);
+  expected<request_found> find(const request<find_request>& what);
   template <class M>
   caf::result<typename M::answer> read_past(request<M>& what);
   expected<void> forget_and_gather();

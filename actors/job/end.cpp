@@ -121,7 +121,7 @@ job_state_machine::cancel_entries(const cancel_elements& what,
     take(elements, &cancelled_event::elements);
   take(placed, &cancelled_event::placed);
   append_entries entries;
-  entries.essential = !placed.empty(); // what runs can be ended though the disk is full
+  entries.essential = true; // what waits or runs can be ended though the disk is full
   for (auto& event : events) {
     event.by_uid = what.by_uid;
     event.reason = what.reason;

@@ -241,6 +241,7 @@ void scheduler_state::cancel(const verified_capability& cap, const cancel_jobs& 
 void scheduler_state::cancel_waiting(const std::shared_ptr<waiting_change>& what) {
   const auto ids = what->take_part();
   append_entries entries;
+  entries.essential = true; // what waits can be given up though the disk is full
   std::vector<plan_event> waiting;
   for (auto id : ids) {
     auto at = jobs_.find(id);
@@ -333,8 +334,9 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
     const auto at = jobs_.find(id);
     if (at == jobs_.end())
       return;
+    // What is held stays so while all of it runs, for it may wait again: a release is always good.
     const auto& row = at->second.row;
-    if (row.elements_pending == 0)
+    if (row.elements_pending == 0 && (held || !row.held))
       refuse(total, {errc::conflict, fmt::format("job {} has nothing that waits; it is {}", id,
                                                  to_string(row.state))});
     else if (row.held != held)

@@ -157,8 +157,16 @@ void scheduler_state::activate_with(job_id id, std::shared_ptr<submitted_event c
   activated(id);
   if (job.lease)
     tell(job.actor, cap_, allow_refill{true});
-  if (auto units = std::exchange(job.first_units, nullptr))
-    tell(job.actor, cap_, std::move(*units));
+  if (auto units = std::exchange(job.first_units, nullptr)) {
+    if (paused_) // the cluster has begun to stop since: as what is placed from now on
+      placed_meanwhile_.push_back({0,
+                                   {{id, std::move(units->units), units->first_promised_utc_ns,
+                                     units->last_promised_utc_ns}},
+                                   {},
+                                   {}});
+    else
+      tell(job.actor, cap_, std::move(*units));
+  }
   for (auto [first, last] = parked_.equal_range(id); first != last; first = parked_.erase(first))
     first->second.promise.delegate(job.actor, std::move(first->second.what));
 }

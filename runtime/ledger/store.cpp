@@ -256,7 +256,7 @@ expected<std::uint64_t> store::append(std::span<const event> events) {
   // log has written ahead, when what comes behind it could not be moved into the file any more.
   if (!s.try_reserve() || s.disk_is_full())
     return fail(errc::storage, "the file system of the ledger " + s.how.path +
-                                   " is full; only the ends of running jobs are recorded: free " +
+                                   " is full; only ends and cancels are recorded: free " +
                                    std::to_string((s.how.ballast_bytes + room_bytes_min) >> 10) +
                                    " KiB there at least");
   return s.append(events);

@@ -50,7 +50,7 @@ public:
   /// known what was kept, and every append is refused until it could be.
   expected<std::uint64_t> append(std::span<const event> events);
 
-  /// The same for what must not be lost when the disk is full: the ends of running jobs. Uses the
+  /// The same for what must not wait for a full disk: what ends something, or gives it up. Uses the
   /// ballast.
   expected<std::uint64_t> append_essential(std::span<const event> events);
 

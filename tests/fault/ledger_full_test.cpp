@@ -101,7 +101,7 @@ TEST_CASE("On a full disk submissions are refused, running jobs end, and space l
     CHECK_FALSE(s->accepts_submissions());
     const auto still = append_one(*s, submit(jobs + 1));
     REQUIRE_FALSE(still);
-    CHECK(contains(still.error().text, "only the ends of running jobs are recorded"));
+    CHECK(contains(still.error().text, "only ends and cancels are recorded"));
 
     REQUIRE(std::filesystem::remove(mounted + "/filler"));
     REQUIRE(append_one(*s, submit(jobs + 1)));

@@ -187,8 +187,7 @@ TEST_CASE("what was to be ended is ended after a restart, though no launcher had
   }
 }
 
-TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind",
-          "[.]") {
+TEST_CASE("on a full disk a submission is refused with a sentence and leaves nothing behind") {
   actor_world world{1};
   const auto before = world.all_jobs().size();
   std::shared_ptr<submitted_job> job;
@@ -201,10 +200,48 @@ TEST_CASE("on a full disk a submission is refused with a sentence and leaves not
   REQUIRE_FALSE(*job->answer);
   CHECK(job->answer->error().code == errc::storage);
   INFO(job->answer->error().text);
-  CHECK(job->answer->error().text.find("free space") != std::string::npos);
-  CHECK(world.all_jobs().size() == before);
-  CHECK(world.queue_is_empty());
+  CHECK(job->answer->error().text.find("its file system is full; free space there") !=
+        std::string::npos);
+  // Neither when there is room nor after a restart does it run.
+  for (const auto restarts : {false, true}) {
+    if (restarts) {
+      world.crash();
+      world.start();
+      world.connect_launchers();
+    }
+    world.advance(ns_per_s); // the ledger looks at its disk again after a while
+    world.drain();
+    CHECK(world.ordered == 0);
+    CHECK(world.all_jobs().size() == before);
+    CHECK(world.queue_is_empty());
+  }
   CHECK(running_job(world, "endless") != 0);
+}
+
+TEST_CASE("while the ledger takes ends alone, what waits or runs is cancelled all the same") {
+  actor_world world{1};
+  auto spec = array_of("endless", 20); // more than there are cores
+  const auto running = world.submit(world.user, spec);
+  spec.held = true;
+  const auto waiting = world.submit(world.user, spec);
+  world.drain();
+  REQUIRE(running_elements(world) == 12);
+  world.refuses_append = [](const append_entries& what) { return !what.essential; };
+  const auto hold = world.ask(world.user, release_jobs{only(**waiting->answer)});
+  auto rest = only(**running->answer);
+  rest.targets.front().elements = number_range{15, 20};
+  const auto some = world.ask(world.user, cancel_jobs{rest, "enough"});
+  world.settle();
+  CHECK((*hold && !**hold));
+  REQUIRE((*some && **some));
+  CHECK((*some)->value().elements == 6);
+  for (const auto& job : {running, waiting}) {
+    const auto all = world.ask(world.user, cancel_jobs{only(**job->answer), "enough"});
+    world.settle();
+    REQUIRE((*all && **all));
+  }
+  CHECK(world.run_until([&] { return world.queue_is_empty(); }));
+  CHECK(world.violations == std::vector<std::string>{});
 }
 
 TEST_CASE("on a full disk nothing starts, and what was placed starts when there is room") {

@@ -224,6 +224,21 @@ TEST_CASE("counters tell what came, what was handled, what was refused and what 
   CHECK(world.refusals.size() == 3);
 }
 
+TEST_CASE("which job a request made is told to whose request it is alone") {
+  actor_world world{1};
+  const auto job = submitted(world, single("endless"));
+  const auto row = world.store().row_of(job);
+  REQUIRE((row && row->request));
+  const auto told = [&](const person& who) {
+    auto found = world.ask(world.ledger, who.cap, find_request{*row->request});
+    world.settle();
+    REQUIRE((*found && **found));
+    return (*found)->value().job;
+  };
+  CHECK(told(world.user) == job);
+  CHECK(told(world.log_in(65'534)) == 0);
+}
+
 TEST_CASE("a job is not shown to, or changed by, somebody whose it is not, and that is audited") {
   actor_world world{1};
   const auto job = submitted(world, single("endless"));

@@ -229,6 +229,31 @@ TEST_CASE("elements are neither held nor released one by one, and that is said")
   CHECK(rows->rows.front().held);
 }
 
+TEST_CASE("what is held is released also while nothing of it waits, for it may wait again") {
+  actor_world world{1};
+  auto spec = array_of("endless", 14);
+  spec.requeue = true;
+  const auto job = submitted(world, spec);
+  REQUIRE(answered(world, hold_jobs{named({whole(job, job)})}));
+  REQUIRE(answered(world, cancel_jobs{named({part(job, 13, 14)}), "enough"}));
+  world.drain();
+  const auto again = answered(world, hold_jobs{named({whole(job, job)})});
+  CHECK((!again && again.error().text.find("nothing that waits") != std::string::npos));
+  const auto released = answered(world, release_jobs{named({whole(job, job)})});
+  REQUIRE(released);
+  CHECK(released->jobs == 1);
+  world.launchers[0]->restart(); // what ran there waits again
+  world.launchers[0]->connect();
+  std::size_t running = 0;
+  CHECK(world.run_until([&] {
+    running = 0;
+    for (const auto& launcher : world.launchers)
+      running += launcher->running();
+    return running == 12;
+  }));
+  CHECK(world.violations == std::vector<std::string>{});
+}
+
 TEST_CASE("more waiting jobs than one append takes are held, released and cancelled all the same") {
   actor_world world{1};
   constexpr std::size_t count = ledger::events_per_append_max + 100;

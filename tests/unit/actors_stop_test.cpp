@@ -107,6 +107,30 @@ TEST_CASE("starts that were paused and go on again lose no placement") {
   }
 }
 
+TEST_CASE("what was decided before starts were paused, and had no actor yet, waits for them") {
+  for (auto seed : seeds(20)) {
+    INFO("TROUPE_TEST_SEED=" << seed);
+    actor_world world{seed};
+    const auto pause = [&](bool on) {
+      auth::verified_capability cap = world.role(auth::actor_role::cluster);
+      caf::anon_send(world.scheduler, request<pause_starts>{cap, {on}});
+    };
+    const auto job = world.submit(world.user, single("endless"));
+    world.settle_without(world.planner);
+    REQUIRE(job->answer);
+    world.settle_without(world.ledger); // the scheduler waits for what was submitted
+    pause(true);
+    world.drain();
+    CHECK(world.ordered == 0);
+    for (const auto& [element, story] : world.story_of(**job->answer))
+      CHECK(story.starts.empty());
+    pause(false);
+    world.drain();
+    CHECK(running_elements(world) == 1);
+    CHECK(world.violations == std::vector<std::string>{});
+  }
+}
+
 TEST_CASE("an array that runs when the cluster stops waits with the rest of its elements") {
   for (auto seed : seeds(10)) {
     INFO("TROUPE_TEST_SEED=" << seed);
