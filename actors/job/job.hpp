@@ -476,6 +476,7 @@ private:
   void recover(const std::vector<placed_chunk>& chunks,
                const std::vector<std::shared_ptr<node_entry const>>& nodes);
   job_agreed reconcile(reconcile_job& what);
+  static void forget_starts_of_ended(reconcile_job& what);
   static bool is_ordered_of(const active_element& what, const reconcile_job& from,
                             bool same_launcher);
   std::uint64_t restore_unit(std::vector<placement_part> parts, utc_ns started);

@@ -193,6 +193,26 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
   active_.emplace(element, std::move(active));
 }
 
+/// Where an element started that has ended since is no slot of the job's any more: that may have
+/// been given back, and be another job's, though the end was never written. But where something is
+/// queued in its incarnation, that may start there.
+void job_state_machine::forget_starts_of_ended(reconcile_job& what) {
+  std::set<std::pair<group_key, std::uint32_t>> ended;
+  for (const auto& record : what.unacknowledged)
+    if (record.what == element_record::kind::exited ||
+        record.what == element_record::kind::start_failed)
+      ended.insert({record.group, record.element});
+  const auto queues = [&](const group_key& group) {
+    return std::any_of(what.groups.begin(), what.groups.end(), [&](const auto& each) {
+      return each.group == group && !each.queued.empty();
+    });
+  };
+  std::erase_if(what.unacknowledged, [&](const element_record& record) {
+    return record.what == element_record::kind::started &&
+           ended.contains({record.group, record.element}) && !queues(record.group);
+  });
+}
+
 job_agreed job_state_machine::reconcile(reconcile_job& what) {
   auto& at = slots_on(what.node);
   at.routed = true;
@@ -235,6 +255,7 @@ job_agreed job_state_machine::reconcile(reconcile_job& what) {
   }
   world_.log->info("job {}: agreed with node {}: {} elements there, {} placed in all", job_,
                    what.node, here.size(), active_.size());
+  forget_starts_of_ended(what);
   // Records may be older than what runs, in the same slot: they come first.
   apply(what.node, what.unacknowledged);
   adopt_running(what.node, what.groups);

@@ -98,6 +98,8 @@ void job_state_machine::take_started(std::uint32_t node, const element_record& r
   if (active.returning)
     return;
   note_start(active, record);
+  if (!active.nodes_running.contains(node))
+    return; // told again behind its end: its slot may be another job's by now
   restore_slot(slots_on(node), record.slot, active.started_utc_ns);
   auto* slot = settle(slots_on(node), active, record.slot);
   if (!slot)
