@@ -239,6 +239,7 @@ bool job_state_machine::all_over() const {
 void job_state_machine::follow_up() {
   if (finished_)
     return;
+  use_slots_left();
   send_orders(); // what waited for others of its incarnation to start, if it need not any more
   write_returns();
   write_step_ends();

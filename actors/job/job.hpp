@@ -188,6 +188,11 @@ private:
     /// Slots before a restart, as the last order named them. Which of them are still the job's,
     /// the elements tell that run in them: what was given back was never written down.
     std::map<std::uint32_t, placement_part> before;
+    struct order_before {
+      std::uint32_t incarnation, first, last;
+      std::set<std::uint32_t> open; ///< slots
+    };
+    std::vector<order_before> orders_before; ///< as the ledger has them
     bool routed = false;
   };
 
@@ -476,7 +481,7 @@ private:
   void recover(const std::vector<placed_chunk>& chunks,
                const std::vector<std::shared_ptr<node_entry const>>& nodes);
   job_agreed reconcile(reconcile_job& what);
-  static void forget_starts_of_ended(reconcile_job& what);
+  void forget_starts_of_ended(reconcile_job& what);
   static bool is_ordered_of(const active_element& what, const reconcile_job& from,
                             bool same_launcher);
   std::uint64_t restore_unit(std::vector<placement_part> parts, utc_ns started);
@@ -487,6 +492,7 @@ private:
   void adopt_running(std::uint32_t node,
                      const std::vector<report_inventory::running_group>& groups);
   void forget_queued(active_element& what);
+  void use_slots_left();
   void note_absence(std::uint32_t element, active_element& what);
   void forget_absent(active_element& what);
   void forbid_requeue(active_element& what) const;
@@ -534,6 +540,7 @@ private:
   boot_ns preempt_due_ = 0;
   std::vector<std::uint32_t> to_return_; ///< elements that wait again when that is durable
   std::multimap<boot_ns, resting_element> resting_;
+  std::set<std::uint32_t> left_; ///< nodes where less is queued than their slots were kept for
   std::vector<unsent_order> unsent_;
   std::vector<unsent_step> unsent_steps_;
   boot_ns signing_due_ = 0; ///< the authority signs nothing before

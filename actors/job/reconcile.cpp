@@ -129,9 +129,13 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
   if (first == nullptr)
     return; // recovery sets a job aside of which the ledger says so
   auto& at = slots_on(first->node);
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    if (parts[i].ranks > 0)
-      at.before.insert_or_assign(static_cast<std::uint32_t>(i), parts[i]);
+  at.orders_before.push_back({what.incarnation, what.element_first, what.element_last, {}});
+  auto& open = at.orders_before.back().open;
+  for (std::uint32_t i = 0; i < parts.size(); ++i)
+    if (parts[i].ranks > 0) {
+      at.before.insert_or_assign(i, parts[i]);
+      open.insert(i);
+    }
   for (auto element = what.element_first;; ++element) {
     if (!what.ended.contains(element)) {
       auto active = adopted_element(what, element);
@@ -194,22 +198,27 @@ void job_state_machine::adopt_wide(const placed_chunk& what) {
 }
 
 /// Where an element started that has ended since is no slot of the job's any more: that may have
-/// been given back, and be another job's, though the end was never written. But where something is
-/// queued in its incarnation, that may start there.
+/// been given back, and be another job's, though the end was never written. But what is queued may
+/// start there yet, if it was ordered for that slot.
 void job_state_machine::forget_starts_of_ended(reconcile_job& what) {
   std::set<std::pair<group_key, std::uint32_t>> ended;
   for (const auto& record : what.unacknowledged)
     if (record.what == element_record::kind::exited ||
         record.what == element_record::kind::start_failed)
       ended.insert({record.group, record.element});
-  const auto queues = [&](const group_key& group) {
-    return std::any_of(what.groups.begin(), what.groups.end(), [&](const auto& each) {
-      return each.group == group && !each.queued.empty();
-    });
-  };
+  std::set<std::pair<std::uint32_t, std::uint32_t>> awaited; ///< incarnation, slot
+  for (const auto& order : slots_on(what.node).orders_before)
+    for (const auto& group : what.groups)
+      if (group.group.step == 0 && group.group.incarnation == order.incarnation &&
+          std::any_of(group.queued.begin(), group.queued.end(), [&](const number_range& range) {
+            return range.first <= order.last && order.first <= range.last;
+          }))
+        for (auto slot : order.open)
+          awaited.insert({order.incarnation, slot});
   std::erase_if(what.unacknowledged, [&](const element_record& record) {
     return record.what == element_record::kind::started &&
-           ended.contains({record.group, record.element}) && !queues(record.group);
+           ended.contains({record.group, record.element}) &&
+           !awaited.contains({record.group.incarnation, record.slot});
   });
 }
 
@@ -290,8 +299,10 @@ void job_state_machine::adopt_running(std::uint32_t node, const inventory_groups
 
 /// An element that was ordered for a slot of one node is not coming there any more.
 void job_state_machine::forget_queued(active_element& what) {
-  if (std::exchange(what.queued, false))
-    --slots_on(what.node).queued;
+  if (!std::exchange(what.queued, false))
+    return;
+  --slots_on(what.node).queued;
+  left_.insert(what.node);
 }
 
 /// Once all launchers have answered, and some know nothing of it: with none that does, it never

@@ -244,9 +244,21 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   at.fresh = used + (blocked ? fresh : 0);
 }
 
+/// What was kept for elements that are not coming any more goes to others, or is given back.
+void job_state_machine::use_slots_left() {
+  const auto nodes = std::exchange(left_, {});
+  std::vector<chunk> chunks;
+  for (auto node : nodes)
+    fill(node, chunks);
+  write(std::move(chunks));
+  for (auto node : nodes)
+    release_idle_slots(node);
+}
+
 /// Gives slots back that no element is coming for.
 void job_state_machine::release_idle_slots(std::uint32_t node) {
   auto& at = slots_on(node);
+  left_.erase(node);
   if (unstarted_count() == 0)
     at.fresh = 0;
   const auto waiting = queued_incarnation(node);
