@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 // Steps: `troupe run` inside a job, in that job's allocation.
 
@@ -174,6 +175,23 @@ TEST_CASE("a step goes on over a kill of trouped, and its output and code arrive
   const auto steps = steps_of(cluster, id);
   REQUIRE(steps.size() == 2);
   CHECK(steps[0]["exit_code"] == 5);
+}
+
+TEST_CASE("what a job asks for while trouped is away waits until it is back") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  const auto id = submit_script(cluster, {"-o", "out"},
+                                "touch ready; while [ ! -e go ]; do sleep 0.02; done\n"
+                                "touch asks; troupe run echo step; echo \"code $?\"\n"
+                                "troupe queue >/dev/null; echo \"code $?\"; touch done\n");
+  REQUIRE(eventually([&] { return std::filesystem::exists(cluster.path("ready")); }));
+  cluster.kill_trouped();
+  cluster.write("go", "");
+  REQUIRE(eventually([&] { return std::filesystem::exists(cluster.path("asks")); }));
+  CHECK_FALSE(eventually([&] { return std::filesystem::exists(cluster.path("done")); },
+                         std::chrono::milliseconds{500}));
+  cluster.up();
+  CHECK(cluster.wait(id).exit == 0);
+  CHECK(cluster.file("out") == "step\ncode 0\ncode 0\n");
 }
 
 TEST_CASE("elements of an array have steps of their own") {

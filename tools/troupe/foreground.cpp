@@ -285,7 +285,7 @@ private:
 
   expected<session*> control() {
     if (!control_) {
-      auto opened = session::open(run_.capability);
+      auto opened = session::open_now(run_.capability);
       if (!opened)
         return tl::unexpected{opened.error()};
       control_.emplace(std::move(*opened));
@@ -359,7 +359,7 @@ private:
   /// byte.
   exit_now renew() {
     control_.reset();
-    auto opened = session::open(run_.capability);
+    auto opened = session::open_now(run_.capability);
     if (!opened)
       return fails(opened.error());
     session_.emplace(std::move(*opened));
@@ -376,7 +376,7 @@ private:
     control_.reset();
     error last{errc::unreachable, {}};
     for (auto until = clock::now() + reconnect_for; clock::now() < until;) {
-      auto opened = session::open(run_.capability);
+      auto opened = session::open_now(run_.capability);
       if (opened) {
         session_.emplace(std::move(*opened));
         auto started = follow();

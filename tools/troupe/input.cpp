@@ -182,7 +182,7 @@ bool input_sender::send(const calls::write_input& what) {
   for (;;) {
     error why{errc::unreachable, {}};
     if (!session_) {
-      if (auto opened = session::open(run_.capability))
+      if (auto opened = session::open_now(run_.capability))
         session_.emplace(std::move(*opened));
       else
         why = opened.error();
@@ -230,7 +230,7 @@ void input_sender::give_up(const error& why) {
 
 bool input_sender::cancel() {
   if (!session_) {
-    auto opened = session::open(run_.capability);
+    auto opened = session::open_now(run_.capability);
     if (!opened)
       return false;
     session_.emplace(std::move(*opened));

@@ -39,6 +39,12 @@ error unknown_submission(const error& why) {
                         why.text + "); look at 'troupe queue' before it is submitted again"};
 }
 
+/// Whether this is a command of a job's: then the cluster was there a moment ago.
+bool within_job() {
+  const char* job = std::getenv("TROUPE_JOB_ID");
+  return job != nullptr && *job != '\0';
+}
+
 /// What to do about a socket that nobody answers on: that is what the state directory says.
 std::string why_unreachable(const std::string& socket) {
   const auto state = state_directory();
@@ -76,6 +82,17 @@ expected<session> session::connect_to(const std::string& socket,
 }
 
 expected<session> session::open(const std::string& capability_file) {
+  const auto until = std::chrono::steady_clock::now() + (within_job() ? return_deadline : 0s);
+  for (;;) {
+    auto opened = open_now(capability_file);
+    if (opened || opened.error().code != errc::unreachable ||
+        std::chrono::steady_clock::now() >= until)
+      return opened;
+    std::this_thread::sleep_for(return_pause);
+  }
+}
+
+expected<session> session::open_now(const std::string& capability_file) {
   auto path = socket_path();
   if (!path)
     return tl::unexpected{path.error()};

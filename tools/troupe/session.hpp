@@ -34,8 +34,12 @@ public:
   static expected<session> open_at(const std::string& socket, const std::string& capability_file);
 
   /// Connects, asks for a capability and proves to hold it; with a `capability_file`, for none but
-  /// the one in there.
+  /// the one in there. Within a job a cluster that is away is waited for, for a minute at most: the
+  /// job goes on while trouped is started again, and so must what it asks for.
   static expected<session> open(const std::string& capability_file);
+
+  /// The same without waiting: for who tries again and looks after signals meanwhile.
+  static expected<session> open_now(const std::string& capability_file);
 
   /// For what may wait for days: after `why` ended a call, another session in this one's place. At
   /// once when its time was over; while the cluster comes back, for a minute at most, when it went

@@ -117,8 +117,11 @@ void storm::judge_lone(const submission& what, const std::string& element, const
              detail + "\n  " + std::to_string(ended_well) + " of " + std::to_string(what.ranks) +
                  " tasks wrote their end");
   } else if (state == "failed") {
-    // A stream that finds no room fails its job; so does a start, when it says why.
-    const auto for_want_of_room = what.disk_hurt && (what.by_run || (ran == 0 && !reason.empty()));
+    // A stream that finds no room fails its job; so does a start, when it says why; and a script
+    // whose step was refused, as a submission is, says so by its code.
+    const auto step_refused = what.steps > 0 && code == script_step_failed;
+    const auto for_want_of_room =
+        what.disk_hurt && (what.by_run || step_refused || (ran == 0 && !reason.empty()));
     if (!for_want_of_room && (what.code == 0 || code != what.code || ended_well == 0))
       broken("what is said to have failed has run, and failed as said",
              detail + "\n  its tasks were to end with " + std::to_string(what.code) + "; " +
@@ -179,9 +182,12 @@ void storm::judge_order(const submission& what) {
   for (const auto* each : books_.of(what.number))
     for (const auto& run : each->second.runs)
       first_begin = first_begin == 0 ? run.began_ns : std::min(first_begin, run.began_ns);
+  // Its last run counts: what was preempted or requeued before has no end of its own.
   for (const auto* each : books_.of(what.after))
-    for (const auto& run : each->second.runs)
-      last_end = std::max(last_end, run.ended_ns == 0 ? INT64_MAX : run.ended_ns);
+    if (!each->second.runs.empty()) {
+      const auto ended = each->second.runs.back().ended_ns;
+      last_end = std::max(last_end, ended == 0 ? INT64_MAX : ended);
+    }
   if (first_begin != 0 && last_end > first_begin)
     broken("a dependent job begins when what it depends on has completed", describe(what));
 }

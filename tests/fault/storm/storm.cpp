@@ -67,7 +67,17 @@ bool storm::rest() {
   note("the faults stop");
   heal_disk();
   wait_up();
+  // Nothing is held after this, nor too large: no hold is under way, and the cluster has its size.
+  const auto unheld = [&] {
+    return std::none_of(clients_.begin(), clients_.end(), [](const client& each) {
+      return each.name.starts_with("submit") || each.name.starts_with("hold");
+    });
+  };
+  if (!pump_until(unheld, 150s) || !broken_.empty())
+    return false;
   ask({"release", "--all"}, "release --all", [](const outcome&) {});
+  if (nodes_ < nodes_max_ || cores_ < cores_max_)
+    grow_back();
   const auto over = [&] {
     if (!clients_.empty())
       return false;

@@ -38,6 +38,8 @@ enum trouble : unsigned {
   all_troubles = (1 << 11) - 1,
 };
 
+constexpr int script_step_failed = 81; ///< what a script ends with when a step of its fails
+
 struct plan {
   unsigned seed = 0;
   std::chrono::seconds time = 50s; ///< of storm; then it must come to rest
@@ -146,6 +148,7 @@ private:
   void stop_for_a_while(pid_t pid, const std::string& name);
   void shut_down();
   void change_shape();
+  void grow_back();
   void hurt_disk();
   bool disk_is_hurt() const { return disk_is_full_ || !disk_rules_.empty(); }
   void heal_disk();
@@ -173,6 +176,8 @@ private:
   small_disk disk_;
   int nodes_ = 2;
   int cores_ = 3;
+  int nodes_max_ = nodes_; ///< the largest that somebody may have asked for
+  int cores_max_ = cores_;
   test::test_cluster cluster_;
   books books_;
   std::map<int, submission> submissions_;

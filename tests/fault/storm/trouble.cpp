@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/fault/storm/storm.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
@@ -135,6 +136,8 @@ void storm::shut_down() {
 void storm::change_shape() {
   nodes_ = 1 + below(3);
   cores_ = 2 + below(3);
+  nodes_max_ = std::max(nodes_max_, nodes_);
+  cores_max_ = std::max(cores_max_, cores_);
   const auto killed = one_in(2);
   note("the next cluster has " + std::to_string(nodes_) + " nodes of " + std::to_string(cores_) +
        " cores");
@@ -145,6 +148,16 @@ void storm::change_shape() {
   } else {
     shut_down();
   }
+}
+
+/// What fitted when it was submitted, and waits since the cluster has shrunk, fits again.
+void storm::grow_back() {
+  nodes_ = nodes_max_;
+  cores_ = cores_max_;
+  note("the cluster has " + std::to_string(nodes_) + " nodes of " + std::to_string(cores_) +
+       " cores again");
+  kill_pid(cluster_.trouped(), "trouped");
+  up();
 }
 
 // -- the disk -------------------------------------------------------------------

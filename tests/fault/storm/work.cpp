@@ -231,7 +231,7 @@ void storm::submit_script() {
   for (int i = 0; i < it.steps; ++i) {
     words step = task(it, {"run", number(below(60))});
     step[3] = "0";
-    text += "troupe run " + line(step) + "|| exit 81\n";
+    text += "troupe run " + line(step) + "|| exit " + number(script_step_failed) + "\n";
   }
   text += "exit " + number(it.code) + "\n";
   const auto name = "script" + number(it.number) + ".sh";

@@ -119,7 +119,7 @@ private:
     std::vector<std::string> own{
         "TROUPE_JOB_ID=" + format_id(job_), "TROUPE_NTASKS=" + std::to_string(options_.spec.tasks),
         "TROUPE_CORES_PER_TASK=" + std::to_string(options_.spec.cores_per_task)};
-    if (auto to = session::open(run_.capability))
+    if (auto to = session::open_now(run_.capability))
       if (auto shown = to->call(calls::show{job_}); shown && !shown->value.job.elements.empty()) {
         const auto& placed = shown->value.job.elements.front();
         std::string tasks;
@@ -186,7 +186,7 @@ private:
     calls::signal over;
     over.selector.targets.push_back({job_, job_, {}});
     over.number = SIGTERM;
-    auto to = session::open(run_.capability);
+    auto to = session::open_now(run_.capability);
     if (auto told = to ? to->call(over) : tl::unexpected{to.error()}; !told)
       notice(run_, told.error().text + "; job " + format_id(job_) + " ends by itself in a minute");
   }
