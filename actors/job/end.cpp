@@ -192,6 +192,8 @@ interval_set job_state_machine::cancel_active(const std::vector<number_range>& r
       active.cancelled = true;
       active.cancel_reason = reason;
     }
+    if (active.nodes_running.empty() && !active.shepherds.empty())
+      part_over(element, active); // what it spawned runs still
     for (auto node : active.nodes_running)
       if (active.ordered && !active.unsent.contains(node))
         by_node[{node, active.incarnation}].insert(element, element);

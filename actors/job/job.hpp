@@ -474,7 +474,7 @@ private:
   void write_preemptions(std::vector<std::uint32_t> elements);
   std::optional<append_entries> preemption_entries(std::vector<std::uint32_t>& batch);
   bool awaits_start(std::uint64_t unit) const;
-  void end_preempted(std::uint32_t element, const active_element& what) const;
+  void end_preempted(std::uint32_t element, active_element& what);
   bool requeues_preempted(std::uint32_t element, active_element& what);
 
   // reconcile.cpp

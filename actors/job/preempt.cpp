@@ -96,7 +96,7 @@ job_state_machine::preemption_entries(std::vector<std::uint32_t>& batch) {
   });
   append_entries entries;
   std::erase_if(batch, [&](std::uint32_t element) {
-    const auto* active = find_element(element);
+    auto* active = find_element(element);
     if (active->preempted) { // asked for again
       end_preempted(element, *active);
       return true;
@@ -115,7 +115,9 @@ job_state_machine::preemption_entries(std::vector<std::uint32_t>& batch) {
   return entries;
 }
 
-void job_state_machine::end_preempted(std::uint32_t element, const active_element& what) const {
+void job_state_machine::end_preempted(std::uint32_t element, active_element& what) {
+  if (what.nodes_running.empty() && !what.shepherds.empty())
+    part_over(element, what); // what it spawned runs still
   for (auto node : what.nodes_running)
     tell_node(node, end_group{{job_, what.incarnation, 0}, element, element, what.preempt_grace_s});
 }

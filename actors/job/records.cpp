@@ -203,10 +203,14 @@ void job_state_machine::run_again(std::uint32_t element, active_element& what) {
 }
 
 /// Nothing of it runs any more, and its shepherds have said their last words: it is over, or waits
-/// again.
+/// again. A shepherd has its last word after the last step that it serves: of what was to end, the
+/// steps do not wait for it.
 void job_state_machine::part_over(std::uint32_t element, active_element& what) {
   if (what.ending || what.returning)
     return;
+  const auto to_end = what.cancelled || what.preempted || what.verdict || !what.again.empty();
+  if (what.nodes_running.empty() && to_end)
+    (void)wait_for_steps(element, what);
   if (!what.nodes_running.empty() || !what.shepherds.empty())
     what.state = job_state::completing;
   else if (wait_for_steps(element, what))

@@ -336,7 +336,10 @@ caf::result<jobs_changed> scheduler_state::set_held(const verified_capability& c
       return;
     // What is held stays so while all of it runs, for it may wait again: a release is always good.
     const auto& row = at->second.row;
-    if (row.elements_pending == 0 && (held || !row.held))
+    const auto fits = row.elements_pending > 0 || (!held && row.held);
+    if (!fits && selector.targets.empty())
+      return; // nobody named it
+    if (!fits)
       refuse(total, {errc::conflict, fmt::format("job {} has nothing that waits; it is {}", id,
                                                  to_string(row.state))});
     else if (row.held != held)
@@ -407,9 +410,10 @@ caf::result<jobs_changed> scheduler_state::signal(request<signal_jobs>& what) {
   answers->total = std::move(selected->result);
   answers->promise = self_->make_response_promise<jobs_changed>();
   auto promise = answers->promise;
-  for (auto id : selected->waiting)
-    refuse(answers->total,
-           {errc::conflict, fmt::format("job {} is not running; it is pending", id)});
+  if (!what.msg.selector.targets.empty()) // what nobody named is not wrong for waiting
+    for (auto id : selected->waiting)
+      refuse(answers->total,
+             {errc::conflict, fmt::format("job {} is not running; it is pending", id)});
   forward(what.cap, *selected, signal_elements{{}, number}, answers);
   answers->one_more({});
   return promise;

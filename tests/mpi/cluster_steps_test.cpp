@@ -73,6 +73,24 @@ TEST_CASE("MPI_Comm_spawn starts a further step in the allocation, whose output 
   }
 }
 
+TEST_CASE("what ranks have spawned ends with them when their job is ended") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  cluster.set_environment("OMPI_MCA_coll=^han"); // see openmpi_test.cpp
+  const auto id =
+      cluster.submit({"-n", "1", "-o", "out", program("waits.openmpi"), "never", "spawns"});
+  REQUIRE(eventually([&] { return lines_of(cluster.file("out")).size() == 2; }, 30s));
+  SECTION("by a cancel") {
+    CHECK(cluster.troupe({"cancel", id}).exit == 0);
+    CHECK(cluster.reaches(id, "cancelled"));
+  }
+  SECTION("by the end of a rank") {
+    const auto parent = cluster.job_processes().front();
+    REQUIRE(::kill(parent, SIGKILL) == 0);
+    CHECK(cluster.reaches(id, "failed"));
+  }
+  CHECK(eventually([&] { return cluster.job_processes().empty(); }));
+}
+
 TEST_CASE("more ranks than the allocation has cores are an error of MPI_Comm_spawn, no wait") {
   test_cluster cluster{{1, 1, {}, {}}};
   const auto ran = cluster.troupe({"run", "-n", "1", program("spawn.openmpi")}, 60s);

@@ -95,6 +95,8 @@ TEST_CASE("a held job waits until it is released, over a restart too") {
   REQUIRE(cluster.reaches(late, "running"));
   auto next = cluster.submit({"true"});
   CHECK(cluster.troupe({"hold", next}).exit == 0);
+  CHECK(cluster.troupe({"hold", late}).exit == 1);
+  CHECK(cluster.troupe({"hold", "--all"}).exit == 0); // what runs was not named
   cluster.write("go", "");
   CHECK(cluster.wait(late).exit == 0);
   CHECK(cluster.troupe({"run", "true"}).exit == 0);

@@ -75,9 +75,10 @@ bool storm::rest() {
   };
   if (!pump_until(unheld, 150s) || !broken_.empty())
     return false;
-  ask({"release", "--all"}, "release --all", [](const outcome&) {});
   if (nodes_ < nodes_max_ || cores_ < cores_max_)
     grow_back();
+  if (const auto released = cluster_.troupe({"release", "--all"}, 60s); released.exit != 0)
+    broken("once the faults stop everything is released", released.err);
   const auto over = [&] {
     if (!clients_.empty())
       return false;

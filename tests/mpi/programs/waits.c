@@ -7,15 +7,21 @@
 #include <unistd.h>
 
 // Says that all ranks are there, waits until a file is, then meets again over a new communicator.
-// With "deaf" as well it takes no notice of SIGTERM.
+// With "deaf" as well it takes no notice of SIGTERM; with "spawns" it starts another one first,
+// which waits, too.
 int main(int argc, char** argv) {
   int rank, size, there = 0, sum = 0;
-  MPI_Comm again;
+  MPI_Comm again, others;
   MPI_Init(&argc, &argv);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   if (argc > 2 && strcmp(argv[2], "deaf") == 0)
     signal(SIGTERM, SIG_IGN);
+  if (argc > 2 && strcmp(argv[2], "spawns") == 0) {
+    char* arguments[] = {argv[1], NULL};
+    MPI_Comm_spawn(argv[0], arguments, 1, MPI_INFO_NULL, 0, MPI_COMM_WORLD, &others,
+                   MPI_ERRCODES_IGNORE);
+  }
   MPI_Barrier(MPI_COMM_WORLD);
   printf("rank %d of %d waits\n", rank, size);
   fflush(stdout);
