@@ -9,7 +9,8 @@
 // Action:  asks where the element is, then pulls each rank's stream from its node, one piece at a
 //          time: a follower that does not read asks for nothing more.
 // Caveats: offsets are bytes of the spool, so a follower that comes back after a crash of this
-//          process goes on exactly where it was.
+//          process goes on exactly where it was. An element that was requeued or preempted writes
+//          streams of its own in each run: at its end those of its last run are told, too.
 
 namespace troupe::actors {
 
@@ -28,6 +29,7 @@ struct client_state::following {
   bool may_spawn = false;           ///< further streams may come
   std::optional<follower> attached; ///< as whom
   std::optional<exit_report> exit;
+  bool is_last_run = false; ///< known at the end
 };
 
 void client_state::follow(std::string_view parameters, const slot_ptr& slot) {
@@ -224,6 +226,26 @@ void client_state::finish_follow(const std::shared_ptr<following>& what) {
   for (const auto& stream : what->streams)
     if (!stream.ended)
       return;
+  // It is over: its last run may be a later one than what was followed.
+  const auto looks = what->call.until_end && what->call.step == 0 && !what->streams.empty();
+  if (looks && !std::exchange(what->is_last_run, true)) {
+    what->located = false; // nothing is told meanwhile
+    const auto same = [this, what] {
+      what->located = true;
+      finish_follow(what);
+    };
+    ask_of_job(
+        locate_element{what->call.job, what->call.element, 0},
+        [this, what, same](element_location& where) {
+          if (where.incarnation == what->incarnation)
+            return same();
+          what->streams.clear();
+          what->call.from.clear();
+          follow_located(what, where);
+        },
+        [same](const caf::error&) { same(); });
+    return;
+  }
   detach(what);
   calls::follow::reply end;
   end.end = *what->exit;

@@ -12,8 +12,9 @@
 //          the queue's grace time, SIGKILL. When all of an element has ended it is unstarted, in
 //          its next incarnation. What no launcher has yet waits again at once.
 // Caveats: what ends well within its grace time has completed. An element that has had all its
-//          incarnations is cancelled. A unit whose element is not known yet is asked for again,
-//          with a back-off, by the job's one alarm: the planner asks once.
+//          incarnations is cancelled, and so is one that reads what is streamed to it. A unit whose
+//          element is not known yet is asked for again, with a back-off, by the job's one alarm:
+//          the planner asks once.
 
 namespace troupe::actors {
 
@@ -130,6 +131,12 @@ bool job_state_machine::requeues_preempted(std::uint32_t element, active_element
   if (what.incarnation >= incarnations_max_) {
     what.verdict = exit_report{job_state::cancelled, 0, 0,
                                fmt::format("{}, for the last time it can be", what.preempt_reason)};
+    return false;
+  }
+  if (event_->spec.stdin_path == "|") {
+    what.verdict = exit_report{
+        job_state::cancelled, 0, 0,
+        fmt::format("{}; what it has read cannot be given to it again", what.preempt_reason)};
     return false;
   }
   world_.log->info("job {}: {} waits again: {}", job_, format_id(job_, element),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster_harness.hpp"
 
+#include <fcntl.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -216,4 +217,35 @@ preempts = ["spare"]
   CHECK(cluster.wait(urgent).exit == 0);
   CHECK(cluster.wait(spare).exit == 0);
   CHECK(lines_of(cluster.file("ran")).size() == 4);
+}
+
+TEST_CASE("a preempted run in front tells what its next run writes; one with input is cancelled") {
+  test_cluster cluster{with(1, 2, R"(
+[queues.spare]
+default = true
+priority = 1
+[queues.urgent]
+priority = 100
+preempts = ["spare"]
+)")};
+  const auto began = [&] { return lines_of(cluster.file("ran")).size() == 2; };
+  int pipe[2];
+  REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
+  auto writes = cluster.start({"run", "sh", "-c",
+                               "echo begins; echo 1 >>ran; "
+                               "while [ ! -e go ]; do sleep 0.02; done; echo ends"});
+  auto reads = cluster.start({"run", "sh", "-c", "echo 1 >>ran; exec cat"}, pipe[0]);
+  ::close(pipe[0]);
+  REQUIRE(eventually(began));
+  auto urgent = cluster.submit_shell({"-q", "urgent", "-n", "2"}, waits_for("done"));
+  REQUIRE(cluster.reaches(urgent, "running"));
+  cluster.write("go", "");
+  cluster.write("done", "");
+  const auto written = writes.wait();
+  CHECK(written.exit == 0);
+  CHECK(written.out == "begins\nbegins\nends\n");
+  const auto read = reads.wait();
+  CHECK(read.exit != 0);
+  CHECK(read.err.find("cannot be given to it again") != std::string::npos);
+  ::close(pipe[1]);
 }

@@ -190,6 +190,7 @@ private:
     request.element = options_.spec.step_of_element;
     request.step = step_;
     request.from = writer_.positions();
+    goes_on_ = !request.from.empty();
     return session_->start_stream(request);
   }
 
@@ -222,8 +223,12 @@ private:
     const auto& [state, output, end] = news.value;
     if (run_.json && !print(news.json + "\n"))
       return stop_for_nobody();
-    if (state)
+    if (state) {
+      const bool another_run = writer_.begin_run(state->incarnation);
+      if (std::exchange(goes_on_, false) && another_run)
+        return renew(); // it was asked for from where the run before had been
       take_state(*state);
+    }
     if (output && !run_.json) {
       auto result = writer_.write(*output);
       if (result == output_writer::outcome::nobody_reads)
@@ -411,6 +416,7 @@ private:
   job_id job_ = 0;
   std::uint32_t step_ = 0;
   job_state state_ = job_state::pending;
+  bool goes_on_ = false; ///< the stream was asked for from somewhere in its middle
   bool binding_told_ = false;
   bool in_vain_ = false; ///< an interrupt could not be passed on
   std::optional<clock::time_point> last_interrupt_;

@@ -4,6 +4,7 @@
 #include "tools/troupe/command.hpp"
 
 #include <unistd.h>
+#include <utility>
 
 namespace troupe::cli {
 
@@ -57,6 +58,15 @@ bool output_writer::emit(stream which, progress& of, std::string_view text) {
     }
   }
   return write_all(fd, out);
+}
+
+bool output_writer::begin_run(std::uint32_t incarnation) {
+  const auto before = std::exchange(incarnation_, incarnation);
+  if (before == 0 || before == incarnation)
+    return false;
+  finish();
+  streams_.clear();
+  return true;
 }
 
 void output_writer::finish() {

@@ -23,6 +23,10 @@ public:
   /// that bytes are missing before this piece (it is written).
   outcome write(const calls::follow::piece& piece);
 
+  /// What comes from now on is of this run of the job, from its beginning if it is another one than
+  /// before: each run has streams of its own. True then.
+  bool begin_run(std::uint32_t incarnation);
+
   /// Writes lines that have no end yet.
   void finish();
 
@@ -39,6 +43,7 @@ private:
   bool emit(stream which, progress& of, std::string_view text);
 
   bool label_ = false;
+  std::uint32_t incarnation_ = 0; ///< 0: none has been told yet
   std::map<stream, progress> streams_;
 };
 

@@ -120,15 +120,22 @@ void storm::judge_lone(const submission& what, const std::string& element, const
     // A stream that finds no room fails its job; so does a start, when it says why; and a script
     // whose step was refused, as a submission is, says so by its code.
     const auto step_refused = what.steps > 0 && code == script_step_failed;
+    // A cancel that the disk does not take is refused, and ends what runs all the same: a trouped
+    // that is started before the end is kept knows of its signal only.
+    const auto cancel_refused = what.cancelled && code == 0;
     const auto for_want_of_room =
-        what.disk_hurt && (what.by_run || step_refused || (ran == 0 && !reason.empty()));
+        what.disk_hurt &&
+        (what.by_run || step_refused || cancel_refused || (ran == 0 && !reason.empty()));
     if (!for_want_of_room && (what.code == 0 || code != what.code || ended_well == 0))
       broken("what is said to have failed has run, and failed as said",
              detail + "\n  its tasks were to end with " + std::to_string(what.code) + "; " +
                  std::to_string(ran) + " began, " + std::to_string(ended_well) + " ended so");
   } else if (state == "cancelled") {
     const auto* first = what.after != 0 ? &submissions_.at(what.after) : nullptr;
-    if (!what.cancelled && !what.went_down && (first == nullptr || reason.empty()))
+    // What has read streamed input cannot be run again, and says so.
+    const auto preempted =
+        what.kind == "swallow" && what.preemptable && reason.find("preempted") != std::string::npos;
+    if (!what.cancelled && !what.went_down && !preempted && (first == nullptr || reason.empty()))
       broken("nothing is cancelled unasked", detail);
   } else if (state == "timed_out") {
     if (!what.limited)

@@ -96,6 +96,7 @@ private:
       return tl::unexpected{why};
     if (auto again = to_.go_on_after(why); !again)
       return again;
+    goes_on_ = output && !writer_.positions().empty();
     return to_.start_stream(request(output));
   }
 
@@ -129,10 +130,19 @@ private:
           return exit_code::failed;
         continue;
       }
-      const auto& output = (*news)->value.output;
+      const auto& [state, output, end] = (*news)->value;
+      const bool goes_on = state && std::exchange(goes_on_, false);
+      if (state && writer_.begin_run(state->incarnation) && goes_on) {
+        // It was asked for from where the run before had been.
+        const error again{errc::unreachable, what() + " runs again"};
+        if (auto asked = go_on_after(again, true); !asked)
+          return report(run_, asked.error());
+        ended = false;
+        continue;
+      }
       if (output && writer_.write(*output) == output_writer::outcome::nobody_reads)
         return exit_code::failed;
-      if ((*news)->value.end)
+      if (end)
         break;
     }
     writer_.finish();
@@ -188,6 +198,7 @@ private:
   job_and_element which_;
   std::uint32_t step_; ///< 0: the job's own output
   output_writer writer_;
+  bool goes_on_ = false; ///< the stream was asked for from somewhere in its middle
 };
 
 int print_logs(const invocation& run, const logs_options& options) {
