@@ -8,8 +8,9 @@ set(storm_sources)
 foreach(part storm work trouble judge books small_disk storm_test)
   list(APPEND storm_sources ${CMAKE_CURRENT_SOURCE_DIR}/fault/storm/${part}.cpp)
 endforeach()
-add_executable(storm_test ${storm_sources})
-target_link_libraries(storm_test PRIVATE troupe_options troupe_catch troupe_cluster_harness)
+troupe_test(storm_test LABEL fault TIMEOUT 7200
+  SOURCES ${storm_sources}
+  LINK troupe_cluster_harness)
 target_compile_definitions(storm_test PRIVATE TROUPE_STORM_TASK="$<TARGET_FILE:storm_task>")
 add_dependencies(storm_test storm_task)
 find_program(MPICC_OPENMPI mpicc.openmpi)
