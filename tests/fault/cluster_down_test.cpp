@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -23,6 +24,13 @@ std::string slow_to_end(int seconds, const std::string& mark) {
 
 bool is_marked(const test_cluster& cluster, const std::string& mark) {
   return cluster.file(mark).find("up") != std::string::npos;
+}
+
+/// 0 where there is no such process.
+pid_t parent_of(pid_t pid) {
+  const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const auto name_end = stat.rfind(')');
+  return name_end == std::string::npos ? 0 : std::atoi(stat.c_str() + name_end + 4);
 }
 
 } // namespace
@@ -139,25 +147,71 @@ TEST_CASE("a down that is refused changes nothing") {
 
 TEST_CASE("a trouped that dies while the cluster stops is started again to the same end") {
   test_cluster cluster{{1, 2, {}, {}}};
-  auto slow = cluster.submit_shell({"--grace", "30s"}, slow_to_end(3, "slow"));
-  REQUIRE(eventually([&] { return is_marked(cluster, "slow"); }));
-  REQUIRE(cluster.reaches(slow, "running"));
+  auto slow = cluster.submit_shell({"--grace", "30s"}, slow_to_end(6, "slow"));
+  auto deaf = cluster.submit_shell({"--grace", "7s", "-o", "/dev/null"},
+                                   "trap '' TERM; echo up >>deaf; while :; do sleep 0.05; done");
+  REQUIRE(eventually([&] { return is_marked(cluster, "slow") && is_marked(cluster, "deaf"); }));
+  REQUIRE((cluster.reaches(slow, "running") && cluster.reaches(deaf, "running")));
   auto down = cluster.start({"down"});
   REQUIRE(eventually([&] {
     return cluster.file("../state/trouped.log").find("cluster: stopping") != std::string::npos;
   }));
   cluster.kill_trouped();
-  const auto first = down.wait(60s);
-  INFO(first.out << first.err);
-  // Whichever it says is true.
-  CHECK((first.exit == 0) == cluster.processes().empty());
-  const auto second = cluster.troupe({"down"}, 60s);
-  INFO(second.err);
-  CHECK(second.exit == 0);
+  const auto ended = down.wait(60s);
+  INFO(ended.out << ended.err);
+  CHECK(ended.exit == 0);
+  CHECK(ended.err.find("starting trouped to end what runs") != std::string::npos);
+  CHECK(lines_of(ended.out).back() == "down");
   CHECK(cluster.processes().empty());
   CHECK(cluster.file("slow") == "up\ndone\n");
+  CHECK(cluster.troupe({"down"}).out.find("no cluster is up") == 0);
   cluster.up();
   CHECK(cluster.state_of(slow) == "cancelled");
+  CHECK(cluster.state_of(deaf) == "cancelled");
+}
+
+TEST_CASE("a trouped that is killed at any moment of a down leaves nothing behind") {
+  test_cluster cluster{{1, 4, {}, {}}};
+  for (int round = 0; round < 4; ++round) {
+    const auto many = cluster.submit({"-a", "1-500", "-o", "/dev/null", "sleep", "0.3"});
+    REQUIRE(cluster.reaches(many + "_1", "running"));
+    auto down = cluster.start({"down"});
+    // The moment is what is varied.
+    eventually([] { return false; }, std::chrono::milliseconds{10 + 20 * round});
+    if (const auto daemon = cluster.trouped(); is_alive(daemon))
+      kill_and_wait(daemon);
+    const auto ended = down.wait(60s);
+    INFO("round " << round << ": " << ended.out << ended.err);
+    CHECK(ended.exit == 0);
+    CHECK(cluster.processes().empty());
+    cluster.up();
+    CHECK(cluster.troupe({"cancel", many}).exit == 0);
+  }
+}
+
+TEST_CASE("down ends what a launcher that was killed with its keeper and trouped has left") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto job = cluster.submit_shell(
+      {"-o", "/dev/null"},
+      "(trap '' TERM; while :; do sleep 0.05; done) & setsid sleep 1000 & echo up >>mark; wait");
+  REQUIRE(eventually([&] { return is_marked(cluster, "mark"); }));
+  REQUIRE(cluster.reaches(job, "running"));
+  const auto launcher = cluster.launcher();
+  const auto keeper = parent_of(launcher);
+  REQUIRE((launcher > 1 && keeper > 1));
+  for (const auto one : {keeper, cluster.trouped(), launcher})
+    kill_and_wait(one);
+  REQUIRE_FALSE(cluster.job_processes().empty());
+  const auto down = cluster.troupe({"down"}, 60s);
+  INFO(down.out << down.err);
+  CHECK(down.exit == 0);
+  CHECK(down.out == "down\n");
+  CHECK(down.err.find("was killed") != std::string::npos);
+  CHECK(lines_of(down.err).size() == 1);
+  CHECK(cluster.processes().empty());
+  CHECK(cluster.troupe({"down"}).out.find("no cluster is up") == 0);
+  cluster.up();
+  CHECK(cluster.state_of(job) == "lost");
 }
 
 TEST_CASE("submit whose connection is lost says the id, and each id is one job") {

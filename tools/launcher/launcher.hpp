@@ -427,6 +427,8 @@ bool lock_as_launcher(launcher& l);
 
 // survivors.cpp
 void end_survivors(launcher& l);
+/// Prints how many of them live; answers an exit code.
+int count_survivors(const char* state);
 void open_survivors(launcher& l);
 void record_survivor(launcher& l, std::uint32_t rank);
 void forget_survivor(launcher& l, std::uint32_t rank);

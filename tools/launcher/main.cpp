@@ -21,6 +21,8 @@ constexpr char help[] =
     "      runs as, and the root key that signs keyrings. --private: one user's own launcher.\n"
     "  troupe-launcher run --state DIR --socket PATH\n"
     "      serves trouped on a Unix socket. SIGTERM ends all jobs, SIGUSR2 replaces the program.\n"
+    "  troupe-launcher survivors --state DIR\n"
+    "      says how many processes a launcher that was killed left running there.\n"
     "  troupe-launcher --help | --version\n";
 
 char program_path[4096];
@@ -176,6 +178,8 @@ int main(int argc, char** argv) {
     return troupe::launcher::enroll(argc - 2, argv + 2);
   if (std::strcmp(command, "run") == 0)
     return troupe::launcher::serve(argc, argv);
+  if (std::strcmp(command, "survivors") == 0 && argc == 4 && std::strcmp(argv[2], "--state") == 0)
+    return troupe::launcher::count_survivors(argv[3]);
   if (std::strcmp(command, "--version") == 0)
     return std::puts("troupe-launcher " TROUPE_VERSION) < 0;
   bool wants_help = std::strcmp(command, "--help") == 0;

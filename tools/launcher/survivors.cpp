@@ -91,33 +91,30 @@ bool is_survivor(const survivors_file& file, pid_t pid) {
   return false;
 }
 
-/// Through a pidfd taken before the look, so that the number cannot change hands in between.
-bool end_if_survivor(const survivors_file& file, pid_t pid) {
-  auto fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-  bool is_one = fd >= 0 && is_survivor(file, pid);
-  if (is_one)
-    (void)::syscall(SYS_pidfd_send_signal, fd, SIGKILL, nullptr, 0);
-  if (fd >= 0)
-    ::close(fd);
-  return is_one;
-}
-
-std::uint32_t end_all_once(const survivors_file& file) {
+/// Hands over a pidfd of each, taken before the look, so that the number cannot change hands in
+/// between. Answers how many there are.
+template <class Do>
+std::uint32_t for_each_survivor(const survivors_file& file, Do&& act) {
   std::uint32_t found = 0;
   DIR* processes = ::opendir("/proc");
   if (processes == nullptr)
     return 0;
-  while (auto* entry = ::readdir(processes))
-    if (auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
-        pid > 1 && pid != ::getpid())
-      found += end_if_survivor(file, pid);
+  while (auto* entry = ::readdir(processes)) {
+    const auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+    if (pid <= 1 || pid == ::getpid())
+      continue;
+    const auto fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (fd < 0)
+      continue;
+    if (is_survivor(file, pid)) {
+      ++found;
+      act(fd);
+    }
+    ::close(fd);
+  }
   ::closedir(processes);
   return found;
 }
-
-} // namespace
-
-namespace {
 
 constexpr std::size_t bytes_before = offsetof(survivors_file, machine); ///< of release 0.1
 
@@ -145,7 +142,9 @@ bool has_entries(const survivors_file& file) {
 void end_all(const survivors_file& file) {
   std::uint32_t ended = 0;
   for (int round = 0; round < rounds_max; ++round) {
-    auto found = end_all_once(file);
+    auto found = for_each_survivor(file, [](int process) {
+      (void)::syscall(SYS_pidfd_send_signal, process, SIGKILL, nullptr, 0);
+    });
     ended += round == 0 ? found : 0;
     if (found == 0)
       break;
@@ -155,41 +154,70 @@ void end_all(const survivors_file& file) {
     say("ended %u processes that an earlier instance had left running", ended);
 }
 
-} // namespace
+struct survivors_view {
+  const survivors_file* file = nullptr; ///< nullptr: nothing is listed, or it cannot be read
+  std::size_t bytes = 0;
+  bool is_unreadable = false;
 
-void end_survivors(launcher& l) {
+  /// What ran before another start of the machine is gone.
+  bool names_anybody() const {
+    if (file == nullptr || !has_entries(*file))
+      return false;
+    const auto now = this_machine();
+    return bytes != sizeof(survivors_file) || file->machine.boot_id[0] == 0 ||
+           std::memcmp(&file->machine, &now, sizeof now) == 0;
+  }
+};
+
+survivors_view map_survivors(const char* state) {
   char path[4096];
-  std::snprintf(path, sizeof path, "%s/running", l.opts.state);
+  std::snprintf(path, sizeof path, "%s/running", state);
+  survivors_view view;
   int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   struct stat info {};
   if (fd < 0 || ::fstat(fd, &info) != 0 || info.st_size == 0) {
     if (fd >= 0)
       ::close(fd);
-    return; // there is none, or its keeper has seen to all that was in it
+    return view; // there is none, or its keeper has seen to all that was in it
   }
-  const bool is_whole = info.st_size == sizeof(survivors_file);
-  const bool is_readable = is_whole || info.st_size == static_cast<off_t>(bytes_before);
-  auto* mapped = is_readable ? ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ,
-                                      MAP_PRIVATE, fd, 0)
-                             : MAP_FAILED;
+  view.bytes = static_cast<std::size_t>(info.st_size);
+  auto* mapped = view.bytes == sizeof(survivors_file) || view.bytes == bytes_before
+                     ? ::mmap(nullptr, view.bytes, PROT_READ, MAP_PRIVATE, fd, 0)
+                     : MAP_FAILED;
   ::close(fd);
-  if (mapped == MAP_FAILED) {
+  view.is_unreadable = mapped == MAP_FAILED;
+  view.file = view.is_unreadable ? nullptr : static_cast<const survivors_file*>(mapped);
+  if (view.is_unreadable)
     say("%s cannot be read: what an earlier instance left running is not known", path);
-    l.leftovers_uncertain = true;
-    return;
-  }
-  const auto& file = *static_cast<const survivors_file*>(mapped);
-  const auto now = this_machine();
-  const bool is_of_another_start =
-      is_whole && std::memcmp(&file.machine, &now, sizeof now) != 0 && file.machine.boot_id[0] != 0;
-  if (has_entries(file) && !is_of_another_start) {
-    end_all(file);
+  return view;
+}
+
+void unmap(survivors_view& view) {
+  if (view.file != nullptr)
+    ::munmap(const_cast<survivors_file*>(view.file), view.bytes);
+  view.file = nullptr;
+}
+
+} // namespace
+
+void end_survivors(launcher& l) {
+  auto view = map_survivors(l.opts.state);
+  l.leftovers_uncertain = l.leftovers_uncertain || view.is_unreadable;
+  if (view.names_anybody()) {
+    end_all(*view.file);
     l.leftovers_uncertain = true;
     say("launcher and keeper were killed while elements ran: what those had started without a "
         "trace "
         "of its job may run on, so they are not started again by themselves");
   }
-  ::munmap(mapped, static_cast<std::size_t>(info.st_size));
+  unmap(view);
+}
+
+int count_survivors(const char* state) {
+  auto view = map_survivors(state);
+  const auto found = view.names_anybody() ? for_each_survivor(*view.file, [](int) {}) : 0U;
+  unmap(view);
+  return std::printf("%u\n", found) > 0 && std::fflush(stdout) == 0 ? 0 : 1;
 }
 
 void open_survivors(launcher& l) {

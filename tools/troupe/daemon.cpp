@@ -8,10 +8,12 @@
 #include "tools/troupe/paths.hpp"
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -229,10 +231,16 @@ expected<cluster_now> start_daemon(const invocation& run, const daemon_start& ho
               "another trouped came first each time, and ended; see " + state::log_of(how.state));
 }
 
-expected<std::string> run_daemon_once(const std::string& state, const std::string& action) {
-  auto program = find_daemon();
-  if (!program)
-    return program;
+namespace {
+
+/// What a program left that was run to its end.
+struct ended_program {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+expected<ended_program> run_to_its_end(const std::vector<std::string>& words) {
   int out[2], err[2];
   if (::pipe2(out, O_CLOEXEC) != 0)
     return fail(errc::exhausted, "cannot make a pipe: " + varlink::system_message(errno));
@@ -242,9 +250,6 @@ expected<std::string> run_daemon_once(const std::string& state, const std::strin
     return fail(errc::exhausted, "cannot make a pipe: " + varlink::system_message(errno));
   const unique_fd err_read{err[0]};
   unique_fd err_write{err[1]};
-  const std::vector<std::string> words{*program,   "--private", "--state",
-                                       state,      "--socket",  state::socket_of(state),
-                                       "--ledger", action};
   const auto child = ::fork();
   if (child < 0)
     return fail(errc::exhausted, "cannot start a process: " + varlink::system_message(errno));
@@ -257,15 +262,54 @@ expected<std::string> run_daemon_once(const std::string& state, const std::strin
   out_write.reset();
   err_write.reset();
   // It says one line on one of them.
-  const auto said = read_all(out_read);
-  auto why = read_all(err_read);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  ended_program left;
+  left.out = read_all(out_read);
+  left.err = read_all(err_read);
+  while (::waitpid(child, &left.status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-    return said;
-  why.erase(std::min(why.find('\n'), why.size()));
-  return fail(errc::storage, why.empty() ? "trouped ended without a word" : why);
+  return left;
+}
+
+bool has_done_well(const ended_program& one) {
+  return WIFEXITED(one.status) && WEXITSTATUS(one.status) == 0;
+}
+
+error its_words(const char* program, ended_program&& one) {
+  one.err.erase(std::min(one.err.find('\n'), one.err.size()));
+  return {errc::storage,
+          one.err.empty() ? std::string{program} + " ended without a word" : one.err};
+}
+
+} // namespace
+
+expected<std::string> run_daemon_once(const std::string& state, const std::string& action) {
+  auto program = find_daemon();
+  if (!program)
+    return program;
+  auto left = run_to_its_end({*program, "--private", "--state", state, "--socket",
+                              state::socket_of(state), "--ledger", action});
+  if (!left)
+    return tl::unexpected{left.error()};
+  if (has_done_well(*left))
+    return std::move(left->out);
+  return tl::unexpected{its_words("trouped", std::move(*left))};
+}
+
+expected<std::uint32_t> count_survivors(const std::string& state) {
+  struct stat list {};
+  if (::stat((state + "/launcher/running").c_str(), &list) != 0 || list.st_size == 0)
+    return 0; // its keeper empties it when nothing is left
+  auto program = find_program("troupe-launcher");
+  if (!program)
+    return tl::unexpected{program.error()};
+  auto left = run_to_its_end({*program, "survivors", "--state", state + "/launcher"});
+  if (!left)
+    return tl::unexpected{left.error()};
+  std::uint32_t number = 0;
+  const auto* const end = left->out.data() + left->out.size();
+  if (!has_done_well(*left) || std::from_chars(left->out.data(), end, number).ec != std::errc{})
+    return tl::unexpected{its_words("troupe-launcher", std::move(*left))};
+  return number;
 }
 
 expected<std::optional<cluster_now>> await_daemon(const invocation& run, const std::string& state) {

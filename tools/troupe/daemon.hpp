@@ -38,6 +38,9 @@ error become_daemon(const daemon_start& how);
 /// says. The caller has its turn.
 expected<std::string> run_daemon_once(const std::string& state, const std::string& action);
 
+/// How many processes of jobs live that a launcher left when it and its keeper were killed.
+expected<std::uint32_t> count_survivors(const std::string& state);
+
 /// Waits until the trouped that serves the directory answers as ready. Nothing when it has ended
 /// instead; errc::unreachable when it lives and has not answered in time.
 expected<std::optional<cluster_now>> await_daemon(const invocation& run, const std::string& state);

@@ -17,15 +17,16 @@
 #include <memory>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // Purpose: the cluster of the state directory is down, or it is said why not.
 // Action:  in its turn among up, down and purge, asks trouped to stop and waits until it and its
 //          launcher are gone; a trouped that has ended is started, paused, to end what its launcher
-//          runs. With --purge the state goes then.
-// Caveats: what lives is asked of the directory's locks, whatever the caller's environment is. It
-//          waits as long as grace times need and says what for. Exit code 0 means that nothing is
-//          left.
+//          runs, or what a killed launcher left running. With --purge the state goes then.
+// Caveats: what lives is asked of the directory's locks, whatever the caller's environment is, and
+//          anew before each step: each of those processes may be killed meanwhile. It waits as long
+//          as grace times need and says what for. Exit code 0 means that nothing is left.
 
 namespace troupe::cli {
 
@@ -36,18 +37,25 @@ using clock = std::chrono::steady_clock;
 
 constexpr int look_pause_ms = 20;
 constexpr auto told_every = 5s;
-/// The launcher ends with trouped, or after what only it knows of has had its grace time.
+/// A launcher that was told to end does so with trouped, or after what only it knows of has had its
+/// grace time. Whether one was told is not known where trouped was not ours to wait for: it may
+/// have been killed.
 constexpr auto launcher_within = 120s;
+constexpr auto unsure_launcher_within = 1s;
 constexpr int restarts_max = 3; ///< of a stop whose trouped has started itself over
+constexpr int starts_max = 3;   ///< of a trouped to end what runs
 
 constexpr std::array traces{"/lock", "/trouped.lock", "/cluster", "/launcher/lock", "/ledger.db"};
+
+/// What --json says where no trouped was asked.
+constexpr std::string_view no_jobs = R"({"running":[],"pending":0,"running_count":0})";
 
 struct down_options {
   bool purge = false;
 };
 
-std::string count(std::uint64_t number, const char* one) {
-  return std::to_string(number) + " " + one + (number == 1 ? "" : "s");
+std::string count(std::uint64_t number, const char* one, const char* more = "s") {
+  return std::to_string(number) + " " + one + (number == 1 ? "" : more);
 }
 
 std::string describe(const calls::stop::reply& what) {
@@ -101,48 +109,96 @@ private:
   }
 
   int down() {
-    if (!state::daemon_of(state_)) {
-      if (!state::launcher_of(state_))
-        return tell_nothing();
-      if (auto started = start_to_stop(); !started)
-        return report(run_, started.error());
-    }
-    auto ready = await_daemon(run_, state_);
-    if (!ready)
-      return report(run_, ready.error());
-    auto stopped = *ready ? stop() : expected<void>{};
-    if (!stopped)
-      return report(run_, stopped.error());
-    if (auto gone = await_launcher(); !gone)
-      return report(run_, gone.error());
-    if (!told_)
+    if (auto ended = end_all(); !ended)
+      return report(run_, ended.error());
+    if (!was_up_)
       return tell_nothing();
-    return print(run_.json ? told_->json + "\n" : describe(told_->value) + "down\n")
-               ? exit_code::done
-               : exit_code::failed;
+    const auto text = run_.json ? (told_ ? told_->json : std::string{no_jobs})
+                                : (told_ ? describe(told_->value) : "") + "down";
+    return print(text + "\n") ? exit_code::done : exit_code::failed;
+  }
+
+  expected<void> end_all() {
+    for (int started = 0;;) {
+      if (auto ended = end_daemon(); !ended)
+        return ended;
+      auto left = what_is_left();
+      if (!left)
+        return tl::unexpected{left.error()};
+      if (left->what.empty())
+        return {};
+      if (started++ == starts_max)
+        return fail(errc::conflict, "the cluster is not down: " + left->what +
+                                        " still runs, though trouped was started " +
+                                        std::to_string(starts_max) + " times to end that; see " +
+                                        state::log_of(state_) + ", and run 'troupe down' again");
+      if (auto begun = start_to_stop(*left); !begun)
+        return begun;
+    }
+  }
+
+  /// Until no trouped serves the directory, and its launcher has had its time to end.
+  expected<void> end_daemon() {
+    while (state::daemon_of(state_)) {
+      was_up_ = true;
+      auto ready = await_daemon(run_, state_);
+      if (!ready)
+        return tl::unexpected{ready.error()};
+      if (auto stopped = *ready ? stop() : expected<void>{}; !stopped)
+        return stopped;
+      await_launcher(has_child_ended_well() ? launcher_within : unsure_launcher_within);
+    }
+    return {};
+  }
+
+  /// Of the trouped that was started here: then it has told its launcher to end.
+  static bool has_child_ended_well() {
+    int status = 0;
+    pid_t child = 0;
+    while ((child = ::waitpid(-1, &status, 0)) < 0 && errno == EINTR) {
+    }
+    return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
 
   int tell_nothing() {
-    const auto text = run_.json
-                          ? std::string{"{\"running\":[],\"pending\":0,\"running_count\":0}\n"}
-                          : "no cluster is up in " + state_ + "\n";
+    const auto text =
+        run_.json ? std::string{no_jobs} + "\n" : "no cluster is up in " + state_ + "\n";
     return print(text) ? exit_code::done : exit_code::failed;
   }
 
-  /// trouped has ended and its launcher runs jobs: their ends belong in the ledger.
-  expected<void> start_to_stop() {
-    const auto launcher = state::launcher_of(state_).value_or(state::lock_holder{});
-    notice(run_, "trouped has ended and its launcher (" + state::describe(launcher) +
-                     ") has not: starting trouped to end what runs");
+  /// What runs without a trouped, and what becomes of it where none can be started.
+  struct leftovers {
+    std::string what; ///< "": nothing
+    std::string otherwise;
+  };
+
+  expected<leftovers> what_is_left() const {
+    if (const auto launcher = state::launcher_of(state_))
+      return leftovers{"its launcher (" + state::describe(*launcher) + ")",
+                       "SIGTERM to it ends its jobs, and the next 'troupe up' tells them as lost"};
+    // Its list of what runs is all that is left of a launcher that was killed with its keeper.
+    auto processes = count_survivors(state_);
+    if (!processes)
+      return tl::unexpected{processes.error()};
+    if (*processes == 0)
+      return leftovers{};
+    return leftovers{"what its launcher, which was killed, had started (" +
+                         count(*processes, "process", "es") + ")",
+                     "the next 'troupe up' ends it"};
+  }
+
+  /// The ends of what runs belong in the ledger.
+  expected<void> start_to_stop(const leftovers& left) {
+    was_up_ = true;
+    notice(run_,
+           "trouped has ended and " + left.what + " has not: starting trouped to end what runs");
     auto shape = state::read_shape(state_);
     auto started = shape ? start_daemon(run_, {state_, shape->value_or(default_shape()), true})
                          : tl::unexpected{shape.error()};
     if (started)
       return {};
-    return fail(errc::conflict,
-                started.error().text + "; the launcher (" + state::describe(launcher) +
-                    ") still runs jobs, nothing was removed: SIGTERM to it ends them, and the next "
-                    "'troupe up' tells them as lost");
+    return fail(errc::conflict, started.error().text + "; " + left.what +
+                                    " still runs, nothing was removed: " + left.otherwise);
   }
 
   /// Asks, again where trouped has started itself over meanwhile, and waits until it is gone.
@@ -151,7 +207,8 @@ private:
     for (int asked = 0; auto daemon = state::daemon_of(state_); ::poll(nullptr, 0, look_pause_ms)) {
       auto to = session::connect_to(state::socket_of(state_), 1s);
       auto summary = to ? to->call(calls::summary{}) : tl::unexpected{to.error()};
-      if (summary && (summary->value.state != "stopping" || !told_)) {
+      // One that was started to end what runs starts nothing: it is "stopping" before it is asked.
+      if (summary && (summary->value.state != "stopping" || asked == 0)) {
         auto done = asked < restarts_max
                         ? ask_to_stop()
                         : fail(errc::conflict, "trouped does not stay told to stop; "
@@ -186,22 +243,19 @@ private:
     return true;
   }
 
-  expected<void> await_launcher() {
-    const auto until = clock::now() + launcher_within;
+  /// Until it is gone, or for as long as it may take.
+  void await_launcher(std::chrono::seconds within) const {
+    const auto until = clock::now() + within;
     auto tell_at = clock::now() + told_every;
     for (; auto launcher = state::launcher_of(state_); ::poll(nullptr, 0, look_pause_ms)) {
-      if (clock::now() >= until)
-        return fail(errc::conflict, "the cluster is not down: its launcher (" +
-                                        state::describe(*launcher) + ") has not ended within " +
-                                        std::to_string(launcher_within.count()) + " s; see " +
-                                        state_ +
-                                        "/launcher/launcher.log, and run 'troupe down' again");
-      if (clock::now() >= tell_at) {
-        tell_at = clock::now() + told_every;
-        notice(run_, "waiting for the launcher (" + state::describe(*launcher) + ") to end");
-      }
+      const auto now = clock::now();
+      if (now >= until)
+        return;
+      if (now < tell_at)
+        continue;
+      tell_at = now + told_every;
+      notice(run_, "waiting for the launcher (" + state::describe(*launcher) + ") to end");
     }
-    return {};
   }
 
   int purge() {
@@ -215,6 +269,7 @@ private:
   const invocation& run_;
   const down_options& options_;
   std::string state_;
+  bool was_up_ = false;                              ///< something ran when this began
   std::optional<answered<calls::stop::reply>> told_; ///< what ran when it was first asked
 };
 
