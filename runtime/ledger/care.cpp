@@ -344,9 +344,11 @@ expected<std::string> set_aside(const std::string& path) {
 
 expected<check_report> check_ledger(const std::string& path) {
   check_report report;
-  auto log = scan_log(path);
+  auto log = scan_log_in_use(path);
   if (!log)
     return tl::unexpected<error>{std::move(log.error())};
+  // Before the moment that is checked: what is appended meanwhile is in the head first.
+  const auto known = head_file::read(path + ".head");
   database db;
   const auto doing = std::string{"checking the ledger"};
   int code = open_to_look(db, path);
@@ -376,8 +378,9 @@ expected<check_report> check_ledger(const std::string& path) {
     code = check_events(db, report);
   if (code != SQLITE_OK)
     add_problem(report.problems, sentence_of(code, path, doing, db).value().text);
-  auto known = head_file::read(path + ".head");
-  if (known && *known && (*known)->last_seq > report.last_seq)
+  if (!known)
+    add_problem(report.problems, known.error().text);
+  else if (*known && (*known)->last_seq > report.last_seq)
     add_problem(report.problems, "it ends at event " + std::to_string(report.last_seq) +
                                      ", but had come to event " +
                                      std::to_string((*known)->last_seq));

@@ -19,6 +19,7 @@ constexpr std::uint32_t magic_little = 0x377f0682;
 constexpr std::uint32_t magic_big = 0x377f0683;
 constexpr std::uint32_t page_bytes_max = 65'536;
 constexpr off_t salts_at = 16;
+constexpr int looks_max = 16;
 
 std::uint32_t big(const std::uint8_t* from) {
   return (std::uint32_t{from[0]} << 24) | (std::uint32_t{from[1]} << 16) |
@@ -114,6 +115,7 @@ expected<log_scan> scan_log(const std::string& path) {
       is_zero(header.data(), header.size()))
     return found;
   found.empty = false;
+  std::memcpy(found.salts.data(), header.data() + salts_at, found.salts.size());
   const auto magic = big(header.data());
   auto page_bytes = big(header.data() + 8);
   checksum sum;
@@ -123,6 +125,17 @@ expected<log_scan> scan_log(const std::string& path) {
                       (page_bytes & (page_bytes - 1)) == 0;
   if (found.header_good)
     scan_frames(log.get(), header.data(), page_bytes, sum, found);
+  return found;
+}
+
+expected<log_scan> scan_log_in_use(const std::string& path) {
+  auto found = scan_log(path);
+  for (int looks = 1; looks < looks_max && found && found->damaged(); ++looks) {
+    const auto before = *found;
+    found = scan_log(path);
+    if (found && found->damaged() && found->frames == before.frames && found->salts == before.salts)
+      break;
+  }
   return found;
 }
 

@@ -4,10 +4,12 @@
 #include "tests/catch.hpp"
 #include "tests/unit/ledger_world.hpp"
 
+#include <atomic>
 #include <fstream>
 #include <random>
 #include <set>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace ledger_world;
@@ -277,6 +279,32 @@ TEST_CASE("A check finds a whole ledger whole, open or closed, and names what is
   damage(w.where.file(), 3 * 4096, 4 * 4096);
   report = check_ledger(w.where.file());
   CHECK_FALSE((report && report->good()));
+}
+
+TEST_CASE(
+    "A check of a ledger that is being written finds it whole, whatever is appended meanwhile") {
+  world w;
+  w.make_jobs(20);
+  auto how = w.how();
+  how.wal_bytes_max = 64 << 10; // so that the log is begun anew again and again
+  auto s = store::open(how, w.clock);
+  REQUIRE(s);
+  std::atomic<bool> over = false, refused = false;
+  std::thread writer{[&] {
+    for (std::uint64_t job = 21; !over; ++job) {
+      refused = refused || !s->append(std::vector<event>{submit(job), start(job)});
+      s->shorten_log();
+    }
+  }};
+  std::vector<std::string> problems;
+  for (int i = 0; i < 50 && problems.empty(); ++i) {
+    const auto report = check_ledger(w.where.file());
+    problems = report ? report->problems : std::vector{report.error().text};
+  }
+  over = true;
+  writer.join();
+  CHECK(problems == std::vector<std::string>{});
+  CHECK_FALSE(refused);
 }
 
 TEST_CASE("A check finds whatever a disk has changed of an event") {
