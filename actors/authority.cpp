@@ -262,11 +262,17 @@ authority_state::sign_batch(const std::vector<order_draft>& drafts) {
   orders_ += drafts.size();
   auth::audit_event event{"orders", std::nullopt, "", {}};
   event.fields.emplace_back("count", std::to_string(drafts.size()));
-  auth::order_view first{};
-  if (!auth::decode_order(drafts.front().order, first)) {
-    event.fields.emplace_back("first_job", std::to_string(first.job));
-    event.fields.emplace_back("first_node", std::to_string(first.node_id));
+  auth::order_view order{};
+  if (!auth::decode_order(drafts.front().order, order)) {
+    event.fields.emplace_back("first_job", std::to_string(order.job));
+    event.fields.emplace_back("first_node", std::to_string(order.node_id));
   }
+  // A ledger that does not know a job that was ordered is not the newest one.
+  std::uint64_t highest = 0;
+  for (const auto& draft : drafts)
+    if (!auth::decode_order(draft.order, order))
+      highest = std::max(highest, order.job);
+  event.fields.emplace_back("highest_job", std::to_string(highest));
   // Work that was granted goes on when the disk is full.
   audit_->append_or_defer(event);
   return seals;

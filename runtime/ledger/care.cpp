@@ -169,6 +169,9 @@ int copy_pages(database& from, const std::string& to, copy_report& into, std::st
     if (auto* copy = sqlite3_backup_init(target.get(), "main", from.get(), "main")) {
       sqlite3_backup_step(copy, -1);
       code = sqlite3_backup_finish(copy);
+      // What came after this moment is not in it: it does not go on as if nothing had.
+      if (code == SQLITE_OK)
+        code = target.execute("INSERT OR REPLACE INTO facts VALUES('backup', 1)");
     } else {
       code = sqlite3_errcode(target.get());
     }

@@ -54,7 +54,8 @@ struct copy_report {
 
 /// Copies a ledger to the new file `to` (0600, synced), as it is at one moment, while it may be
 /// written. The file has its name when it is whole, not before; one that exists is never
-/// overwritten. Refuses a directory in which others could put something else in its place.
+/// overwritten. It says of itself that it is a copy: a store goes on with it only after a rebuild.
+/// Refuses a directory in which others could put something else in its place.
 expected<copy_report> copy_ledger(const std::string& path, const std::string& to);
 
 } // namespace troupe::ledger

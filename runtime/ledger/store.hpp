@@ -18,8 +18,12 @@ struct options {
   std::uint64_t wal_bytes_max = 8u << 20; ///< written ahead; what is longer is shortened
   /// The cluster has other state already: a ledger that is not there is gone, not new.
   bool cluster_exists = false;
-  /// The highest job that other state tells of: one below is older than what is beside it.
+  /// A head stood beside it: one that is not there is gone.
+  bool had_head = false;
+  /// The highest job that left output, and the highest that was ordered: a ledger that does not
+  /// know it is older than what is beside it.
   std::uint64_t job_seen = 0;
+  std::uint64_t job_ordered = 0;
   /// What is there counts, whatever the head says; numbers go on above both.
   bool take_what_is_there = false;
 };

@@ -65,9 +65,18 @@ tl::unexpected<error> refuse(const options& how, const std::string& what) {
                   "were used");
 }
 
+/// What is there may be the right one, or is to be: that is for who knows it to say.
+tl::unexpected<error> refuse_until_rebuilt(const std::string& what) {
+  return fail(errc::storage,
+              what + ". Nothing was changed. Put the right ledger back, with all files whose names "
+                     "begin with its name; or let this one count: 'troupe ledger rebuild' goes on "
+                     "with what is in it, with job numbers above those that are known to be used");
+}
+
 /// Whether other state says that there was a ledger with something in it.
 bool was_there(const options& how, const std::optional<head>& known) {
-  return (known && known->last_seq > 0) || how.job_seen > 0 || (!known && how.cluster_exists);
+  return (known && known->last_seq > 0) || how.job_seen > 0 || how.job_ordered > 0 ||
+         (!known && (how.cluster_exists || how.had_head));
 }
 
 tl::unexpected<error> refuse_gone(const options& how) {
@@ -88,6 +97,9 @@ expected<void> look_before(const options& how, const std::optional<head>& known)
     return was_there(how, known) || !log->empty ? refuse_gone(how) : expected<void>{};
   if (log->damaged())
     return refuse(how, log->sentence(how.path));
+  if (!known && how.had_head)
+    return refuse_until_rebuilt(how.path + ".head is gone, which told how far the ledger had come: "
+                                           "whether the one that is there is as new is not known");
   return {};
 }
 
@@ -103,12 +115,14 @@ expected<std::optional<head>> read_head(const options& how) {
 
 /// What is in the ledger, against what is known of it beside it: before it is written.
 expected<void> store::state::compare(const std::optional<head>& known, std::int64_t version) {
-  std::int64_t last_seq = 0, highest = 0, drawn = 0;
+  std::int64_t last_seq = 0, highest = 0, drawn = 0, copied = 0;
   int code = db.query_integer("SELECT coalesce(max(seq), 0) FROM events", last_seq);
   if (code == SQLITE_OK)
     code = db.query_integer("SELECT value FROM facts WHERE name = 'highest_job'", highest);
   if (code == SQLITE_OK && version >= identity_since)
     code = db.query_integer("SELECT value FROM facts WHERE name = 'identity'", drawn);
+  if (code == SQLITE_OK)
+    code = db.query_integer("SELECT count(*) FROM facts WHERE name = 'backup'", copied);
   if (code != SQLITE_OK)
     return failure(code, "opening the ledger");
   if (how.take_what_is_there)
@@ -122,9 +136,16 @@ expected<void> store::state::compare(const std::optional<head>& known, std::int6
                            ", but had come to event " + std::to_string(known->last_seq) + " (job " +
                            std::to_string(known->highest_job) +
                            "): it is an older copy, or its log is gone");
+  if (copied != 0)
+    return refuse_until_rebuilt("the ledger " + path +
+                                " is a backup, with what there was up to event " +
+                                std::to_string(last) + "; what came after that is not in it");
+  const auto knows = "the ledger " + path + " knows jobs up to " + std::to_string(highest);
   if (static_cast<std::uint64_t>(highest) < how.job_seen)
-    return refuse(how, "the ledger " + path + " knows jobs up to " + std::to_string(highest) +
-                           ", but there is output of job " + std::to_string(how.job_seen));
+    return refuse(how, knows + ", but there is output of job " + std::to_string(how.job_seen));
+  if (static_cast<std::uint64_t>(highest) < how.job_ordered)
+    return refuse(how, knows + ", but the audit log has orders of job " +
+                           std::to_string(how.job_ordered));
   return {};
 }
 
@@ -205,7 +226,7 @@ int store::state::prepare() {
 
 /// From now on the head beside the ledger is the ledger's own.
 expected<void> store::state::settle_head(const std::optional<head>& known) {
-  const auto above = std::max(how.job_seen, known ? known->highest_job : 0);
+  const auto above = std::max({how.job_seen, how.job_ordered, known ? known->highest_job : 0});
   if (highest_job < above) {
     set_highest.bind(1, static_cast<std::int64_t>(above));
     if (const int code = set_highest.run(); code != SQLITE_OK)

@@ -141,6 +141,7 @@ expected<std::optional<mark>> read_mark(const std::string& directory) {
     if (line.starts_with(key))
       result.cluster = line.substr(key.size());
     result.has_ledger = result.has_ledger || line == "ledger";
+    result.has_head = result.has_head || line == "head";
   }
   return std::optional{std::move(result)};
 }
@@ -151,6 +152,8 @@ expected<void> write_mark(const std::string& directory, const mark& of) {
     text += "cluster " + of.cluster + "\n";
   if (of.has_ledger)
     text += "ledger\n";
+  if (of.has_head)
+    text += "head\n";
   return write_record(directory + "/cluster", text);
 }
 
@@ -191,7 +194,7 @@ expected<mark> check_whole(const std::string& directory) {
     return contradiction(directory, "the ledger (ledger.db) is gone or empty",
                          "put a backup there as ledger.db if there is one; 'troupe ledger rebuild' "
                          "then makes a ledger of it, or an empty one, whose job numbers go on");
-  return mark{cluster, had_ledger};
+  return mark{cluster, had_ledger, *known && (*known)->has_head};
 }
 
 } // namespace troupe::state

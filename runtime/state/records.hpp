@@ -28,6 +28,7 @@ expected<void> write_shape(const std::string& directory, const shape& of);
 struct mark {
   std::string cluster; ///< its id in hexadecimal; "": its keys are still to be made
   bool has_ledger = false;
+  bool has_head = false; ///< beside its ledger; releases up to 0.1 made none
 
   bool operator==(const mark&) const = default;
 };

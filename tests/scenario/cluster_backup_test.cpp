@@ -85,6 +85,45 @@ TEST_CASE("a ledger that is restored from a backup has what was in it, and no nu
 }
 
 TEST_CASE(
+    "a backup in the ledger's place, or a ledger without its head, stops 'up' until a rebuild") {
+  test_cluster cluster{{1, 2, {}, {}}};
+  CHECK(cluster.wait(cluster.submit({"true"})).exit == 0);
+  REQUIRE(cluster.troupe({"backup", "copy.db"}).exit == 0);
+  const auto running = cluster.submit({"-o", "/dev/null", "sleep", "600"});
+  REQUIRE(cluster.reaches(running, "running"));
+  cluster.kill_trouped();
+  move_ledger_away(cluster, "away");
+  fs::copy_file(cluster.path("copy.db"), cluster.state() + "/ledger.db");
+  const auto is_refused = [&](const std::string& word) {
+    const auto up = cluster.try_up();
+    INFO(up.err);
+    CHECK(up.exit == 1);
+    CHECK(up.err.find(word) != std::string::npos);
+    CHECK(up.err.find("'troupe ledger rebuild'") != std::string::npos);
+    CHECK(cluster.job_processes().size() == 1);
+  };
+  is_refused("is gone"); // its head, which was moved with it
+  fs::copy_file(cluster.path("away/ledger.db.head"), cluster.state() + "/ledger.db.head");
+  is_refused("it is an older copy");
+  // The right one, put back.
+  for (const auto& one : fs::directory_iterator{cluster.path("away")})
+    fs::copy_file(one.path(), cluster.state() + "/" + one.path().filename().string(),
+                  fs::copy_options::overwrite_existing);
+  fs::remove(cluster.state() + "/ledger.db.head");
+  is_refused("ledger.db.head is gone");
+  fs::copy_file(cluster.path("away/ledger.db.head"), cluster.state() + "/ledger.db.head");
+  REQUIRE(cluster.try_up().exit == 0);
+  CHECK(cluster.state_of(running) == "running");
+  // Nothing but the audit log tells of what came after the backup.
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  move_ledger_away(cluster, "later");
+  fs::copy_file(cluster.path("copy.db"), cluster.state() + "/ledger.db");
+  REQUIRE(cluster.troupe({"ledger", "rebuild"}).exit == 0);
+  REQUIRE(cluster.try_up().exit == 0);
+  CHECK(std::stoull(cluster.submit({"true"})) > std::stoull(running));
+}
+
+TEST_CASE(
     "a check says that a ledger is whole, or what is wrong, whether the cluster is up or not") {
   test_cluster cluster{{1, 1, {}, {}}};
   CHECK(cluster.wait(cluster.submit({"-a", "1-200", "-o", "/dev/null", "true"})).exit == 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/audit.hpp"
+#include "auth/audit_jobs.hpp"
 #include "auth/system_journal.hpp"
 #include "tests/unit/auth_world.hpp"
 
@@ -100,6 +101,29 @@ TEST_CASE("a log verifies, over restarts, with its checkpoints, and reads from i
   CHECK((*last)[1].find("checkpoint") != std::string::npos);
   CHECK(tail_audit(a.path, 5000)->size() == 1503);
   CHECK_FALSE(audit_log::open(a.path, a.w.signing(), a.w.clock));
+}
+
+TEST_CASE("a log tells which jobs were numbered and ordered, in as much of its end as is read") {
+  audited a;
+  CHECK(jobs_in_audit(a.path, 1u << 20)->numbered == 0);
+  {
+    auto log = a.open();
+    REQUIRE(log.append({"warrants", 1000, "", {{"first", "3"}, {"last", "9"}}}));
+    REQUIRE(log.append({"orders", {}, "", {{"first_job", "4"}, {"highest_job", "7"}}}));
+    REQUIRE(log.append({"orders", {}, "", {{"first_job", "5"}}})); // of an earlier release
+    REQUIRE(log.append({"login", 1000, "x\",\"last\":\"88", {{"last", "77"}}}));
+  }
+  const auto whole = a.contents();
+  a.replace(whole + "{\"seq\":5,\"kind\":\"orders\",\"first_job\":\"99\"}\n{\"torn");
+  const auto all = jobs_in_audit(a.path, ~std::uint64_t{0});
+  REQUIRE(all);
+  CHECK(all->numbered == 9);
+  CHECK(all->ordered == 7);
+  a.replace(whole);
+  const auto from = whole.find("orders");
+  const auto end = jobs_in_audit(a.path, whole.size() - from);
+  CHECK(end->numbered == 0);
+  CHECK(end->ordered == 5);
 }
 
 TEST_CASE("any altered byte is found at its record or the next, or takes the signature away") {

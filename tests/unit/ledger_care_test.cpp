@@ -17,32 +17,6 @@ namespace files = std::filesystem;
 
 namespace {
 
-struct world {
-  directory where;
-  counting_clock clock;
-
-  options how() const { return {where.file(), 1u << 16}; }
-  expected<store> reopen() { return store::open(how(), clock); }
-  std::string refusal(options with) {
-    const auto s = store::open(std::move(with), clock);
-    return s ? "opened" : s.error().text;
-  }
-  std::string refusal() { return refusal(how()); }
-  /// Jobs 1 to `count`, half of them ended, in the database file alone.
-  void make_jobs(std::uint64_t count) {
-    auto s = reopen();
-    REQUIRE(s);
-    for (std::uint64_t job = 1; job <= count; ++job)
-      REQUIRE(s->append(std::vector<event>{submit(job), start(job)}));
-    for (std::uint64_t job = 1; job <= count; job += 2)
-      REQUIRE(s->append(std::vector<event>{finish(job)}));
-  }
-};
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 void execute(const std::string& path, const std::string& sql) {
   database db;
   REQUIRE(db.open(path, SQLITE_OPEN_READWRITE) == SQLITE_OK);
@@ -104,6 +78,8 @@ TEST_CASE("A copy is a ledger of its own, whole, private, and never overwrites a
   CHECK_FALSE(files::exists(target + ".partial"));
   REQUIRE(s->append(std::vector<event>{submit(3)}));
   {
+    CHECK(contains(w.refusal({target, 0}), "is a backup"));
+    REQUIRE(rebuild_ledger(target, 0));
     auto copy = store::open({target, 0}, w.clock);
     REQUIRE(copy);
     CHECK(copy->highest_job() == 2);
@@ -422,40 +398,6 @@ TEST_CASE(
   CHECK(s->highest_job() == 20);
   CHECK(s->append(std::vector<event>{submit(1)}).error().code == errc::conflict);
   CHECK(s->append(std::vector<event>{submit(21)}));
-}
-
-TEST_CASE("A ledger without a head is refused where other state tells of jobs it does not know") {
-  world w;
-  auto with = w.how();
-  with.cluster_exists = true;
-  CHECK(contains(w.refusal(with), "is gone or empty"));
-  w.make_jobs(3);
-  files::remove(w.where.file("ledger.db.head"));
-  with.job_seen = 4;
-  CHECK(contains(w.refusal(with), "there is output of job 4"));
-  with.job_seen = 3;
-  CHECK(w.refusal(with) == "opened");
-  CHECK(files::exists(w.where.file("ledger.db.head")));
-}
-
-TEST_CASE("An older copy of a ledger is refused, and after a rebuild no number comes again") {
-  world w;
-  w.make_jobs(5);
-  const auto copy = w.where.file("copy.db");
-  REQUIRE(copy_ledger(w.where.file(), copy));
-  {
-    auto s = w.reopen();
-    REQUIRE(s->append(std::vector<event>{submit(6), submit(7)}));
-  }
-  files::copy_file(copy, w.where.file(), files::copy_options::overwrite_existing);
-  files::remove(w.where.file("ledger.db-wal"));
-  CHECK(contains(w.refusal(), "it is an older copy"));
-  REQUIRE(rebuild_ledger(w.where.file(), 0));
-  auto s = w.reopen();
-  REQUIRE(s);
-  CHECK(s->highest_job() == 7);
-  CHECK(s->row_of(6).error().code == errc::not_found);
-  CHECK(s->row_of(5));
 }
 
 TEST_CASE("Another cluster's ledger, and a head that cannot be read, are refused") {

@@ -5,6 +5,7 @@
 #include "runtime/ledger/head.hpp"
 #include "runtime/ledger/log_scan.hpp"
 #include "runtime/ledger/store.hpp"
+#include "tests/catch.hpp"
 
 #include <cstdlib>
 #include <filesystem>
@@ -135,6 +136,33 @@ inline tables_image image_of(store& from) {
   if (!read)
     image.jobs.clear();
   return image;
+}
+
+/// A ledger in a directory of its own.
+struct world {
+  directory where;
+  counting_clock clock;
+
+  options how() const { return {where.file(), 1u << 16}; }
+  expected<store> reopen() { return store::open(how(), clock); }
+  std::string refusal(options with) {
+    const auto s = store::open(std::move(with), clock);
+    return s ? "opened" : s.error().text;
+  }
+  std::string refusal() { return refusal(how()); }
+  /// Jobs 1 to `count`, half of them ended, in the database file alone.
+  void make_jobs(std::uint64_t count) {
+    auto s = reopen();
+    REQUIRE(s);
+    for (std::uint64_t job = 1; job <= count; ++job)
+      REQUIRE(s->append(std::vector<event>{submit(job), start(job)}));
+    for (std::uint64_t job = 1; job <= count; job += 2)
+      REQUIRE(s->append(std::vector<event>{finish(job)}));
+  }
+};
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
 
 } // namespace ledger_world

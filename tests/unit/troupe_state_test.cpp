@@ -323,6 +323,7 @@ TEST_CASE("a state directory that contradicts itself is refused and left as it i
     const auto whole = state::check_whole(state);
     REQUIRE(whole);
     CHECK(whole->has_ledger);
+    CHECK_FALSE(whole->has_head);   // no release before the mark made one
     fs::remove(state + "/cluster"); // as the release before left it
     CHECK(*state::check_whole(state) == *whole);
   }
@@ -374,7 +375,10 @@ TEST_CASE("a new state directory, and one whose first start was cut off, are no 
   touch(in.path + "/trouped.log");
   fs::create_directories(in.path + "/keys.new.77");
   touch(in.path + "/keys.new.77/root.key");
-  REQUIRE(state::write_mark(in.path, {}));
+  for (const auto& one : {state::mark{"77", true, true}, state::mark{"77", true}, state::mark{}}) {
+    REQUIRE(state::write_mark(in.path, one));
+    CHECK(*state::read_mark(in.path) == one);
+  }
   CHECK(*state::check_whole(in.path) == state::mark{});
   auto keys = auth::open_private_cluster_keys(in.path + "/keys");
   REQUIRE(keys);

@@ -44,7 +44,7 @@ expected<held_state> hold_state(const options& how, spdlog::logger& log) {
 }
 
 expected<void> remember_start(const options& how, held_state& held, const std::string& cluster) {
-  const state::mark now{cluster, true};
+  const state::mark now{cluster, true, true};
   if (held.mark != now)
     if (auto marked = state::write_mark(how.state, now); !marked)
       return marked;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/trouped/ledger_care.hpp"
 
+#include "auth/audit_jobs.hpp"
 #include "messages/calls.hpp"
 #include "messages/json.hpp"
 #include "runtime/ledger/care.hpp"
@@ -44,8 +45,13 @@ expected<std::string> check(const std::string& path) {
                       visibility::owner);
 }
 
-expected<std::string> rebuild(const std::string& path, std::uint64_t job_seen) {
-  auto kept = ledger::rebuild_ledger(path, job_seen);
+/// No number that is known to have been given out, by whatever is beside the ledger, comes again.
+expected<std::string> rebuild(const std::string& path, const std::string& state) {
+  const auto audited = auth::jobs_in_audit(state + "/audit.log", ~std::uint64_t{0});
+  if (!audited)
+    return tl::unexpected<error>{audited.error()};
+  auto kept = ledger::rebuild_ledger(
+      path, std::max({job_seen_in(state + "/spool"), audited->numbered, audited->ordered}));
   if (!kept)
     return tl::unexpected<error>{kept.error()};
   return to_json_text(calls::ledger_rebuilt{kept->events, kept->jobs, kept->highest_job,
@@ -72,7 +78,7 @@ int care_for_ledger(const options& how) {
     if (how.ledger == "check")
       return check(path);
     if (how.ledger == "rebuild")
-      return rebuild(path, job_seen_in(how.state + "/spool"));
+      return rebuild(path, how.state);
     if (how.ledger.starts_with(backup_action))
       return backup(path, how.ledger.substr(backup_action.size()));
     return fail(errc::invalid, fmt::format("--ledger: '{}' is no action; they are check, rebuild "

@@ -200,7 +200,7 @@ int serve(const daemon::options& how, char** argv, const std::shared_ptr<spdlog:
                   held.error().code == errc::conflict ? exit_other_serves : exit_failed);
   if (auto tried = daemon::try_threads(); !tried)
     return refuse(*log, tried.error());
-  auto base = daemon::lay_foundation(how, log);
+  auto base = daemon::lay_foundation(how, held->mark, log);
   if (!base)
     return refuse(*log, base.error());
   if (!(*base)->remark.empty())

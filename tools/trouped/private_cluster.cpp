@@ -14,6 +14,7 @@
 #include "actors/past_work.hpp"
 #include "actors/planner.hpp"
 #include "actors/scheduler/scheduler.hpp"
+#include "auth/audit_jobs.hpp"
 #include "base/unique_fd.hpp"
 #include "runtime/topology/machine.hpp"
 #include "runtime/topology/virtual_nodes.hpp"
@@ -33,6 +34,7 @@ namespace {
 
 constexpr auto launcher_deadline = std::chrono::seconds(10);
 constexpr std::int64_t request_life_ns = 3600 * ns_per_s;
+constexpr std::uint64_t audit_bytes_read = 4u << 20; ///< of its end: a start does not take longer
 constexpr std::int64_t half_lives_remembered = 10; ///< what was used before counts next to nothing
 
 expected<void> make_directory(const std::string& path) {
@@ -176,11 +178,16 @@ bool has_bytes(const std::string& path) {
   return ::stat(path.c_str(), &there) == 0 && there.st_size > 0;
 }
 
-expected<void> open_ledger(foundation& base) {
+expected<void> open_ledger(foundation& base, const state::mark& mark) {
   ledger::options how;
   how.path = base.ledger_path = base.how.state + "/ledger.db";
   how.cluster_exists = has_bytes(base.how.state + "/audit.log");
+  how.had_head = mark.has_head;
   how.job_seen = actors::spool{base.settings.spool_directory}.newest_job();
+  const auto audited = auth::jobs_in_audit(base.how.state + "/audit.log", audit_bytes_read);
+  if (!audited)
+    return tl::unexpected<error>{audited.error()};
+  how.job_ordered = audited->ordered;
   auto opened = ledger::store::open(how, base.clock);
   if (!opened)
     return tl::unexpected<error>{opened.error()};
@@ -231,7 +238,7 @@ expected<void> find_the_launcher(foundation& base, spdlog::logger& log) {
 
 } // namespace
 
-expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
+expected<std::unique_ptr<foundation>> lay_foundation(const options& how, const state::mark& mark,
                                                      std::shared_ptr<spdlog::logger> log) {
   auto base = std::make_unique<foundation>();
   base->how = how;
@@ -251,7 +258,7 @@ expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
     return tl::unexpected<error>{done.error()};
   if (auto done = open_authority(*base); !done)
     return tl::unexpected<error>{done.error()};
-  if (auto done = open_ledger(*base); !done)
+  if (auto done = open_ledger(*base, mark); !done)
     return tl::unexpected<error>{done.error()};
   if (auto done = find_the_launcher(*base, *log); !done)
     return tl::unexpected<error>{done.error()};

@@ -7,6 +7,7 @@
 #include "auth/authority.hpp"
 #include "auth/cluster_keys.hpp"
 #include "runtime/launch/spawn.hpp"
+#include "runtime/state/records.hpp"
 #include "runtime/varlink/acceptor.hpp"
 #include "tools/trouped/options.hpp"
 
@@ -37,7 +38,8 @@ struct foundation {
   bool launcher_is_new = false; ///< started by this process: it runs nothing yet
 };
 
-expected<std::unique_ptr<foundation>> lay_foundation(const options& how,
+/// `mark`: what the state directory must have.
+expected<std::unique_ptr<foundation>> lay_foundation(const options& how, const state::mark& mark,
                                                      std::shared_ptr<spdlog::logger> log);
 
 /// The running cluster. Its actors end with the system that it was made in.
