@@ -153,8 +153,14 @@ void cluster_state::ask_to_end(job_id after) {
 }
 
 void cluster_state::end_round() {
-  if (left_.running == 0 && left_.unrecorded == 0)
-    return finish(true);
+  if (left_.running == 0 && left_.unrecorded == 0) {
+    // Seen twice: the answer to who asked may be on its way out still, and would go with us.
+    if (std::exchange(nothing_left_, true))
+      return finish(true);
+    tick_later(self_, world_, round_pause_first, timer_next_round);
+    return;
+  }
+  nothing_left_ = false;
   const auto now = world_.clock.boot();
   if (left_.running > 0 || left_.unrecorded != unrecorded_before_) {
     unrecorded_before_ = left_.running > 0 ? 0 : left_.unrecorded;

@@ -42,8 +42,9 @@ private:
   peers to_;
   bool stopping_ = false;
   bool finished_ = false;
-  std::uint32_t by_uid_ = 0; ///< who stops it
-  running_ending left_;      ///< as this round has found it so far
+  std::uint32_t by_uid_ = 0;  ///< who stops it
+  running_ending left_;       ///< as this round has found it so far
+  bool nothing_left_ = false; ///< as the last round has found it
   std::chrono::milliseconds round_pause_;
   std::uint64_t unrecorded_before_ = 0;
   boot_ns unrecorded_since_ = 0;

@@ -29,6 +29,7 @@ constexpr std::array known_names{
     known_name{"ledger.db.before-#"},
     known_name{"ledger.db.before-#-wal"},
     known_name{"lock"},
+    known_name{"purging"},
     known_name{"shape", true},
     known_name{"socket"},
     known_name{"socket.lock"},

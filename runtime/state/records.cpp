@@ -157,15 +157,62 @@ expected<void> write_mark(const std::string& directory, const mark& of) {
   return write_record(directory + "/cluster", text);
 }
 
+// -- a purge ------------------------------------------------------------------------
+
+// An empty file, which needs next to no room: a purge may be what a full disk needs.
+expected<void> begin_purge(const std::string& directory) {
+  const auto path = directory + "/purging";
+  const unique_fd file{::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!file && (errno == ENOSPC || errno == EDQUOT))
+    return {};
+  const unique_fd folder{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!file || !folder || ::fsync(folder.get()) != 0)
+    return fail(errc::storage, "cannot make the file " + path + ": " + std::strerror(errno));
+  return {};
+}
+
+bool is_being_purged(const std::string& directory) {
+  return exists(directory + "/purging");
+}
+
+error purge_was_interrupted(const std::string& directory) {
+  return {errc::conflict,
+          "a purge of " + directory + " was interrupted; run 'troupe down --purge' again"};
+}
+
 // -- the daemon's process -----------------------------------------------------------
 
+namespace {
+
+/// Over what is there: that takes no space.
+bool write_in_place(const std::string& path, const std::string& text) {
+  const unique_fd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  const auto size = static_cast<ssize_t>(text.size());
+  return file && ::pwrite(file.get(), text.data(), text.size(), 0) == size &&
+         ::ftruncate(file.get(), size) == 0;
+}
+
+} // namespace
+
 expected<void> write_pid(const std::string& directory) {
-  return write_record(directory + "/trouped.pid", std::to_string(::getpid()) + "\n");
+  const auto path = directory + "/trouped.pid";
+  const auto text = std::to_string(::getpid()) + "\n";
+  auto written = write_record(path, text);
+  if (written || write_in_place(path, text))
+    return {};
+  remove_pid(directory);
+  return written;
+}
+
+void remove_pid(const std::string& directory) {
+  ::unlink((directory + "/trouped.pid").c_str());
 }
 
 // -- does it fit together? ------------------------------------------------------------
 
 expected<mark> check_whole(const std::string& directory) {
+  if (is_being_purged(directory))
+    return tl::unexpected{purge_was_interrupted(directory)};
   auto known = read_mark(directory);
   if (!known)
     return tl::unexpected{known.error()};

@@ -35,8 +35,17 @@ struct mark {
 expected<std::optional<mark>> read_mark(const std::string& directory);
 expected<void> write_mark(const std::string& directory, const mark& of);
 
-/// Which process serves: for people and their scripts. Who lives is answered by the locks.
+/// Says of the directory, before anything in it is removed, that it is being purged: until the last
+/// of it is gone only a purge may go on there. An error is of a disk that is not only full.
+expected<void> begin_purge(const std::string& directory);
+bool is_being_purged(const std::string& directory);
+/// What is to be said of one that is.
+error purge_was_interrupted(const std::string& directory);
+
+/// Which process serves: for people and their scripts. Who lives is answered by the locks. Where it
+/// cannot be written there is no such file, rather than one that names a process of the past.
 expected<void> write_pid(const std::string& directory);
+void remove_pid(const std::string& directory);
 
 /// Sees that what is in the directory fits together, before anything in it is opened or made: a
 /// start must not put something new in the place of what is only missing. Errors say what to do.

@@ -164,3 +164,34 @@ TEST_CASE("a ledger that is gone is refused at the start, and nothing of it is m
   CHECK((!files::exists(ledger) || files::file_size(ledger) == 0));
   CHECK(cluster.processes().empty());
 }
+
+TEST_CASE("trouped.pid never names a process of the past, and comes when the disk has room") {
+  faults disk;
+  test_cluster cluster{{.nodes = 1, .cores = 1, .with_faults = &disk}};
+  const auto full = [&](const char* path) {
+    return disk.fail({.calls = troupe_fault_write,
+                      .path = path,
+                      .error = ENOSPC,
+                      .programs = troupe_fault_trouped});
+  };
+  const auto pid_file = cluster.state() + "/trouped.pid";
+  auto killed = cluster.trouped();
+  // What is written over the old one needs no room.
+  const auto beside = full("*/trouped.pid.new.*");
+  cluster.kill_trouped();
+  cluster.up();
+  CHECK(disk.failed(beside) > 0);
+  CHECK(cluster.trouped() != killed);
+  CHECK(is_alive(cluster.trouped()));
+  killed = cluster.trouped();
+  const auto anywhere = full("*/trouped.pid");
+  cluster.kill_trouped();
+  cluster.up();
+  CHECK_FALSE(files::exists(pid_file));
+  CHECK(cluster.troupe({"run", "echo", "works"}).out == "works\n");
+  disk.pass(beside);
+  disk.pass(anywhere);
+  CHECK(eventually([&] { return is_alive(cluster.trouped()); }, 20s));
+  CHECK(cluster.troupe({"down"}).out == "down\n"); // nothing ran, and the answer came
+  CHECK_FALSE(files::exists(pid_file));
+}

@@ -84,6 +84,18 @@ TEST_CASE("down ends all of many, keeps what has not started, and loses nothing"
     CHECK(cluster.wait(each).exit == 0);
 }
 
+TEST_CASE("a down of a cluster in which nothing runs says what waits") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto job = cluster.submit({"--hold", "true"});
+  for (int round = 0; round < 6; ++round) {
+    const auto down = cluster.troupe({"down"});
+    INFO(down.err);
+    CHECK(down.out.find("1 job was still pending") == 0);
+    CHECK(lines_of(down.out).back() == "down");
+    cluster.up();
+  }
+}
+
 TEST_CASE("down while trouped is dead ends what its launcher runs, and starts nothing") {
   test_cluster cluster{{1, 1, {}, {}}};
   auto running = cluster.submit_shell({}, slow_to_end(1, "slow"));

@@ -38,9 +38,10 @@ expected<held_state> hold_state(const options& how, spdlog::logger& log) {
     if (auto marked = state::write_mark(how.state, *mark); !marked)
       return tl::unexpected{marked.error()};
   // The lock tells the process, too: on a full disk a start goes on without the file.
-  if (auto written = state::write_pid(how.state); !written)
-    log.warn("{}", written.error().text);
-  return held_state{std::move(*lock), std::move(*mark)};
+  auto written = state::write_pid(how.state);
+  if (!written)
+    log.warn("{}; trying again later", written.error().text);
+  return held_state{std::move(*lock), std::move(*mark), written.has_value()};
 }
 
 expected<void> remember_start(const options& how, held_state& held, const std::string& cluster) {

@@ -13,6 +13,7 @@ namespace troupe::daemon {
 struct held_state {
   unique_fd lock; ///< until the process ends
   state::mark mark;
+  bool has_pid_file = false;
 };
 
 /// Makes the directory if it is missing, becomes its daemon and looks at what is in it; nothing

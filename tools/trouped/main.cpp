@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "auth/keys.hpp"
 #include "base/unique_fd.hpp"
+#include "runtime/state/records.hpp"
 #include "tools/trouped/held_state.hpp"
 #include "tools/trouped/ledger_care.hpp"
 #include "tools/trouped/options.hpp"
@@ -63,6 +64,8 @@ void bound_arenas() {
 #endif
 }
 
+constexpr int pid_file_retry_ms = 5000;
+
 /// Why the main thread wakes.
 enum class wake : std::uint64_t { stopped = 1, failed = 1u << 16 };
 
@@ -72,12 +75,19 @@ void ring(int bell, wake why) {
   }
 }
 
-/// Waits for a signal to end, the order to stop, or a failure.
-bool wait_for_the_end(int signals, int bell, spdlog::logger& log) {
+/// Waits for a signal to end, the order to stop, or a failure. Meanwhile the file that names this
+/// process is written where the disk was full before.
+bool wait_for_the_end(int signals, int bell, const std::string& state, bool has_pid_file,
+                      spdlog::logger& log) {
   pollfd watched[2] = {{signals, POLLIN, 0}, {bell, POLLIN, 0}};
   for (;;) {
-    if (::poll(watched, 2, -1) < 0 && errno != EINTR)
+    const auto ready = ::poll(watched, 2, has_pid_file ? -1 : pid_file_retry_ms);
+    if (ready < 0 && errno != EINTR)
       return true;
+    if (ready <= 0) {
+      has_pid_file = has_pid_file || state::write_pid(state).has_value();
+      continue;
+    }
     if (watched[0].revents != 0) {
       signalfd_siginfo info{};
       if (::read(signals, &info, sizeof info) == sizeof info)
@@ -119,6 +129,8 @@ std::string current_problem() {
   if (auto log = spdlog::get("trouped"))
     log->critical("cannot start: {}; see the limits of this user ('ulimit -a')", current_problem());
   end_new_launcher(starting);
+  if (starting != nullptr)
+    state::remove_pid(starting->how.state);
   std::_Exit(exit_failed);
 }
 
@@ -154,7 +166,7 @@ void configure_engine(caf::actor_system_config& config) {
 
 /// From the first actor to the process's end: everything that counts is on the disk, and actors
 /// need no farewell.
-[[noreturn]] void run(daemon::foundation& base, int signals,
+[[noreturn]] void run(daemon::foundation& base, int signals, bool has_pid_file,
                       const std::shared_ptr<spdlog::logger>& log) {
   daemon::start_over_on_defects();
   starting = &base;
@@ -170,12 +182,13 @@ void configure_engine(caf::actor_system_config& config) {
   if (!cluster) {
     log->critical("{}", cluster.error().text);
     end_new_launcher(&base);
+    state::remove_pid(base.how.state);
     std::_Exit(exit_failed);
   }
   std::set_terminate(usual);
   log->info("trouped {}: {} nodes, socket {}", base.settings.version, base.how.nodes,
             base.how.socket);
-  const auto in_order = wait_for_the_end(signals, bell.get(), *log);
+  const auto in_order = wait_for_the_end(signals, bell.get(), base.how.state, has_pid_file, *log);
   (*cluster)->close_door();
   if (!in_order) {
     log->critical("starting over");
@@ -183,7 +196,7 @@ void configure_engine(caf::actor_system_config& config) {
     daemon::start_over();
     log->critical("failed too often; ended");
   }
-  ::unlink((base.how.state + "/trouped.pid").c_str());
+  state::remove_pid(base.how.state);
   log->flush();
   std::_Exit(in_order ? 0 : exit_defect);
 }
@@ -198,19 +211,23 @@ int serve(const daemon::options& how, char** argv, const std::shared_ptr<spdlog:
   if (!held)
     return refuse(*log, held.error(),
                   held.error().code == errc::conflict ? exit_other_serves : exit_failed);
+  const auto give_up = [&](const error& why) {
+    state::remove_pid(how.state);
+    return refuse(*log, why);
+  };
   if (auto tried = daemon::try_threads(); !tried)
-    return refuse(*log, tried.error());
+    return give_up(tried.error());
   auto base = daemon::lay_foundation(how, held->mark, log);
   if (!base)
-    return refuse(*log, base.error());
+    return give_up(base.error());
   if (!(*base)->remark.empty())
     log->info("{}", (*base)->remark);
   if (auto kept = daemon::remember_start(how, *held, auth::to_hex((*base)->keys->cluster)); !kept) {
     end_new_launcher(base->get());
-    return refuse(*log, kept.error());
+    return give_up(kept.error());
   }
   daemon::prepare_to_start_over(argv, held->lock);
-  run(**base, signals.get(), log);
+  run(**base, signals.get(), held->has_pid_file, log);
 }
 
 } // namespace
