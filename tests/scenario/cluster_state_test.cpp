@@ -103,6 +103,29 @@ TEST_CASE("an up that is killed at any moment leaves a cluster that the next one
   }
 }
 
+TEST_CASE("a purge that is killed at any moment is told as one, and is done by the next") {
+  test_cluster cluster;
+  const auto count = rounds(12, 100);
+  for (int round = 0; round < count; ++round) {
+    REQUIRE(cluster.troupe({"down"}).exit == 0);
+    auto purge = cluster.start({"down", "--purge"});
+    // The moment is what is varied.
+    eventually([] { return false; }, std::chrono::milliseconds{round * 12 / count});
+    purge.signal(SIGKILL);
+    purge.wait();
+    const auto up = cluster.troupe({"up", "--nodes", "2", "--cores", "2"}, 60s);
+    INFO("round " << round << ": " << up.err);
+    if (up.exit == 0)
+      continue;
+    CHECK(up.err.find("interrupted; run 'troupe down --purge' again") != std::string::npos);
+    CHECK(lines_of(up.err).size() == 1);
+    CHECK(cluster.troupe({"down"}).err.find("interrupted") != std::string::npos);
+    CHECK(cluster.troupe({"down", "--purge"}).exit == 0);
+    CHECK_FALSE(fs::exists(cluster.state()));
+    cluster.up();
+  }
+}
+
 TEST_CASE("an up that fails is not remembered; a damaged shape is told and not passed over") {
   test_cluster cluster;
   REQUIRE(cluster.troupe({"down"}).exit == 0);

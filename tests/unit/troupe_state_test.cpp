@@ -269,6 +269,32 @@ TEST_CASE("a purge wants Troupe's mark, and refuses while anything of the cluste
   CHECK(files_in(state) == before);
 }
 
+TEST_CASE("a purge that was cut off at any moment is told as one, and is done by another") {
+  for (std::size_t gone = 0; gone <= 12; ++gone) {
+    place in;
+    const auto state = make_state(in);
+    REQUIRE(state::begin_purge(state));
+    std::vector<fs::path> files;
+    for (const auto& each : fs::recursive_directory_iterator{state})
+      if (each.is_regular_file() && each.path().parent_path() != state)
+        files.push_back(each.path());
+    for (const auto* name : {"ledger.db", "audit.log", "shape", "cluster"})
+      files.push_back(state + "/" + name);
+    for (std::size_t i = 0; i < files.size() && i < gone; ++i)
+      fs::remove(files[i]);
+    const auto refused = state::check_whole(state);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.find("troupe down --purge") != std::string::npos);
+    CHECK(purge_state(state).value() == purge_outcome::removed);
+    CHECK_FALSE(fs::exists(state));
+  }
+  place in;
+  fs::create_directories(in.path + "/state");
+  CHECK_FALSE(purge_state(in.path + "/state")); // nothing says that it is Troupe's
+  touch(in.path + "/state/lock");
+  CHECK(purge_state(in.path + "/state")); // all that was left of one
+}
+
 TEST_CASE("a purge follows no symbolic link, and takes none for a file of ours") {
   place outside;
   touch(outside.path + "/keyring");

@@ -7,6 +7,8 @@
 #include "runtime/state/records.hpp"
 #include "runtime/varlink/socket_address.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,8 +19,8 @@
 #include <vector>
 
 // First all of the directory is looked at, then what was found is removed: names alone, one after
-// the other, each below a folder that is open. The mark and the lock go last, so that a purge that
-// was interrupted can be done again.
+// the other, each below a folder that is open. The file "purging" is made before that; the mark, it
+// and the lock go last, so that a purge that was interrupted is told as one and can be done again.
 
 namespace troupe::cli {
 
@@ -27,7 +29,9 @@ namespace {
 using state::ownership;
 
 constexpr std::string_view mark_name = "cluster";
+constexpr std::string_view begun_name = "purging";
 constexpr std::string_view turn_name = "lock";
+constexpr std::array last_names{mark_name, begun_name, turn_name};
 
 struct close_directory {
   void operator()(DIR* one) const { ::closedir(one); }
@@ -52,11 +56,13 @@ public:
       return purge_outcome::nothing_there;
     if (!root_)
       return tl::unexpected{storage_error("open", directory_)};
-    auto may =
-        is_ours().and_then([&] { return is_idle(); }).and_then([&] { return look(root_, ""); });
+    const auto looked = look(root_, "");
+    has_only_turn_ = looked && entries_.empty() &&
+                     ::faccessat(root_.get(), turn_name.data(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    auto may = is_ours().and_then([&] { return is_idle(); }).and_then([&] { return looked; });
     if (!may)
       return fail(may.error().code, may.error().text + "; nothing was removed");
-    if (auto removed = remove(); !removed)
+    if (auto removed = state::begin_purge(directory_).and_then([&] { return remove(); }); !removed)
       return tl::unexpected{removed.error()};
     return purge_outcome::removed;
   }
@@ -69,7 +75,8 @@ private:
     auto mark = state::read_mark(directory_);
     if (!mark)
       return tl::unexpected{mark.error()};
-    if (!*mark)
+    // A purge that was interrupted may have removed it, and may have had but the lock to remove.
+    if (!*mark && !state::is_being_purged(directory_) && !has_only_turn_)
       return fail(errc::refused, directory_ + " does not carry Troupe's mark (the file 'cluster'); "
                                               "a 'troupe up' there makes it");
     return {};
@@ -130,7 +137,7 @@ private:
       if (auto looked = look(inside, path + "/"); !looked)
         return looked;
     }
-    if (path != mark_name && path != turn_name)
+    if (std::find(last_names.begin(), last_names.end(), path) == last_names.end())
       entries_.push_back({path, whose == ownership::our_folder});
     return {};
   }
@@ -161,7 +168,7 @@ private:
     for (const auto& one : entries_)
       if (auto removed = remove(one); !removed)
         return removed;
-    for (const auto name : {mark_name, turn_name})
+    for (const auto name : last_names)
       if (auto removed = remove(entry{std::string{name}, false}); !removed)
         return removed;
     if (!keeps_configuration_ && ::rmdir(directory_.c_str()) != 0)
@@ -173,6 +180,7 @@ private:
   unique_fd root_;
   std::vector<entry> entries_;
   bool keeps_configuration_ = false;
+  bool has_only_turn_ = false; ///< nothing of ours but the lock
 };
 
 } // namespace

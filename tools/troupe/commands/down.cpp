@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/state/files.hpp"
 #include "runtime/state/locks.hpp"
+#include "runtime/state/records.hpp"
 #include "runtime/varlink/socket_address.hpp"
 #include "tools/troupe/command.hpp"
 #include "tools/troupe/daemon.hpp"
@@ -45,7 +46,8 @@ constexpr auto unsure_launcher_within = 1s;
 constexpr int restarts_max = 3; ///< of a stop whose trouped has started itself over
 constexpr int starts_max = 3;   ///< of a trouped to end what runs
 
-constexpr std::array traces{"/lock", "/trouped.lock", "/cluster", "/launcher/lock", "/ledger.db"};
+constexpr std::array traces{"/lock",          "/trouped.lock", "/cluster",
+                            "/launcher/lock", "/ledger.db",    "/purging"};
 
 /// What --json says where no trouped was asked.
 constexpr std::string_view no_jobs = R"({"running":[],"pending":0,"running_count":0})";
@@ -96,6 +98,8 @@ public:
       return tell_nothing(); // there is no such directory
     if (!turn)
       return report(run_, turn.error());
+    if (!options_.purge && state::is_being_purged(state_))
+      return report(run_, state::purge_was_interrupted(state_));
     const auto exit = down();
     return exit == exit_code::done && options_.purge ? purge() : exit;
   }

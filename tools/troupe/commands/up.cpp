@@ -47,6 +47,8 @@ public:
     });
     if (!turn)
       return report(run_, turn.error());
+    if (state::is_being_purged(state_))
+      return report(run_, state::purge_was_interrupted(state_));
     if (is_socket_elsewhere(state_))
       notice(run_, "TROUPE_SOCKET names another socket than this cluster's, " +
                        state::socket_of(state_) + "; unset it to reach this one");
