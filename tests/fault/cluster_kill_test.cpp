@@ -294,3 +294,49 @@ TEST_CASE("input that streams over kills arrives once, byte for byte") {
   CHECK(done.out.size() == text.size());
   CHECK((done.out == text));
 }
+
+TEST_CASE("commands wait for a trouped that starts itself over") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  for (int round = 0; round < 3; ++round) {
+    REQUIRE(::kill(cluster.trouped(), SIGABRT) == 0);
+    std::vector<running_program> commands;
+    for (int i = 0; i < 8; ++i) {
+      commands.push_back(cluster.start({"queue"}));
+      // The moment is what is varied.
+      eventually([] { return false; }, std::chrono::milliseconds{3});
+    }
+    for (auto& each : commands) {
+      const auto done = each.wait();
+      INFO(done.err);
+      CHECK(done.exit == 0);
+    }
+  }
+}
+
+TEST_CASE("a trouped that does not answer is told once, by every command, and then waited for") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto trouped = cluster.trouped();
+  const auto job = cluster.submit({"--hold", "true"});
+  REQUIRE(::kill(trouped, SIGSTOP) == 0);
+  std::vector<running_program> commands;
+  for (const auto& one : std::vector<words>{{"queue"},
+                                            {"submit", "true"},
+                                            {"run", "true"},
+                                            {"logs", "-f", job},
+                                            {"wait", job},
+                                            {"up"}})
+    commands.push_back(cluster.start(one));
+  const auto told = "trouped (process " + std::to_string(trouped) + ") has not answered for 5 s";
+  for (auto& each : commands)
+    CHECK(eventually([&] { return each.err().find(told) != std::string::npos; }, 20s));
+  for (auto& each : commands)
+    CHECK_FALSE(each.ended());
+  REQUIRE(::kill(trouped, SIGCONT) == 0);
+  CHECK(cluster.troupe({"cancel", job}).exit == 0);
+  for (auto& each : commands) {
+    const auto done = each.wait();
+    INFO(done.err);
+    CHECK(done.exit >= 0);
+    CHECK(done.err.find(told) == done.err.rfind(told));
+  }
+}

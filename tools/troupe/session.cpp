@@ -8,10 +8,13 @@
 #include "runtime/state/files.hpp"
 #include "runtime/state/locks.hpp"
 #include "runtime/state/records.hpp"
+#include "tools/troupe/command.hpp"
 #include "tools/troupe/paths.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 
@@ -64,29 +67,49 @@ std::string why_unreachable(const std::string& socket) {
   return "'troupe up' starts one";
 }
 
-} // namespace
-
-expected<session> session::connect(std::chrono::milliseconds deadline) {
-  auto path = socket_path();
-  if (!path)
-    return tl::unexpected{path.error()};
-  return connect_to(*path, deadline);
+/// Whether it is a trouped of this host that has the state directory which is meant: then it is
+/// starting or ending.
+bool may_listen_soon() {
+  const auto state = state_directory();
+  return state && !is_socket_elsewhere(*state) && state::daemon_of(*state) &&
+         !state::other_host(*state);
 }
+
+/// What reads all of a ledger, or waits for others' ends.
+constexpr std::array long_methods{calls::wait::method, calls::ledger_check::method,
+                                  calls::ledger_backup::method, calls::audit_verify::method};
+
+void tell_silence(int connection, std::chrono::seconds after) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  const auto known =
+      ::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0;
+  write_all(STDERR_FILENO, "troupe: trouped " +
+                               (known ? "(" + state::describe({peer.pid}) + ") " : std::string{}) +
+                               "has not answered for " + std::to_string(after.count()) +
+                               " s; waiting\n");
+}
+
+} // namespace
 
 expected<session> session::connect_to(const std::string& socket,
                                       std::chrono::milliseconds deadline) {
   auto wire = varlink::client::connect(socket, deadline);
+  if (!wire && wire.error().code == errc::unreachable)
+    return fail(errc::unreachable, wire.error().text + "; " + why_unreachable(socket));
   if (!wire)
-    return fail(wire.error().code, wire.error().text + "; " + why_unreachable(socket));
+    return tl::unexpected{wire.error()};
   return session{std::move(*wire), socket};
 }
 
 expected<session> session::open(const std::string& capability_file) {
-  const auto until = std::chrono::steady_clock::now() + (within_job() ? return_deadline : 0s);
+  const auto began = std::chrono::steady_clock::now();
   for (;;) {
     auto opened = open_now(capability_file);
+    const auto waited = std::chrono::steady_clock::now() - began;
     if (opened || opened.error().code != errc::unreachable ||
-        std::chrono::steady_clock::now() >= until)
+        waited >= (within_job() ? return_deadline : start_deadline) ||
+        !(within_job() || may_listen_soon()))
       return opened;
     std::this_thread::sleep_for(return_pause);
   }
@@ -106,6 +129,27 @@ expected<session> session::open_at(const std::string& socket, const std::string&
   if (auto admitted = opened->admit(capability_file, nullptr); !admitted)
     return tl::unexpected{admitted.error()};
   return opened;
+}
+
+expected<std::string> session::ask(std::string_view method, std::string_view parameters) {
+  varlink::call what;
+  what.method = method;
+  what.parameters = parameters;
+  if (auto sent = wire_.send(what); !sent)
+    return tl::unexpected{sent.error()};
+  if (std::find(long_methods.begin(), long_methods.end(), method) == long_methods.end()) {
+    const auto happened = wire_.wait_for(-1, silence_told_after);
+    if (!happened)
+      return tl::unexpected{happened.error()};
+    if (*happened == varlink::client::event::timed_out)
+      tell_silence(wire_.fd(), silence_told_after);
+  }
+  auto answer = wire_.receive();
+  if (!answer)
+    return tl::unexpected{answer.error()};
+  if (answer->failed)
+    return fail(answer->failed->code, answer->failed->message);
+  return std::move(answer->parameters);
 }
 
 /// In this one's place, for the same key: what it has signed stays good.

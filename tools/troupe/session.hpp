@@ -26,20 +26,21 @@ struct answered {
 class session {
 public:
   /// Connects without asking for a capability: enough for org.troupe.cluster.Summary.
-  static expected<session> connect(std::chrono::milliseconds deadline = connect_deadline);
-
-  /// The same at a socket that is not the environment's to name: of one's own cluster.
   static expected<session> connect_to(const std::string& socket,
                                       std::chrono::milliseconds deadline = connect_deadline);
-  static expected<session> open_at(const std::string& socket, const std::string& capability_file);
 
   /// Connects, asks for a capability and proves to hold it; with a `capability_file`, for none but
-  /// the one in there. Within a job a cluster that is away is waited for, for a minute at most: the
-  /// job goes on while trouped is started again, and so must what it asks for.
+  /// the one in there. Where the state directory's trouped lives and does not listen, as one that
+  /// starts itself over, that is waited for, up to `start_deadline`. Within a job a cluster that is
+  /// away is waited for, for a minute at most: the job goes on while trouped is started again, and
+  /// so must what it asks for.
   static expected<session> open(const std::string& capability_file);
 
   /// The same without waiting: for who tries again and looks after signals meanwhile.
   static expected<session> open_now(const std::string& capability_file);
+
+  /// The same at a socket that is not the environment's to name: of one's own cluster.
+  static expected<session> open_at(const std::string& socket, const std::string& capability_file);
 
   /// For what may wait for days: after `why` ended a call, another session in this one's place. At
   /// once when its time was over; while the cluster comes back, for a minute at most, when it went
@@ -50,10 +51,10 @@ public:
   /// makes one job, whichever of them came through. Where that stays unknown the error says so.
   expected<answered<calls::submit::reply>> submit(const calls::submit& what);
 
-  /// Calls a method of messages/calls.hpp and waits for its one reply.
+  /// Calls a method of messages/calls.hpp and waits for its one reply. Silence is told, once.
   template <class Method>
   expected<answered<typename Method::reply>> call(const Method& what) {
-    auto text = wire_.call(Method::method, to_json_text(what, visibility::owner));
+    auto text = ask(Method::method, to_json_text(what, visibility::owner));
     if (!text)
       return tl::unexpected{text.error()};
     return decode<typename Method::reply>(std::move(*text));
@@ -97,6 +98,8 @@ public:
   utc_ns utc() const;
 
   static constexpr std::chrono::milliseconds connect_deadline{5000};
+  static constexpr std::chrono::seconds start_deadline{10};
+  static constexpr std::chrono::seconds silence_told_after{5};
   static constexpr std::chrono::seconds return_deadline{60};
   static constexpr std::chrono::milliseconds return_pause{100};
   static constexpr json_limits reply_limits{16u << 20, 256u << 20};
@@ -104,6 +107,7 @@ public:
 private:
   session(varlink::client wire, std::string socket)
       : wire_{std::move(wire)}, socket_{std::move(socket)} {}
+  expected<std::string> ask(std::string_view method, std::string_view parameters);
   expected<void> open_again();
   expected<void> admit(const std::string& capability_file,
                        std::shared_ptr<const auth::key_pair> holder);
