@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/unique_fd.hpp"
 #include "config/cluster_config.hpp"
 #include "config/duration.hpp"
 
@@ -6,12 +7,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
 #include <grp.h>
 #include <set>
 #include <sstream>
+#include <sys/stat.h>
 #include <toml++/toml.h>
+#include <unistd.h>
 
 // From TOML to a configuration. Each table is read through a `section`, which knows which keys were
 // asked for: any other key is an error, so that a misspelt limit does not pass for no limit.
@@ -406,19 +409,41 @@ config_reading read_config(std::string_view text, const std::string& path) {
   return result;
 }
 
-config_reading read_config_file(const std::string& path) {
-  std::ifstream in{path, std::ios::binary};
+namespace {
+
+/// Waits for nobody: a FIFO in the file's place must not hold who starts a cluster.
+expected<std::string> read_regular_file(const std::string& path) {
+  const unique_fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  struct stat found {};
+  if (!file || ::fstat(file.get(), &found) != 0)
+    return fail(errc::storage, fmt::format("cannot be read: {}", std::strerror(errno)));
+  if (!S_ISREG(found.st_mode))
+    return fail(errc::invalid, "is no regular file, which a configuration must be");
   std::string text(config_bytes_max + 1, '\0');
-  if (in)
-    in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!in && !in.eof()) {
-    config_reading result;
-    result.problems.push_back(
-        fmt::format("{}: cannot be read: {}", path, std::strerror(errno == 0 ? EIO : errno)));
-    return result;
+  std::size_t size = 0;
+  while (size < text.size()) {
+    const auto got = ::read(file.get(), text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      return fail(errc::storage, fmt::format("cannot be read: {}", std::strerror(errno)));
+    if (got == 0)
+      break;
+    size += static_cast<std::size_t>(got);
   }
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return read_config(text, path);
+  text.resize(size);
+  return text;
+}
+
+} // namespace
+
+config_reading read_config_file(const std::string& path) {
+  auto text = read_regular_file(path);
+  if (text)
+    return read_config(*text, path);
+  config_reading result;
+  result.problems.push_back(fmt::format("{}: {}", path, text.error().text));
+  return result;
 }
 
 } // namespace troupe

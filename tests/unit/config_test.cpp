@@ -7,6 +7,8 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <sys/stat.h>
+#include <unistd.h>
 
 using namespace troupe;
 
@@ -231,6 +233,20 @@ TEST_CASE("a file that is not there is a problem that names it") {
   const auto reading = read_config_file("/nonexistent/troupe.toml");
   REQUIRE(reading.problems.size() == 1);
   CHECK(reading.problems.front().find("/nonexistent/troupe.toml: cannot be read") == 0);
+}
+
+TEST_CASE("what is no regular file is a problem that names it, and holds nobody") {
+  char folder[] = "/tmp/troupe-config-XXXXXX";
+  REQUIRE(::mkdtemp(folder) != nullptr);
+  const auto pipe = std::string{folder} + "/troupe.toml";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  for (const auto& path : {pipe, std::string{folder}}) {
+    const auto reading = read_config_file(path);
+    REQUIRE(reading.problems.size() == 1);
+    CHECK(reading.problems.front().find(path + ": is no regular file") == 0);
+  }
+  ::unlink(pipe.c_str());
+  ::rmdir(folder);
 }
 
 TEST_CASE("the orders' names are those of the scheduling core") {
