@@ -12,7 +12,7 @@ expected<sockaddr_un> socket_address(const std::string& path) {
     return fail(errc::invalid, "the socket path " + path + " has " + std::to_string(path.size()) +
                                    " bytes, the system's limit is " +
                                    std::to_string(socket_path_bytes_max) +
-                                   "; choose a shorter one with --socket or TROUPE_SOCKET");
+                                   "; choose a shorter one");
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, path.size());

@@ -52,6 +52,37 @@ TEST_CASE("a start without descriptors enough fails in one line and leaves nothi
   CHECK(cluster.troupe({"run", "echo", "works"}).out == "works\n");
 }
 
+TEST_CASE("a first start that may write nothing, not even its log, says why") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  REQUIRE(cluster.troupe({"down", "--purge"}).exit == 0);
+  // Its words come by a pipe: the limit is on files.
+  const auto done = running_program{{"sh", "-c", "(ulimit -f 0; exec \"$@\" 2>&1) | cat", "sh",
+                                     TROUPE_PROGRAMS "/troupe", "up"},
+                                    cluster.work(),
+                                    cluster.environment()}
+                        .wait(60s);
+  INFO(done.out);
+  CHECK(lines_of(done.out).size() == 1);
+  CHECK(done.out.find("File too large") != std::string::npos);
+  CHECK(cluster.processes().empty());
+  cluster.up();
+}
+
+TEST_CASE("a configuration that is no regular file is refused, and holds nobody") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  REQUIRE(cluster.troupe({"down"}).exit == 0);
+  const auto pipe = cluster.path("pipe");
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  for (const auto& file : {pipe, cluster.work()}) {
+    const auto refused = cluster.troupe({"up", "--config", file});
+    INFO(refused.err);
+    CHECK(refused.exit == 1);
+    CHECK(lines_of(refused.err).size() == 1);
+    CHECK(refused.err.find("no regular file") != std::string::npos);
+  }
+  cluster.up();
+}
+
 TEST_CASE("a user who may have few processes is told so, and no launcher is left") {
   if (::geteuid() != 0)
     return;
@@ -149,6 +180,7 @@ TEST_CASE(
     } else {
       ++refused;
       CHECK(lines_of(up.err).size() == 1);
+      CHECK(up.err.find("with exit code") == std::string::npos); // it says why
     }
     const auto left =
         running_program{{"pgrep", "-f", folder + "/state"}, beside, environment}.wait();

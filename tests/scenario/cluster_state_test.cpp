@@ -188,6 +188,16 @@ TEST_CASE("every command means the cluster of the state directory, whatever the 
   }
 }
 
+TEST_CASE("a state directory whose path is too long for a socket is refused with what to do") {
+  test_cluster cluster;
+  const auto place = "TROUPE_STATE_DIR=" + cluster.work() + "/" + std::string(100, 'x');
+  const auto refused = troupe_as(cluster, {place}, {"up"});
+  CHECK(refused.exit == 1);
+  CHECK(lines_of(refused.err).size() == 1);
+  CHECK(refused.err.find("; choose a shorter one by TROUPE_STATE_DIR\n") != std::string::npos);
+  CHECK(refused.err.find("TROUPE_SOCKET") == std::string::npos);
+}
+
 TEST_CASE("a directory of somebody else's is neither served nor touched") {
   if (::geteuid() != 0)
     return;

@@ -105,11 +105,18 @@ std::optional<cluster_now> ask_for_summary(const std::string& state) {
   return std::move(*summary);
 }
 
-/// Waits for a trouped to answer; `child` (0: none) is the one that was started here.
+/// A trouped that was started here, and where it says why it cannot start.
+struct started_daemon {
+  pid_t pid = 0;        ///< 0: it is another's
+  off_t log_before = 0; ///< what is behind that in the log is its own
+  unique_fd words;      ///< the reading end of a pipe: a full disk takes no log
+};
+
+/// Waits for a trouped to answer.
 class readiness {
 public:
-  readiness(const invocation& run, std::string state, pid_t child, off_t log_before)
-      : run_{run}, state_{std::move(state)}, child_{child}, log_before_{log_before} {}
+  readiness(const invocation& run, std::string state, started_daemon child)
+      : run_{run}, state_{std::move(state)}, child_{std::move(child)} {}
 
   expected<std::optional<cluster_now>> wait() {
     const auto began = clock::now();
@@ -138,14 +145,17 @@ private:
   /// Whether there is no trouped any more that could become ready; an error says why ours ended.
   expected<bool> has_ended() {
     int status = 0;
-    if (child_ == 0)
+    if (child_.pid == 0)
       return !state::daemon_of(state_).has_value();
-    if (::waitpid(child_, &status, WNOHANG) != child_)
+    if (::waitpid(child_.pid, &status, WNOHANG) != child_.pid)
       return false;
-    child_ = 0;
+    child_.pid = 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == exit_other_serves)
       return false; // started by somebody else a moment before: that one is waited for
-    const auto why = last_words(state::log_of(state_), log_before_);
+    auto why = read_all(child_.words);
+    why.erase(std::min(why.find('\n'), why.size()));
+    if (why.empty())
+      why = last_words(state::log_of(state_), child_.log_before);
     return fail(errc::conflict,
                 "trouped ended before it was ready" +
                     (why.empty() ? (WIFSIGNALED(status)
@@ -157,8 +167,7 @@ private:
 
   const invocation& run_;
   std::string state_;
-  pid_t child_;
-  off_t log_before_;
+  started_daemon child_;
 };
 
 } // namespace
@@ -168,7 +177,8 @@ expected<std::string> usable_state_directory() {
   if (!state)
     return state;
   if (auto address = varlink::socket_address(state::launcher_socket_of(*state)); !address)
-    return fail(errc::invalid, address.error().text + " by TROUPE_STATE_DIR");
+    return fail(errc::invalid, "the state directory " + *state + " has too long a path: " +
+                                   address.error().text + " by TROUPE_STATE_DIR");
   return state;
 }
 
@@ -197,24 +207,31 @@ expected<std::optional<cluster_now>> try_start(const invocation& run, const daem
   const unique_fd nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
   if (!log || !nothing)
     return fail(errc::storage, "cannot open " + path + ": " + varlink::system_message(errno));
-  const auto log_before = ::lseek(log.get(), 0, SEEK_END);
-  const auto words = arguments(*program, how);
-  const auto child = ::fork();
-  if (child < 0)
+  int words[2];
+  if (::pipe2(words, O_CLOEXEC | O_NONBLOCK) != 0)
+    return fail(errc::exhausted, "cannot make a pipe: " + varlink::system_message(errno));
+  started_daemon child;
+  child.words = unique_fd{words[0]};
+  unique_fd words_end{words[1]};
+  child.log_before = ::lseek(log.get(), 0, SEEK_END);
+  const auto command = arguments(*program, how);
+  child.pid = ::fork();
+  if (child.pid < 0)
     return fail(errc::exhausted,
                 "cannot start a process: " + varlink::system_message(errno) + "; see 'ulimit -u'");
-  if (child == 0) {
+  if (child.pid == 0) {
     ::setsid();
     // The directory that this command was called from should stay removable.
     if (::chdir("/") != 0)
       ::_exit(exit_code::failed);
     ::dup2(nothing.get(), STDIN_FILENO);
-    ::dup2(log.get(), STDOUT_FILENO);
+    ::dup2(words_end.get(), STDOUT_FILENO);
     ::dup2(log.get(), STDERR_FILENO);
-    notice(run, execute(words).text);
+    write_all(STDOUT_FILENO, execute(command).text + "\n");
     ::_exit(exit_code::failed);
   }
-  return readiness{run, how.state, child, log_before}.wait();
+  words_end.reset();
+  return readiness{run, how.state, std::move(child)}.wait();
 }
 
 } // namespace
@@ -313,7 +330,7 @@ expected<std::uint32_t> count_survivors(const std::string& state) {
 }
 
 expected<std::optional<cluster_now>> await_daemon(const invocation& run, const std::string& state) {
-  return readiness{run, state, 0, 0}.wait();
+  return readiness{run, state, {}}.wait();
 }
 
 } // namespace troupe::cli

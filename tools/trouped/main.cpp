@@ -123,11 +123,23 @@ std::string current_problem() {
   return "for a reason that is not known";
 }
 
+/// Who started this process reads why it ends from its output, if that is a pipe: a log may be on a
+/// disk that is full.
+void tell_starter(const std::string& words) {
+  struct stat out {};
+  const auto line = words + "\n";
+  if (::fstat(STDOUT_FILENO, &out) == 0 && S_ISFIFO(out.st_mode))
+    (void)!::write(STDOUT_FILENO, line.data(), line.size());
+}
+
 /// What fails while the cluster starts, in whatever thread, is said in one line, and leaves
 /// nothing.
 [[noreturn]] void end_failed_start() {
+  const auto words =
+      fmt::format("cannot start: {}; see the limits of this user ('ulimit -a')", current_problem());
   if (auto log = spdlog::get("trouped"))
-    log->critical("cannot start: {}; see the limits of this user ('ulimit -a')", current_problem());
+    log->critical("{}", words);
+  tell_starter(words);
   end_new_launcher(starting);
   if (starting != nullptr)
     state::remove_pid(starting->how.state);
@@ -137,6 +149,7 @@ std::string current_problem() {
 int refuse(spdlog::logger& log, const error& why, int exit = exit_failed) {
   log.critical("{}", why.text);
   log.flush();
+  tell_starter(why.text);
   return exit;
 }
 
@@ -180,7 +193,7 @@ void configure_engine(caf::actor_system_config& config) {
       system, base, log, [&] { ring(bell.get(), wake::stopped); },
       [&] { ring(bell.get(), wake::failed); });
   if (!cluster) {
-    log->critical("{}", cluster.error().text);
+    (void)refuse(*log, cluster.error());
     end_new_launcher(&base);
     state::remove_pid(base.how.state);
     std::_Exit(exit_failed);
@@ -244,7 +257,9 @@ int main(int argc, char** argv) {
       return daemon::care_for_ledger(*how);
     return serve(*how, argv, make_log());
   } catch (const std::exception& problem) {
-    std::fprintf(stderr, "trouped: cannot start: %s\n", problem.what());
+    const auto words = fmt::format("cannot start: {}", problem.what());
+    std::fprintf(stderr, "trouped: %s\n", words.c_str());
+    tell_starter(words);
     return exit_failed;
   }
 }
