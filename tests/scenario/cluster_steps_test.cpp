@@ -231,6 +231,36 @@ TEST_CASE("an allocation lasts as long as the command that it was made for") {
   CHECK(eventually([&] { return cluster.state_of(id) == "completed"; }));
 }
 
+TEST_CASE("an allocation that is interrupted while it waits is cancelled at once, and says so") {
+  test_cluster cluster{{1, 1, {}, {}}};
+  const auto busy = cluster.submit({"sleep", "600"});
+  REQUIRE(cluster.reaches(busy, "running"));
+  for (auto number : {SIGINT, SIGTERM, SIGHUP}) {
+    auto alloc = cluster.start({"alloc", "touch", "it-ran"});
+    std::string waits;
+    REQUIRE(eventually([&] {
+      for (const auto& row : cluster.ask({"queue"})["rows"])
+        if (row["state"] == "pending")
+          waits = std::to_string(row["job"].get<std::uint64_t>());
+      return !waits.empty();
+    }));
+    alloc.signal(number);
+    const auto done = alloc.wait();
+    INFO(done.err);
+    CHECK(done.exit == 128 + number);
+    CHECK(done.err.find("job " + waits + " is cancelled") != std::string::npos);
+    CHECK(cluster.state_of(waits) == "cancelled");
+  }
+  // What it runs has the signals from then on, and its exit code is the answer.
+  REQUIRE(cluster.troupe({"cancel", busy}).exit == 0);
+  auto alloc = cluster.start(
+      {"alloc", "sh", "-c", "trap 'exit 7' TERM; touch runs; while :; do sleep 0.1; done"});
+  REQUIRE(eventually([&] { return std::filesystem::exists(cluster.path("runs")); }));
+  alloc.signal(SIGTERM);
+  CHECK(alloc.wait().exit == 7);
+  CHECK_FALSE(std::filesystem::exists(cluster.path("it-ran")));
+}
+
 TEST_CASE("an allocation is not asked for where its command is none") {
   test_cluster cluster{{1, 1, {}, {}}};
   const auto ran = cluster.troupe({"alloc", "not-there-at-all"});

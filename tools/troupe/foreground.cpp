@@ -6,6 +6,7 @@
 #include "tools/troupe/jobs.hpp"
 #include "tools/troupe/output.hpp"
 #include "tools/troupe/session.hpp"
+#include "tools/troupe/signals.hpp"
 
 #include <array>
 #include <chrono>
@@ -13,7 +14,6 @@
 #include <memory>
 #include <optional>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 #include <utility>
 
@@ -40,22 +40,6 @@ bool asks_to_end(int number) {
   return number == SIGINT || number == SIGTERM || number == SIGHUP;
 }
 
-unique_fd take_over_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (auto number : forwarded_signals)
-    sigaddset(&set, number);
-  ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  return unique_fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-}
-
-std::optional<int> next_signal(const unique_fd& from) {
-  signalfd_siginfo info{};
-  if (::read(from.get(), &info, sizeof(info)) != static_cast<ssize_t>(sizeof(info)))
-    return {};
-  return static_cast<int>(info.ssi_signo);
-}
-
 /// Follows one job from its submission to its end.
 class foreground_job {
 public:
@@ -71,7 +55,7 @@ public:
     if (!to)
       return fails(to.error());
     session_.emplace(std::move(*to));
-    signals_ = take_over_signals();
+    signals_ = take_over_signals(forwarded_signals);
     if (auto exit = submit())
       return *exit;
     if (auto started = follow(); !started)
