@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "config/latest_time.hpp"
 #include "tests/catch.hpp"
 #include "tools/troupe/values.hpp"
 
@@ -165,11 +166,23 @@ TEST_CASE("a time to begin lies in the future") {
   CHECK(*parse_point_in_time("22:13", now) == now + (86'400 - 20) * ns_per_s);
   CHECK(*parse_point_in_time("2023-11-15", now) ==
         (1'700'000'000 / 86'400 + 1) * 86'400 * ns_per_s);
-  for (auto bad : {"", "now", "now+", "now-1h", "yesterday", "25:00", "2020-01-01",
-                   "2023-11-14T22:13", "12"}) {
+  for (auto bad :
+       {"", "now", "now+", "now-1h", "yesterday", "25:00", "2020-01-01", "2023-11-14T22:13", "12",
+        "2027-02-30", "2027-02-29T10:00", "2027-04-31", "2027-13-01", "99999-01-01"}) {
     INFO(bad);
     CHECK_FALSE(parse_point_in_time(bad, now));
   }
+  CHECK(parse_point_in_time("2028-02-29", now));
+  CHECK(parse_point_in_time("2100-01-01", now) == 4'102'444'800 * ns_per_s);
+  for (auto late : {"2100-01-01T00:00:01", "2262-04-12", "9999-12-31"}) {
+    const auto refused = parse_point_in_time(late, now);
+    REQUIRE_FALSE(refused);
+    INFO(refused.error().text);
+    CHECK(refused.error().text.find("2100-01-01") != std::string::npos);
+    CHECK(refused.error().text.find("--hold") != std::string::npos);
+  }
+  CHECK_FALSE(parse_point_in_time("now+2d", latest_time_ns));
+  CHECK(parse_point_in_time("now+367d", now).error().text.find("366 days") != std::string::npos);
 }
 
 TEST_CASE("what people read is short") {

@@ -2,6 +2,7 @@
 #include "tools/troupe/values.hpp"
 
 #include "base/cut_text.hpp"
+#include "config/latest_time.hpp"
 
 #include <algorithm>
 #include <array>
@@ -270,12 +271,25 @@ expected<std::int32_t> parse_signal(std::string_view text) {
   return wrong(text, "is no signal; write it like TERM, SIGUSR1 or 15");
 }
 
+namespace {
+
+expected<utc_ns> not_too_late(std::string_view text, std::int64_t at_s) {
+  if (at_s > latest_time_s)
+    return wrong(text,
+                 "is later than 2100-01-01 UTC, the latest time that can be asked for; what is "
+                 "to wait until somebody lets it start is submitted with --hold");
+  return at_s * ns_per_s;
+}
+
+} // namespace
+
 expected<utc_ns> parse_point_in_time(std::string_view text, utc_ns now) {
   constexpr std::string_view how =
       "is no time to begin; write it like now+2h, 14:30 or 2026-05-01T14:30";
   if (text.substr(0, 4) == "now+") {
     auto later = parse_duration_s(text.substr(4));
-    return later ? expected<utc_ns>{now + std::int64_t{*later} * ns_per_s} : wrong(text, how);
+    return later ? not_too_late(text, now / ns_per_s + std::int64_t{*later})
+                 : tl::unexpected{later.error()};
   }
   auto now_s = static_cast<std::time_t>(now / ns_per_s);
   std::tm at{};
@@ -297,6 +311,10 @@ expected<utc_ns> parse_point_in_time(std::string_view text, utc_ns now) {
   if (end == nullptr)
     return wrong(text, how);
   at.tm_isdst = -1;
+  auto in_calendar = at;
+  ::timegm(&in_calendar);
+  if (in_calendar.tm_mday != at.tm_mday)
+    return wrong(text, "names a day that its month does not have");
   auto begin_s = ::mktime(&at);
   if (clock_only && begin_s < now_s) {
     ++at.tm_mday;
@@ -305,7 +323,7 @@ expected<utc_ns> parse_point_in_time(std::string_view text, utc_ns now) {
   }
   if (begin_s < now_s)
     return wrong(text, "has already passed");
-  return std::int64_t{begin_s} * ns_per_s;
+  return not_too_late(text, begin_s);
 }
 
 expected<std::vector<job_selector::target>> parse_job_ids(std::string_view text) {
