@@ -121,7 +121,7 @@ private:
       calls::cancel over;
       over.selector.targets.push_back({job_, job_, {}});
       over.reason = by;
-      auto to = session::open(run_.capability);
+      auto to = session::open_now(run_.capability);
       auto done = to ? to->call(over) : tl::unexpected{to.error()};
       notice(run_, by + ": job " + format_id(job_) +
                        (done ? " is cancelled"
