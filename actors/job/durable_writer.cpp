@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/durable_writer.hpp"
 
+#include <fmt/format.h>
+
 namespace troupe::actors {
 
 void durable_writer::attempt(append_entries what, keep kept, refuse refused) {
@@ -30,13 +32,14 @@ void durable_writer::insist(std::string what, make entries, keep kept) {
 void durable_writer::begin(insisted one) {
   auto entries = one.entries();
   if (!entries || entries->entries.empty())
-    return;
+    return none_refused();
   auto shared = std::make_shared<insisted>(std::move(one));
   attempt(
       std::move(*entries),
       [this, shared](const entries_kept& answer) {
         if (refused_.empty())
           wait_.reset();
+        none_refused();
         shared->kept(answer);
       },
       [this, shared](const error& why) { again(std::move(*shared), why); });
@@ -46,10 +49,19 @@ void durable_writer::again(insisted one, const error& why) {
   if (refused_.empty()) {
     const auto wait = wait_.next();
     due_ = world_.clock.boot() + wait.count();
+    const auto wait_s = std::chrono::duration_cast<std::chrono::seconds>(wait).count();
+    refusal_ =
+        fmt::format("cannot record {}, tried again after {} s: {}", one.what, wait_s, why.text);
     world_.log->error("job {}: cannot record {}: {}; trying again in {} s", job_, one.what,
-                      why.text, std::chrono::duration_cast<std::chrono::seconds>(wait).count());
+                      why.text, wait_s);
   }
   refused_.push_back(std::move(one));
+}
+
+/// While something is tried again, it has been refused until there is an answer.
+void durable_writer::none_refused() {
+  if (refused_.empty())
+    refusal_.clear();
 }
 
 void durable_writer::retry() {

@@ -38,6 +38,8 @@ public:
   /// When there is something to be tried again; 0: there is nothing.
   boot_ns due() const { return refused_.empty() ? 0 : due_; }
   std::size_t waiting() const { return refused_.size(); }
+  /// What the ledger does not take, why, and after how long it is tried again; "": it takes all.
+  const std::string& refusal() const { return refusal_; }
 
 private:
   struct insisted {
@@ -48,6 +50,7 @@ private:
 
   void begin(insisted one);
   void again(insisted one, const error& why);
+  void none_refused();
 
   self_pointer self_;
   world& world_;
@@ -59,6 +62,7 @@ private:
   std::deque<insisted> refused_;
   backoff wait_ = usual_backoff();
   boot_ns due_ = 0;
+  std::string refusal_; ///< until something is kept again, or nothing waits any more
 };
 
 } // namespace troupe::actors

@@ -323,7 +323,9 @@ void job_state_machine::update_row() {
   const auto held_back =
       !resting_.empty() ||
       std::any_of(unsent_.begin(), unsent_.end(), [](const auto& each) { return each.due != 0; });
-  row_.reason = held_back ? "tried again later: " + waits_because_ : std::string{};
+  row_.reason = !writer_.refusal().empty() ? writer_.refusal()
+                : held_back                ? "tried again later: " + waits_because_
+                                           : std::string{};
   std::set<std::uint32_t> names;
   for (const auto& [node, at] : nodes_)
     if (std::any_of(at.slots.begin(), at.slots.end(),

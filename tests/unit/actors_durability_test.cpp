@@ -261,6 +261,33 @@ TEST_CASE("on a full disk nothing starts, and what was placed starts when there 
   CHECK(world.story_of(**job->answer).at(no_element).starts == std::set<std::uint32_t>{1});
 }
 
+TEST_CASE("while a start cannot be recorded, queue and why say so, and no longer when it is") {
+  actor_world world{1};
+  const auto running = world.submit(world.user, array_of("brief", 2000));
+  world.run_until([&] { return world.ordered > 0; }, 5);
+  world.refuses_append = [](const append_entries& what) { return !what.essential; };
+  const auto alone = world.submit(world.user, single("endless"));
+  world.settle();
+  CHECK((alone->answer && !*alone->answer)); // refused: what waits was there before
+  const auto told = [&] {
+    const auto why = world.ask(world.user, why_job{**running->answer});
+    const auto view = world.ask(world.user, show_job{**running->answer});
+    world.settle();
+    REQUIRE((*why && **why));
+    REQUIRE((*view && **view));
+    return std::pair{(*why)->value().sentence, (*view)->value().row.reason};
+  };
+  const auto start_refused = [&] {
+    const auto [sentence, reason] = told();
+    return sentence == reason && reason.find("cannot record a start, tried again after") == 0;
+  };
+  CHECK(world.run_until(start_refused, 30));
+  world.refuses_append = nullptr;
+  CHECK(world.run_until([&] { return told().second.empty(); }, 100));
+  CHECK(world.run_until([&] { return world.queue_is_empty(); }, 600));
+  CHECK(world.violations == std::vector<std::string>{});
+}
+
 TEST_CASE("an end that finds the disk full is kept by its launcher, and written when there is "
           "room") {
   actor_world world{1};
