@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/scheduler/scheduler.hpp"
+#include "config/latest_time.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -24,6 +25,17 @@ std::string names_of(const std::vector<queue_config>& queues) {
   for (const auto& queue : queues)
     text += (text.empty() ? "'" : ", '") + queue.name + "'";
   return text;
+}
+
+/// A time that is not one of ours would come out as some other one.
+expected<void> check_begin(const job_spec& spec) {
+  if (spec.begin_utc_ns >= 0 && spec.begin_utc_ns <= latest_time_ns)
+    return {};
+  return fail(
+      errc::invalid,
+      fmt::format("it is to begin {} s after 1970 began; 0 to {} (2100-01-01) are allowed; a "
+                  "job that is to wait until somebody lets it start is held",
+                  spec.begin_utc_ns / ns_per_s, latest_time_s));
 }
 
 } // namespace
@@ -155,6 +167,9 @@ expected<scheduler_state::admitted_queue> scheduler_state::admit(const verified_
       return fail(errc::refused, fmt::format("a nice value of {} is asked for; below 0 is for "
                                              "operators",
                                              spec.nice));
+  if (auto ok = check_begin(spec).and_then([&] { return check_contradiction(spec.dependencies); });
+      !ok)
+    return tl::unexpected<error>{ok.error()};
   auto queue = admit_queue(spec, who);
   if (!queue)
     return queue;

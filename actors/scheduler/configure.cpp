@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/scheduler/scheduler.hpp"
 #include "actors/shares.hpp"
+#include "config/latest_time.hpp"
 #include "messages/cbor.hpp"
 
 #include <algorithm>
@@ -124,6 +125,9 @@ expected<void> scheduler_state::possible(const reservation_row& what) const {
   if (reservations_.size() == reservations_max)
     return fail(errc::exhausted,
                 fmt::format("there are {} reservations; more are not kept", reservations_max));
+  if (what.start_utc_ns < 0 || what.end_utc_ns > latest_time_ns)
+    return fail(errc::invalid, "the reservation is for a time that cannot be planned; it begins "
+                               "after 1970 and ends before 2100");
   if (what.end_utc_ns <= what.start_utc_ns || what.end_utc_ns <= world_.clock.utc())
     return fail(errc::invalid, "the reservation ends before it begins, or has ended already");
   if (what.nodes.empty())

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/cluster_config.hpp"
+#include "config/latest_time.hpp"
 #include "messages/cbor.hpp"
 #include "tests/unit/actor_world.hpp"
 
 #include <fmt/format.h>
+#include <limits>
 
 // What clients name: queues that are not there, elements that ended long ago, a hundred thousand
 // jobs, the same job twice. Everybody is answered, exactly, and nobody else waits for it.
@@ -340,6 +342,38 @@ TEST_CASE("elements that an array does not have cannot be waited for; those that
   REQUIRE(world.run_until([&] { return some->has_value(); }));
   REQUIRE(**some);
   CHECK((**some)->ends.size() == 2);
+}
+
+TEST_CASE("times that cannot be planned are refused, of jobs and of reservations") {
+  actor_world world{1};
+  const auto job = submitted(world, held("plain"));
+  for (const utc_ns at : {utc_ns{-1}, latest_time_ns + 1, std::numeric_limits<utc_ns>::max(),
+                          std::numeric_limits<utc_ns>::min()}) {
+    auto spec = single("plain");
+    spec.begin_utc_ns = at;
+    auto late = world.submit(world.user, spec);
+    world.drain();
+    REQUIRE((late->answer && !*late->answer));
+    CHECK(late->answer->error().text.find("2100-01-01") != std::string::npos);
+    job_changes changes;
+    changes.begin_utc_ns = at;
+    CHECK_FALSE(answered(world, modify_jobs{named({whole(job, job)}), changes}));
+    reservation_row kept;
+    kept.name = "late";
+    kept.nodes = {"node1"};
+    kept.start_utc_ns = at < 0 ? at : 0;
+    kept.end_utc_ns = at < 0 ? latest_time_ns : at;
+    const auto refused = configured_by_admin(world, make_reservation{kept});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.find("cannot be planned") != std::string::npos);
+  }
+  auto spec = single("plain");
+  spec.begin_utc_ns = latest_time_ns;
+  spec.time_limit_s = std::numeric_limits<std::uint32_t>::max();
+  const auto last = submitted(world, spec);
+  world.advance(10 * ns_per_s);
+  world.drain();
+  CHECK(answered(world, show_job{last})->row.state == job_state::pending);
 }
 
 TEST_CASE("an array that was cancelled as a whole tells each element's own end") {
