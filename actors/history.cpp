@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/history.hpp"
 
+#include "actors/elements.hpp"
 #include "actors/ledger_codec.hpp"
 #include "actors/step_history.hpp"
 #include "actors/users.hpp"
@@ -252,6 +253,8 @@ caf::result<job_view> history_state::job(request<query_job>& what) {
   auto found = look_up(what.cap, what.msg.job, verb::history_read, verb::history_read_any);
   if (!found)
     return found.error();
+  if (auto ok = check_element(what.msg.job, found->event->spec.array, what.msg.element); !ok)
+    return auth::to_caf(ok.error());
   job_view view;
   view.row = std::move(found->row);
   view.spec = found->event->spec;
@@ -298,6 +301,8 @@ caf::result<element_location> history_state::locate(request<locate_element>& wha
     return std::move(*step);
   }
   const auto element = what.msg.element;
+  if (auto ok = check_element(what.msg.job, found->event->spec.array, element); !ok)
+    return auth::to_caf(ok.error());
   const auto& row = found->row;
   const auto& asked = found->event->spec;
   element_location location;

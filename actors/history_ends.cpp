@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/elements.hpp"
 #include "actors/history.hpp"
 #include "actors/ledger_codec.hpp"
 #include "messages/cbor.hpp"
@@ -141,15 +142,10 @@ caf::result<ends_found> history_state::ends_of_elements(request<query_ends>& wha
   if (!known)
     return known.error();
   const auto& array = known->event->spec.array;
-  if (!array)
-    return auth::to_caf(
-        error{errc::invalid, fmt::format("job {} is no array and has no elements", job)});
+  if (auto ok = check_elements(job, array, {*asked.elements}); !ok)
+    return auth::to_caf(ok.error());
   ends_found found;
   found.elements = common_part(*array, *asked.elements);
-  if (found.elements.empty())
-    return auth::to_caf(error{errc::not_found, fmt::format("job {} has no element {}; 'troupe show "
-                                                           "{}' tells which it has",
-                                                           job, asked.elements->first, job)});
   const auto begin = std::max(found.elements.front().first, asked.from);
   const auto end = found.elements.back().last;
   if (end < begin)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/elements.hpp"
 #include "actors/job/job.hpp"
 
 #include "messages/cbor.hpp"
@@ -33,6 +34,8 @@ caf::result<jobs_changed> job_state_machine::cancel(request<cancel_elements>& wh
       !ok)
     return auth::to_caf(ok.error());
   const auto& ranges = what.msg.ranges;
+  if (auto ok = check_elements(job_, event_->spec.array, ranges); !ok)
+    return auth::to_caf(ok.error());
   wake_resting(ranges);
   const auto placed = cancel_active(ranges, what.msg.reason);
   auto withdrawn = withdraw(ranges);
@@ -209,6 +212,8 @@ caf::result<jobs_changed> job_state_machine::signal(request<signal_elements>& wh
   if (auto ok =
           what.cap.permits(verb::job_signal, verb::job_signal_any, uid, job_, world_.clock.now());
       !ok)
+    return auth::to_caf(ok.error());
+  if (auto ok = check_elements(job_, event_->spec.array, what.msg.ranges); !ok)
     return auth::to_caf(ok.error());
   jobs_changed changed;
   std::map<std::pair<std::uint32_t, std::uint32_t>, interval_set> by_node;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/job/job.hpp"
 
+#include "actors/elements.hpp"
+
 #include "actors/placing.hpp"
 #include "messages/exec.hpp"
 
@@ -112,6 +114,8 @@ caf::result<job_view> job_state_machine::view(request<get_job_view>& what) const
   if (auto ok = what.cap.permits(verb::job_read, verb::job_read_any, uid, job_, world_.clock.now());
       !ok)
     return auth::to_caf(ok.error());
+  if (auto ok = check_element(job_, event_->spec.array, what.msg.element); !ok)
+    return auth::to_caf(ok.error());
   job_view result;
   result.row = row_;
   result.spec = event_->spec;
@@ -151,6 +155,8 @@ caf::result<element_location> job_state_machine::locate(request<locate_element>&
   if (what.msg.step != 0)
     return locate_step(what);
   const auto element = what.msg.element;
+  if (auto ok = check_element(job_, event_->spec.array, element); !ok)
+    return auth::to_caf(ok.error());
   // Only what was ordered has a task that a reader of its output could ask; after a restart its
   // node has one once its launcher has lent the streams again, which it does before it answers.
   if (auto at = active_.find(element);

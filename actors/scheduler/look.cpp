@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/elements.hpp"
 #include "actors/scheduler/scheduler.hpp"
 #include "actors/scheduler/target_set.hpp"
 
@@ -108,7 +109,12 @@ caf::result<job_view> scheduler_state::show(request<show_job>& what) {
   auto promise = self_->make_response_promise<job_view>();
   ask(self_, to_.ledger, cap_, fetch_submission{at->first})
       .then(
-          [promise, row = job_row(job.row)](submission_found& found) mutable {
+          [promise, row = job_row(job.row),
+           element = what.msg.element](submission_found& found) mutable {
+            if (auto ok = check_element(row.job, found.event->spec.array, element); !ok) {
+              promise.deliver(auth::to_caf(ok.error()));
+              return;
+            }
             job_view view;
             view.row = row;
             view.spec = found.event->spec;

@@ -344,6 +344,35 @@ TEST_CASE("elements that an array does not have cannot be waited for; those that
   CHECK((**some)->ends.size() == 2);
 }
 
+TEST_CASE("elements of a job that is no array are refused, whatever is asked of them, and when") {
+  actor_world world{1};
+  const auto check = [&](job_id job, std::uint32_t element, errc as) {
+    const auto refused = [&](const auto& answer) {
+      REQUIRE_FALSE(answer);
+      CHECK(answer.error().code == as);
+    };
+    refused(answered(world, show_job{job, element}));
+    refused(answered(world, locate_element{job, element, 0}));
+    refused(answered(world, await_jobs{{part(job, element, element)}}));
+    CHECK(answered(world, show_job{job}));
+  };
+  const auto changed = [&](job_id job) {
+    CHECK_FALSE(answered(world, cancel_jobs{named({part(job, 9, 9)}), {}}));
+    CHECK_FALSE(answered(world, signal_jobs{named({part(job, 9, 9)}), 10}));
+  };
+  const auto waiting = submitted(world, held("plain"));
+  const auto running = submitted(world, single("endless"));
+  const auto array = submitted(world, array_of("endless", 4));
+  const auto over = submitted(world, single("brief"));
+  REQUIRE(world.run_until([&] { return world.story_of(over).at(no_element).ends == 1; }, 20));
+  for (auto job : {waiting, running, over})
+    check(job, 9, errc::invalid);
+  check(array, 9, errc::not_found);
+  for (auto job : {waiting, running, array})
+    changed(job);
+  CHECK(answered(world, show_job{array, 3}));
+}
+
 TEST_CASE("times that cannot be planned are refused, of jobs and of reservations") {
   actor_world world{1};
   const auto job = submitted(world, held("plain"));

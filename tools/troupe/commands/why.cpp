@@ -16,6 +16,9 @@ int tell_why(const invocation& run, const std::string& id) {
   auto to = session::open(run.capability);
   if (!to)
     return report(run, to.error());
+  if (job->element != no_element) // elements wait as their job does, those that there are
+    if (auto shown = to->call(calls::show{job->job, job->element}); !shown)
+      return report(run, shown.error());
   auto answer = to->call(calls::why{job->job});
   if (!answer)
     return report(run, answer.error());
