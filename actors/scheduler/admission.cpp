@@ -38,6 +38,21 @@ expected<void> check_begin(const job_spec& spec) {
                   spec.begin_utc_ns / ns_per_s, latest_time_s));
 }
 
+/// Of what becomes of one job one or the other holds, never both.
+expected<void> check_contradiction(const std::vector<job_dependency>& all) {
+  std::set<job_id> ok;
+  for (const auto& each : all)
+    if (each.kind == dependency_kind::afterok)
+      ok.insert(each.job);
+  for (const auto& each : all)
+    if (each.kind == dependency_kind::afternotok && ok.contains(each.job))
+      return fail(errc::invalid,
+                  fmt::format("afterok:{} and afternotok:{} can never hold both: job {} either "
+                              "completes or does not",
+                              each.job, each.job, each.job));
+  return {};
+}
+
 } // namespace
 
 const std::string& scheduler_state::queue_of(const job_spec& spec) const {

@@ -405,6 +405,24 @@ TEST_CASE("times that cannot be planned are refused, of jobs and of reservations
   CHECK(answered(world, show_job{last})->row.state == job_state::pending);
 }
 
+TEST_CASE("dependencies of which one never holds if the other does are refused") {
+  actor_world world{1};
+  const auto other = submitted(world, held("plain")), another = submitted(world, held("plain"));
+  auto spec = single("plain");
+  spec.dependencies = {{dependency_kind::afterok, other},
+                       {dependency_kind::afterok, another},
+                       {dependency_kind::afternotok, another}};
+  auto never = world.submit(world.user, spec);
+  world.drain();
+  REQUIRE((never->answer && !*never->answer));
+  CHECK(never->answer->error().text.find("can never hold both") != std::string::npos);
+  spec.dependencies = {{dependency_kind::afterok, other},
+                       {dependency_kind::afternotok, another},
+                       {dependency_kind::after, other},
+                       {dependency_kind::afterany, another}};
+  submitted(world, spec);
+}
+
 TEST_CASE("an array that was cancelled as a whole tells each element's own end") {
   actor_world world{1};
   auto spec = array_of("plain", 5);
