@@ -2,7 +2,7 @@
 #pragma once
 
 #include "actors/job/durable_writer.hpp"
-#include "actors/job/job_node.hpp"
+#include "actors/job/slots.hpp"
 #include "actors/job/step_places.hpp"
 #include "actors/owed.hpp"
 #include "actors/shell.hpp"
@@ -92,6 +92,7 @@ private:
     std::uint64_t unit = 0;                ///< 0: waits at the launcher for a slot
     std::uint32_t node = 0;                ///< of a lone part
     bool queued = false;                   ///< counted by its node as such
+    std::uint64_t order = 0;               ///< that brings it into the queue (slots.hpp); 0: none
     bool ordered = false;                  ///< its order has left
     bool ending = false;                   ///< its end is being written
     std::set<std::uint32_t> nodes_running; ///< nodes that have not reported its end
@@ -159,43 +160,6 @@ private:
     step_started_event spawned;
   };
 
-  /// A place for one element at a time on one node; the launcher numbers them as we do.
-  struct slot_state {
-    std::uint64_t unit = 0; ///< 0: a hole
-    placement_part part;
-    bool busy = false; ///< an element was seen to start in it
-    bool lone = true;  ///< the unit is on this node alone
-    std::uint32_t element = no_element;
-    /// Whose elements its launcher may start in it: a launcher counts its slots by group, and an
-    /// incarnation is a group.
-    std::uint32_t incarnation = 0;
-
-    bool over = false; ///< its node does not offer it any more: nothing more starts in it
-
-    bool is_idle() const { return unit != 0 && lone && !busy && !over; }
-  };
-
-  struct node_slots {
-    job_node node;
-    std::vector<slot_state> slots;
-    std::uint32_t queued = 0; ///< ordered here for any slot, not seen to start
-    /// Elements with slots of their own that were ordered here and not seen to start:
-    /// incarnation, element.
-    std::set<std::pair<std::uint32_t, std::uint32_t>> unseen;
-    std::uint32_t fresh = 0;   ///< units given by the planner that no element was taken for yet
-    boot_ns refuses_until = 0; ///< its launcher takes nothing before; 0: it does
-    backoff refusals = usual_backoff();
-    /// Slots before a restart, as the last order named them. Which of them are still the job's,
-    /// the elements tell that run in them: what was given back was never written down.
-    std::map<std::uint32_t, placement_part> before;
-    struct order_before {
-      std::uint32_t incarnation, first, last;
-      std::set<std::uint32_t> open; ///< slots
-    };
-    std::vector<order_before> orders_before; ///< as the ledger has them
-    bool routed = false;
-  };
-
   /// Elements that are written and ordered together.
   struct chunk {
     std::uint32_t incarnation = 1;
@@ -255,7 +219,6 @@ private:
     return runs_once() ? 1 : parts.size();
   }
   void start(std::vector<placed_unit> units, std::vector<std::shared_ptr<node_entry const>> nodes);
-  static slot_state& free_slot(node_slots& at);
   void place_lone(placed_unit unit, std::vector<std::uint32_t>& touched);
   void place_wide(placed_unit unit, std::vector<chunk>& chunks);
   void fill(std::uint32_t node, std::vector<chunk>& chunks);
@@ -263,7 +226,6 @@ private:
   std::optional<std::uint32_t> queued_incarnation(std::uint32_t node) const;
   bool is_open(const slot_state& slot, const chunk& what) const;
   bool open_slots(node_slots& at, std::uint32_t incarnation) const;
-  void release_idle_slots(std::uint32_t node);
   std::optional<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>>
   take_unstarted(std::uint64_t count_max);
   node_slots& slots_on(std::uint32_t node);
@@ -273,6 +235,16 @@ private:
     return node_of(node).tell(cap_, std::move(message));
   }
   void route(std::uint32_t node, node_slots& at);
+
+  // slots.cpp
+  static slot_state& free_slot(node_slots& at);
+  static void keep_idle(node_slots& at, std::uint64_t count);
+  void release_idle_slots(std::uint32_t node);
+  void note_order(const unsent_order& what);
+  void forget_order(active_element& what, bool started);
+  void forget_orders(const unsent_order& what);
+  void forget_queued(active_element& what, bool started = false);
+  void use_slots_left();
 
   // orders.cpp: from a place to an order in a launcher's hands
   void write(std::vector<chunk> chunks);
@@ -491,8 +463,6 @@ private:
   void adopt_wide(const placed_chunk& what);
   void adopt_running(std::uint32_t node,
                      const std::vector<report_inventory::running_group>& groups);
-  void forget_queued(active_element& what);
-  void use_slots_left();
   void note_absence(std::uint32_t element, active_element& what);
   void forget_absent(active_element& what);
   void forbid_requeue(active_element& what) const;

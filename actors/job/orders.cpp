@@ -402,6 +402,7 @@ void job_state_machine::send_orders() {
         fail_run(run, encoded.error().text);
       else {
         note_signing(run, true);
+        note_order(run);
         drafts->push_back(
             {run, {{job_, run.incarnation, 0}, std::move(*encoded), {}, exec_bytes_}});
       }
@@ -457,6 +458,7 @@ void job_state_machine::not_signed(const std::shared_ptr<std::vector<drafted_ord
     return;
   }
   world_.log->error("job {}: its order was not signed: {}", job_, text);
+  forget_orders(drafts->front().what);
   fail_run(drafts->front().what, text);
 }
 
@@ -465,6 +467,7 @@ void job_state_machine::hold_back(const std::vector<drafted_order>& drafts,
                                   const std::string& why) {
   const auto due = hold_signing(why);
   for (const auto& each : drafts) {
+    forget_orders(each.what);
     unsent_.push_back(each.what);
     unsent_.back().due = due;
   }
@@ -489,6 +492,7 @@ void job_state_machine::send(std::vector<drafted_order>& drafts) {
   for (auto& each : drafts) {
     if (!is_whole(each.what) || !is_for_launcher(each.what) || must_wait(each.what)) {
       forget_signed(each.what);
+      forget_orders(each.what);
       unsent_.push_back(each.what);
       anew = true;
       continue;

@@ -136,6 +136,13 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       at.before.insert_or_assign(i, parts[i]);
       open.insert(i);
     }
+  std::uint32_t queued = 0;
+  for (auto element = what.element_first;; ++element) {
+    queued += !what.ended.contains(element);
+    if (element == what.element_last)
+      break;
+  }
+  const auto number = at.orders.add(queued);
   for (auto element = what.element_first;; ++element) {
     if (!what.ended.contains(element)) {
       auto active = adopted_element(what, element);
@@ -144,6 +151,7 @@ void job_state_machine::adopt_lone(const placed_chunk& what) {
       active.nodes_running.insert(first->node);
       active.unasked.insert(first->node);
       active.queued = true;
+      active.order = number;
       ++at.queued;
       active_.emplace(element, std::move(active));
     }
@@ -163,6 +171,7 @@ void job_state_machine::restore_slot(node_slots& at, std::uint32_t slot, utc_ns 
     at.slots[slot] =
         slot_state{restore_unit({known->second}, started), known->second, false, true, no_element};
     at.slots[slot].over = !at.node.takes(known->second);
+    at.slots[slot].opened_by = at.orders.newest(); // or one before: nobody knows
   }
   at.before.erase(known);
 }
@@ -295,14 +304,6 @@ void job_state_machine::adopt_running(std::uint32_t node, const inventory_groups
       if (is_mpi())
         tend(running.element, at->second);
     }
-}
-
-/// An element that was ordered for a slot of one node is not coming there any more.
-void job_state_machine::forget_queued(active_element& what) {
-  if (!std::exchange(what.queued, false))
-    return;
-  --slots_on(what.node).queued;
-  left_.insert(what.node);
 }
 
 /// Once all launchers have answered, and some know nothing of it: with none that does, it never

@@ -78,14 +78,14 @@ void job_state_machine::note_start(active_element& what, const element_record& r
 
 /// An element that was ordered for any slot of a node has, or had, this one; none if that was known
 /// already.
-job_state_machine::slot_state* job_state_machine::settle(node_slots& at, active_element& what,
-                                                         std::uint32_t slot) {
+slot_state* job_state_machine::settle(node_slots& at, active_element& what, std::uint32_t slot) {
   if (what.unit != 0 || slot >= at.slots.size() || at.slots[slot].unit == 0 || !at.slots[slot].lone)
     return nullptr;
   what.unit = at.slots[slot].unit;
   what.parts = {at.slots[slot].part};
   at.slots[slot].incarnation = what.incarnation;
-  forget_queued(what);
+  at.slots[slot].leaving = false;
+  forget_queued(what, true);
   return &at.slots[slot];
 }
 

@@ -50,6 +50,7 @@ void job_state_machine::take_refusal(std::uint32_t node, const element_record& r
       continue;
     }
     active->unsent.insert(node);
+    forget_order(*active, false);
     if (is_nowhere(*active))
       active->ordered = false;
     if (active->cancelled)

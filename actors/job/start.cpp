@@ -47,7 +47,7 @@ void job_state_machine::start(std::vector<placed_unit> units,
     release_idle_slots(node);
 }
 
-job_state_machine::node_slots& job_state_machine::slots_on(std::uint32_t node) {
+node_slots& job_state_machine::slots_on(std::uint32_t node) {
   const auto [at, is_new] = nodes_.try_emplace(node);
   if (is_new)
     at->second.node = job_node{node};
@@ -73,17 +73,6 @@ std::string job_state_machine::nodelist_of(const std::vector<placement_part>& pa
 void job_state_machine::route(std::uint32_t, node_slots& at) {
   if (!at.routed)
     at.routed = at.node.tell(cap_, route_job{job_, job_actor{self_}});
-}
-
-/// One whose number no slot of before a restart has: what waits at the launcher may yet start
-/// there.
-job_state_machine::slot_state& job_state_machine::free_slot(node_slots& at) {
-  for (std::uint32_t number = 0;; ++number) {
-    if (number == at.slots.size())
-      at.slots.emplace_back();
-    if (at.slots[number].unit == 0 && !at.before.contains(number))
-      return at.slots[number];
-  }
 }
 
 void job_state_machine::place_lone(placed_unit unit, std::vector<std::uint32_t>& touched) {
@@ -157,7 +146,8 @@ std::optional<std::uint32_t> job_state_machine::queued_incarnation(std::uint32_t
 bool job_state_machine::is_open(const slot_state& slot, const chunk& what) const {
   if (slot.unit == 0 || slot.over || slot.lone != what.lone)
     return false;
-  return what.lone ? slot.incarnation == what.incarnation : slot.element == what.first;
+  return what.lone ? slot.incarnation == what.incarnation && !slot.leaving
+                   : slot.element == what.first;
 }
 
 /// Makes a node's free slots those of this incarnation. False if none is: what is ordered would
@@ -165,7 +155,7 @@ bool job_state_machine::is_open(const slot_state& slot, const chunk& what) const
 bool job_state_machine::open_slots(node_slots& at, std::uint32_t incarnation) const {
   auto any = false;
   for (auto& slot : at.slots) {
-    if (slot.unit == 0 || slot.over || !slot.lone)
+    if (slot.unit == 0 || slot.over || !slot.lone || slot.leaving)
       continue;
     if (!slot.busy)
       slot.incarnation = incarnation;
@@ -191,6 +181,7 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   if (lease_ && at.queued < free + target / 2)
     reusable = free - fresh + target - std::min(free - fresh + target, at.queued);
   auto left = std::uint64_t{fresh} + reusable;
+  keep_idle(at, std::uint64_t{at.queued} + at.fresh + reusable);
   // Only one incarnation waits at a launcher: its elements have the node's free slots.
   auto only = queued_incarnation(node);
   auto blocked = false;
@@ -242,56 +233,6 @@ void job_state_machine::fill(std::uint32_t node, std::vector<chunk>& chunks) {
   // What the other incarnation keeps from being used is kept until that has left; the planner
   // counts on an element in it.
   at.fresh = used + (blocked ? fresh : 0);
-}
-
-/// What was kept for elements that are not coming any more goes to others, or is given back.
-void job_state_machine::use_slots_left() {
-  const auto nodes = std::exchange(left_, {});
-  std::vector<chunk> chunks;
-  for (auto node : nodes)
-    fill(node, chunks);
-  write(std::move(chunks));
-  for (auto node : nodes)
-    release_idle_slots(node);
-}
-
-/// Gives slots back that no element is coming for.
-void job_state_machine::release_idle_slots(std::uint32_t node) {
-  auto& at = slots_on(node);
-  left_.erase(node);
-  if (unstarted_count() == 0)
-    at.fresh = 0;
-  const auto waiting = queued_incarnation(node);
-  std::uint64_t idle = 0, awaited = 0; // awaited: by what is queued here
-  const auto is_awaited = [&](const slot_state& slot) {
-    return waiting && slot.incarnation == *waiting;
-  };
-  for (const auto& slot : at.slots) {
-    idle += slot.is_idle();
-    awaited += slot.is_idle() && is_awaited(slot);
-  }
-  const std::uint64_t queued = waiting ? at.queued : 0;
-  const auto release = [&](bool those_awaited, std::uint64_t keep) {
-    for (auto slot = at.slots.rbegin(); slot != at.slots.rend(); ++slot) {
-      if (idle <= queued + at.fresh || (those_awaited ? awaited : idle - awaited) <= keep)
-        return;
-      if (!slot->is_idle() || is_awaited(*slot) != those_awaited)
-        continue;
-      --idle;
-      awaited -= those_awaited;
-      planner_event(plan_event::kind::ended, slot->unit);
-      *slot = {};
-    }
-  };
-  release(false, 0);
-  release(true, queued);
-  for (auto& slot : at.slots) // what waits at the launcher since before may still start in it
-    if (slot.over && !slot.busy && !waiting) {
-      planner_event(plan_event::kind::ended, slot.unit);
-      slot = {};
-    }
-  while (!at.slots.empty() && at.slots.back().unit == 0)
-    at.slots.pop_back();
 }
 
 } // namespace troupe::actors

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/job/slots.hpp"
 #include "tests/unit/actor_workload.hpp"
 
 // Random workloads under random interleavings: jobs of every shape, steered while they run, on
@@ -32,7 +33,90 @@ job_spec any_job(dice& random) {
   return spec;
 }
 
+job_selector only(job_id job) {
+  job_selector selector;
+  selector.targets.push_back({job, job, {}});
+  return selector;
+}
+
+job_id submit(actor_world& world, const job_spec& spec) {
+  const auto job = world.submit(world.user, spec);
+  world.drain();
+  REQUIRE((job->answer && *job->answer));
+  return **job->answer;
+}
+
 } // namespace
+
+TEST_CASE("an order may be a launcher's newest until something has started that came after it") {
+  actors::queue_orders orders;
+  CHECK_FALSE(orders.may_use(orders.newest()));
+  const auto first = orders.add(2);
+  const auto second = orders.add(2);
+  orders.leave(first, true);
+  CHECK(orders.may_use(first));
+  orders.leave(first, true);
+  CHECK_FALSE(orders.may_use(first));
+  CHECK(orders.may_use(second));
+  // What is withdrawn tells nothing of when its order came.
+  orders.leave(second, false);
+  orders.leave(second, false);
+  CHECK_FALSE(orders.may_use(second)); // but nothing is queued
+  const auto third = orders.add(1);
+  const auto fourth = orders.add(1);
+  orders.leave(third, false);
+  CHECK(orders.may_use(third));
+  const auto fifth = orders.add(2);
+  orders.leave(fourth, true);
+  CHECK(orders.may_use(third)); // the fourth was made before the third was withdrawn
+  orders.leave(fifth, true);
+  CHECK_FALSE(orders.may_use(fourth));
+  CHECK(orders.may_use(fifth));
+  orders.leave(fifth, false);
+  CHECK_FALSE(orders.may_use(orders.newest()));
+}
+
+TEST_CASE("a slot that an order on its way opens is not given back, though another one is idle") {
+  actor_world world{1, {1, 2}};
+  auto& launcher = *world.launchers[0];
+  const auto first = submit(world, single("endless"));
+  const auto array = submit(world, array_of("endless", 3)); // its first element has a core
+  REQUIRE(launcher.running() == 2);
+  auto spec = single("endless");
+  spec.held = true;
+  const auto other = submit(world, spec);
+  launcher.short_starts = 2; // the others are to start in another incarnation, in the slot above
+  world.ask(world.user, cancel_jobs{only(first), "enough"});
+  REQUIRE(world.run_until([&] { return launcher.short_starts == 0; }, 20));
+  const auto without_authority = [&] {
+    world.settle_without(world.authority);
+    launcher.work();
+    launcher.flush();
+    while (launcher.deliver())
+      world.settle_without(world.authority);
+  };
+  for (int second = 0; second < 10; ++second) {
+    without_authority();
+    world.advance(ns_per_s);
+  }
+  REQUIRE(launcher.running() == 1); // the order for the second element is being signed,
+  REQUIRE(launcher.end_one());
+  without_authority(); // and so is one for the third, in both slots
+  auto third = only(array);
+  third.targets.front().elements = number_range{3, 3};
+  world.ask(world.user, cancel_jobs{third, "not that one"});
+  without_authority();
+  world.ask(world.user, release_jobs{only(other)});
+  without_authority();
+  CHECK(world.run_until([&] { return launcher.running() == 2; }, 10));
+  CHECK(world.story_of(array).at(2).starts == std::set<std::uint32_t>{1, 2});
+  CHECK(world.story_of(array).at(3).ends == 1);
+  for (auto job : {array, other})
+    world.ask(world.user, cancel_jobs{only(job), "enough"});
+  CHECK(world.run_until([&] { return world.queue_is_empty(); }));
+  check_all_given_back(world);
+  CHECK(world.violations == std::vector<std::string>{});
+}
 
 TEST_CASE("elements of one node and of several share no slots, however their places come") {
   for (auto seed : seeds(10)) {
