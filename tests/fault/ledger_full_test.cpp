@@ -18,10 +18,6 @@ namespace {
 
 constexpr std::uint64_t jobs = 300;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 bool write_text(const char* path, const std::string& text) {
   const unique_fd file{::open(path, O_WRONLY | O_CLOEXEC)};
   return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());

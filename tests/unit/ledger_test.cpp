@@ -10,19 +10,8 @@ using namespace ledger_world;
 
 namespace {
 
-struct world {
-  directory where;
-  counting_clock clock;
-
-  expected<store> reopen() { return store::open({where.file(), 1u << 16}, clock); }
-};
-
 expected<std::uint64_t> append(store& to, const std::vector<event>& events) {
   return to.append(events);
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 std::vector<std::uint64_t> jobs_in(store& from, const filter& which) {

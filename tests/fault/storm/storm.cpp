@@ -77,7 +77,13 @@ bool storm::rest() {
     return false;
   if (nodes_ < nodes_max_ || cores_ < cores_max_)
     grow_back();
-  if (const auto released = cluster_.troupe({"release", "--all"}, 60s); released.exit != 0)
+  // The ledger looks a little later at the room that there is again.
+  outcome released;
+  const auto release = [&] {
+    released = cluster_.troupe({"release", "--all"}, 60s);
+    return released.exit == 0;
+  };
+  if (!test::eventually(release, 30s))
     broken("once the faults stop everything is released", released.err);
   const auto over = [&] {
     if (!clients_.empty())
