@@ -211,6 +211,10 @@ caf::result<element_location> scheduler_state::locate(request<locate_element>& w
     return auth::to_caf(ok.error());
   if (job.actor)
     return self_->delegate(job.actor, std::move(what));
+  // Which elements an array has, its actor will know; that it is none is known now.
+  if (const auto& row = job.row; row.elements_total == 0)
+    if (auto ok = check_element(at->first, std::nullopt, what.msg.element); !ok)
+      return auth::to_caf(ok.error());
   auto promise = self_->make_response_promise<element_location>();
   parked_.emplace(at->first, parked_location{std::move(what), promise});
   return promise;

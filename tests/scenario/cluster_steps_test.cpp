@@ -239,7 +239,8 @@ TEST_CASE("an allocation that is interrupted while it waits is cancelled at once
     auto alloc = cluster.start({"alloc", "touch", "it-ran"});
     std::string waits;
     REQUIRE(eventually([&] {
-      for (const auto& row : cluster.ask({"queue"})["rows"])
+      const auto queue = cluster.ask({"queue"});
+      for (const auto& row : queue["rows"])
         if (row["state"] == "pending")
           waits = std::to_string(row["job"].get<std::uint64_t>());
       return !waits.empty();

@@ -127,6 +127,7 @@ findings check_all(const tree& tree) {
   check_words(tree, found);
   check_sleeps(tree, found);
   check_threads(tree, found);
+  check_temporaries(tree, found);
   check_documents(tree, found);
   std::ranges::sort(found, {}, [](const finding& f) { return std::tie(f.file, f.line, f.text); });
   return found;

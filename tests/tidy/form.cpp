@@ -176,4 +176,20 @@ void check_threads(const tree& tree, findings& found) {
   }
 }
 
+void check_temporaries(const tree& tree, findings& found) {
+  for (const auto& file : tree.files) {
+    if (file.kind != file_kind::cpp)
+      continue;
+    for (std::size_t i = 0; i < file.code.size(); ++i) {
+      const std::string_view line{file.code[i]};
+      const auto loop = line.find("for (");
+      const auto range = line.find(" : ", loop == line.npos ? 0 : loop);
+      if (loop != line.npos && range != line.npos && line.find(")[", range) != line.npos)
+        found.push_back({file.path, i + 1,
+                         "goes through a part of what a call answers, which is gone by then; keep "
+                         "the answer first"});
+    }
+  }
+}
+
 } // namespace troupe::tidy

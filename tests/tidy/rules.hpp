@@ -32,6 +32,9 @@ void check_sleeps(const tree& tree, findings& found);
 /// A thread that cannot be made is an error, not an exception.
 void check_threads(const tree& tree, findings& found);
 
+/// A loop over a part of what a call answers: that ends before the first turn.
+void check_temporaries(const tree& tree, findings& found);
+
 /// A README in each folder; links that lead somewhere; commands that exist.
 void check_documents(const tree& tree, findings& found);
 

@@ -173,6 +173,14 @@ TEST_CASE("a thread that is not made by the helper is found") {
   CHECK(tree.finds("actors/job.cpp", "make_thread"));
 }
 
+TEST_CASE("a loop over a part of a temporary is found") {
+  scratch_tree tree;
+  tree.write("tests/job_test.cpp", licence + "for (auto& row : rows[1]) {}\n");
+  CHECK(tree.check().empty());
+  tree.write("tests/job_test.cpp", licence + "for (auto& row : ask(queue)[1]) {}\n");
+  CHECK(tree.finds("tests/job_test.cpp", "keep the answer first"));
+}
+
 TEST_CASE("a test that sleeps is found, one that runs the program of that name is not") {
   scratch_tree tree;
   tree.write("tests/job_test.cpp", licence + "run({\"sleep\", \"5\"}); // usleep(3)\n");

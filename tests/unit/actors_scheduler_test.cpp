@@ -347,6 +347,7 @@ TEST_CASE("elements that an array does not have cannot be waited for; those that
 TEST_CASE("elements of a job that is no array are refused, whatever is asked of them, and when") {
   actor_world world{1};
   const auto check = [&](job_id job, std::uint32_t element, errc as) {
+    INFO("job " << job);
     const auto refused = [&](const auto& answer) {
       REQUIRE_FALSE(answer);
       CHECK(answer.error().code == as);
