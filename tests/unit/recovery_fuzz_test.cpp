@@ -115,7 +115,8 @@ void recover_some(std::uint64_t seed) {
   cancel_jobs endless;
   endless.selector.name = "endless";
   world.ask(world.user, std::move(endless));
-  const auto rest = world.run_until([&] { return only_waits(world); }, 90);
+  // Back-offs of up to a minute come one after another.
+  const auto rest = world.run_until([&] { return only_waits(world); }, 300);
   if (!rest && !spoilt)
     FAIL("these neither end nor say why they wait:" << told_of(world));
   cancel_all(world);
