@@ -40,7 +40,7 @@ TEST_CASE("a start without descriptors enough fails in one line and leaves nothi
     if (done.exit != 0) {
       CHECK(limit < 64);
       CHECK(lines_of(done.err).size() == 1);
-      CHECK(done.err.find("files") != std::string::npos);
+      CHECK(done.err.find("file") != std::string::npos);
       CHECK(eventually([&] { return cluster.processes().empty(); }));
     } else {
       CHECK(limit >= 64);

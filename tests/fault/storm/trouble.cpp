@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <set>
 
 // What is done to the cluster.
 
@@ -259,9 +260,12 @@ std::string storm::config_text() {
   text += "[queues.urgent]\npriority = 100\n";
   if (plan_.preempts)
     text += "preempts = [\"normal\"]\n";
+  std::set<int> others; // of different names
   for (int i = 0, count = below(4); i < count; ++i)
-    text += "[queues.more" + std::to_string(below(40)) +
-            "]\npriority = " + std::to_string(below(50)) + "\n";
+    others.insert(below(40));
+  for (auto other : others)
+    text += "[queues.more" + std::to_string(other) + "]\npriority = " + std::to_string(below(50)) +
+            "\n";
   return text;
 }
 
