@@ -473,7 +473,8 @@ void mpi_world::rank_ended(std::uint32_t number, std::uint32_t rank, rank_record
   const bool failed = record.exit_code != 0 || record.signal != 0;
   bool all = true;
   for (auto& [other, each] : step.ranks) {
-    if (!each.ended && failed && ends_on_failure && !step.wish.notify_failures)
+    const bool aborts = !step.aborts.empty() && step.aborts.front().rank == other;
+    if (!each.ended && failed && !aborts && ends_on_failure && !step.wish.notify_failures)
       ::kill(-each.pid, SIGKILL);
     all = all && each.ended;
   }

@@ -108,6 +108,7 @@ TEST_CASE("MPI_Abort gives its code, and the others are ended") {
   REQUIRE(step.aborts.size() >= 1);
   CHECK(step.aborts[0].rank == 1);
   CHECK(step.aborts[0].status == 42);
+  INFO("signal " << step.ranks.at(1).signal << ", aborts " << step.aborts.size());
   CHECK(step.ranks.at(1).exit_code == 42);
   check_clean_end(world);
 }
