@@ -13,12 +13,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
+const std::string programs = TROUPE_PROGRAMS;
+const std::string troupe_program = programs + "/troupe";
+
 /// `troupe up` under a limit that its shell sets.
 outcome up_under(const test_cluster& cluster, const std::string& limit) {
-  return running_program{
-      {"sh", "-c", limit + "; exec \"$@\"", "sh", TROUPE_PROGRAMS "/troupe", "up"},
-      cluster.work(),
-      cluster.environment()}
+  return running_program{{"sh", "-c", limit + "; exec \"$@\"", "sh", troupe_program, "up"},
+                         cluster.work(),
+                         cluster.environment()}
       .wait(60s);
 }
 
@@ -57,7 +59,7 @@ TEST_CASE("a first start that may write nothing, not even its log, says why") {
   REQUIRE(cluster.troupe({"down", "--purge"}).exit == 0);
   // Its words come by a pipe: the limit is on files.
   const auto done = running_program{{"sh", "-c", "(ulimit -f 0; exec \"$@\" 2>&1) | cat", "sh",
-                                     TROUPE_PROGRAMS "/troupe", "up"},
+                                     troupe_program, "up"},
                                     cluster.work(),
                                     cluster.environment()}
                         .wait(60s);
@@ -97,7 +99,7 @@ TEST_CASE("a user who may have few processes is told so, and no launcher is left
   for (const auto* limit : {"4", "8", "12", "20"}) {
     const auto done =
         running_program{{"setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "prlimit",
-                         std::string{"--nproc="} + limit, TROUPE_PROGRAMS "/troupe", "up"},
+                         std::string{"--nproc="} + limit, troupe_program, "up"},
                         folder,
                         environment}
             .wait(60s);
@@ -160,10 +162,10 @@ TEST_CASE(
                 ("mode=0700,size=" + std::to_string(kilobytes) + "k").c_str()) != 0)
       break; // not allowed here
     INFO(kilobytes << " KiB");
-    const std::vector<std::string> environment{"PATH=" TROUPE_PROGRAMS ":/usr/bin:/bin",
+    const std::vector<std::string> environment{"PATH=" + programs + ":/usr/bin:/bin",
                                                "TROUPE_STATE_DIR=" + folder + "/state"};
     const auto troupe = [&](const words& arguments) {
-      words command{TROUPE_PROGRAMS "/troupe"};
+      words command{troupe_program};
       command.insert(command.end(), arguments.begin(), arguments.end());
       return running_program{command, beside, environment}.wait(60s);
     };
