@@ -212,6 +212,8 @@ std::string need_clause(const explanation& why) {
 /// "job 812 reaches its limit", "jobs 812, 813 and 5 others reach their limits".
 std::string who_ends(const explanation& why) {
   const auto& jobs = why.waits_for;
+  if (jobs.size() == 1 && why.waits_for_more == 0 && jobs[0].job == why.job)
+    return "elements of its own reach their limit";
   if (jobs.size() == 1 && why.waits_for_more == 0)
     return "job " + std::to_string(jobs[0].job) + " reaches its limit";
   constexpr std::size_t named_max = 3;
@@ -233,7 +235,9 @@ std::string more_clause(const explanation& why, const wording& words) {
   if (!why.room_at) {
     for (const auto& awaited : why.waits_for)
       if (awaited.until == never)
-        return "waits for job " + std::to_string(awaited.job) + ", which has no time limit";
+        return awaited.job == why.job
+                   ? "waits for elements of its own, which have no time limit"
+                   : "waits for job " + std::to_string(awaited.job) + ", which has no time limit";
     return "";
   }
   auto more = needs.nodes > 0 ? why.nodes_more : why.tasks_more;

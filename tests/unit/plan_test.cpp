@@ -296,6 +296,23 @@ TEST_CASE("A waiting job is told its place, what it waits for, and when it start
   CHECK(std::string(to_string(why.reason)) == "resources");
 }
 
+TEST_CASE("An array that waits for its own elements is not told to wait for itself") {
+  auto planner = cluster(1, 2);
+  auto endless = array(2, 10);
+  endless.time_limit = 0; // none
+  REQUIRE(planner.submit(endless));
+  planner.pass(0);
+  CHECK(words(planner, 2).find("waits for elements of its own, which have no time limit") !=
+        std::string::npos);
+  auto limited = cluster(1, 2);
+  auto brief = array(3, 10);
+  brief.time_limit = 100;
+  REQUIRE(limited.submit(brief));
+  limited.pass(0);
+  const auto own = words(limited, 3);
+  CHECK(own.find("when elements of its own reach their limit") != own.npos);
+}
+
 TEST_CASE("A job that would fit is told whom it must not delay") {
   auto planner = cluster(1, 8);
   REQUIRE(planner.submit(one(1, 6, 100)));
