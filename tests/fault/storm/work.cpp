@@ -279,17 +279,17 @@ static bool may_be_cut_off(const submission& what, const outcome& said) {
 void storm::run_stream() {
   auto& it = begin("stream");
   it.code = one_in(4) ? 8 : 0;
-  const auto bytes = 1000 + below(300'000);
+  const auto bytes = std::size_t{1000} + static_cast<std::size_t>(below(300'000));
   const auto seed = static_cast<unsigned>(it.number);
-  run_in_front(it, {}, task(it, {"stream", number(bytes), number(it.number)}),
+  run_in_front(it, {}, task(it, {"stream", std::to_string(bytes), number(it.number)}),
                [this, bytes, seed, which = it.number](const outcome& said) {
                  // What a run wrote that was preempted comes before.
                  auto out = std::string_view{said.out};
                  if (submissions_.at(which).preemptable)
-                   out.remove_prefix(out.size() - std::min(out.size(), std::size_t(bytes)));
+                   out.remove_prefix(out.size() - std::min(out.size(), bytes));
                  byte_hash hash;
                  hash.add(out.data(), out.size());
-                 const auto expected = text_of_bytes(seed, static_cast<std::size_t>(bytes));
+                 const auto expected = text_of_bytes(seed, bytes);
                  if (hash.text() != expected && !may_be_cut_off(submissions_.at(which), said))
                    broken("a stream arrives whole, or its run fails",
                           describe(submissions_.at(which)) + "\n  expected " + expected + ", got " +
@@ -299,7 +299,7 @@ void storm::run_stream() {
 
 void storm::run_swallow() {
   auto& it = begin("swallow");
-  const auto bytes = static_cast<std::size_t>(1 + below(400'000));
+  const auto bytes = std::size_t{1} + static_cast<std::size_t>(below(400'000));
   const auto seed = static_cast<unsigned>(it.number);
   std::string text(bytes, '\0');
   byte_source{seed}.fill(text.data(), bytes);
